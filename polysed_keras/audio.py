@@ -1,0 +1,99 @@
+"""Audio files as mono waveforms. No TensorFlow at the top, so that what only reads audio starts at once."""
+import functools
+import logging
+import pathlib
+
+import numpy as np
+
+from polysed_keras.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+BLOCK_SECONDS = 30.0
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
+
+
+def _open_audio(path):
+    import soundfile
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected an audio file. Received: nothing there. Check the path.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: expected audio. Received: an empty file (0 bytes). Replace or remove it.")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InputError(f"{path}: expected audio that libsndfile reads ({', '.join(AUDIO_SUFFIXES)}). "
+                         f"Received: {error}. Convert it, for example to WAV.") from error
+    if "(should be" in file.extra_info:
+        logger.warning("%s: is shorter than its header says (truncated); what is there is used.", path)
+    return file
+
+
+def _decoded_blocks(path, file, block_seconds):
+    import soundfile
+    try:
+        for block in file.blocks(int(block_seconds * file.samplerate), dtype="float32", always_2d=True):
+            if not np.isfinite(block).all():
+                raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
+            yield block.mean(axis=1)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
+                         "Replace or remove it.") from error
+
+
+def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
+    """Read any audio file that libsndfile reads, block after block, as mono at `sample_rate`.
+
+    Channels are averaged; another rate is converted by soxr, as a stream, so memory does not grow with the length.
+
+    Yields:
+        float32 (samples,): blocks of varying length, whose concatenation is load_audio's answer.
+
+    Raises:
+        InputError: a missing, empty, unreadable or truncated file, no samples, NaN or infinite samples.
+    """
+    import soxr
+    with _open_audio(path) as file:
+        num_samples = 0
+        resampler = None if file.samplerate == sample_rate else soxr.ResampleStream(file.samplerate, sample_rate, 1)
+        for block in _decoded_blocks(path, file, block_seconds):
+            num_samples += len(block)
+            if resampler is not None:
+                block = resampler.resample_chunk(block)
+            if len(block):
+                yield block
+        if num_samples == 0:
+            raise InputError(f"{path}: expected audio. Received: a file with 0 samples. Replace or remove it.")
+        if resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def load_audio(path, sample_rate=44100):
+    """Read an audio file as one waveform: mono float32 (samples,) at `sample_rate`. See audio_blocks."""
+    return np.concatenate(list(audio_blocks(path, sample_rate)))
+
+
+def decode_with_tensorflow_io(path):
+    """Decode WAV, FLAC, Ogg/Vorbis or MP3 by tensorflow-io's ops: float32 (samples, channels) at the file's own rate.
+
+    It is there for tf.data graphs that read encoded audio, on the lane that has tensorflow-io (Python 3.11 and 3.12).
+    load_audio reads through soundfile on both lanes: the same samples, without TensorFlow's start-up.
+
+    Raises:
+        InputError: tensorflow-io is not installed, or the suffix is none of its decoders'.
+    """
+    try:
+        import tensorflow_io
+    except ImportError as error:
+        raise InputError("tensorflow-io: expected on Python 3.11 and 3.12 only. Received: not installed. "
+                         "Use load_audio.") from error
+    import tensorflow as tf
+    audio = tensorflow_io.audio
+    decoders = {".wav": functools.partial(audio.decode_wav, dtype=tf.int16), ".mp3": audio.decode_mp3,
+                ".flac": functools.partial(audio.decode_flac, dtype=tf.int16), ".ogg": audio.decode_vorbis}
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in decoders:
+        raise InputError(f"{path}: expected one of {sorted(decoders)}. Received: {suffix}.")
+    samples = decoders[suffix](tf.io.read_file(str(path)))
+    return samples.numpy() if samples.dtype == tf.float32 else samples.numpy().astype(np.float32) / 32768.0

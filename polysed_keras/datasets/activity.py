@@ -1,0 +1,44 @@
+"""Where a recording sounds: the annotation of isolated recordings by signal energy."""
+import numpy as np
+
+FRAME_SECONDS = 0.02  # the networks' time resolution
+
+
+def frame_levels(waveform, sample_rate):
+    """Level of successive 20 ms frames in dBFS, float64 (ceil(samples / frame),): RMS about the frame's own mean.
+
+    A constant offset is no sound, hence the mean; the last frame may be shorter.
+    """
+    length = round(FRAME_SECONDS * sample_rate)
+    starts = np.arange(0, len(waveform), length)
+    counts = np.diff(starts, append=len(waveform))
+    waveform = waveform.astype(np.float64)
+    means = np.add.reduceat(waveform, starts) / counts
+    powers = np.add.reduceat(waveform ** 2, starts) / counts - means ** 2
+    return 10 * np.log10(np.maximum(powers, 1e-20))
+
+
+def active_spans(waveform, recording_dbfs, spec):
+    """Where a piece sounds: list of (onset, offset) in seconds from its start.
+
+    A 20 ms frame is active when its level is at most `threshold_db` below the loudest frame of the entire recording (a
+    cut from a recording's quiet background is not an event) and not below `floor_dbfs`. Gaps up to `bridge_seconds`
+    between active frames are bridged; after that spans shorter than `burst_seconds` are dropped.
+
+    Args:
+        waveform: float32 (samples,), before any gain.
+        recording_dbfs: level of the recording's loudest frame.
+        spec: soundscapes.SoundscapeSpec.
+    """
+    if not len(waveform):
+        return []
+    active = frame_levels(waveform, spec.sample_rate) >= max(recording_dbfs - spec.threshold_db, spec.floor_dbfs)
+    frame = round(FRAME_SECONDS * spec.sample_rate)
+    edges = np.flatnonzero(np.diff(active, prepend=False, append=False)) * frame
+    spans = np.minimum(edges, len(waveform)).reshape(-1, 2) / spec.sample_rate
+    if not len(spans):
+        return []
+    apart = spans[1:, 0] - spans[:-1, 1] > spec.bridge_seconds + 1e-9
+    onsets, offsets = spans[np.append(True, apart), 0], spans[np.append(apart, True), 1]
+    long_enough = offsets - onsets >= spec.burst_seconds - 1e-9
+    return list(zip(onsets[long_enough].tolist(), offsets[long_enough].tolist()))

@@ -1,0 +1,57 @@
+"""How polyphonic a corpus is: the share of frames by polyphony, and events and active seconds by label."""
+import numpy as np
+
+from polysed_keras.events import event_list_to_event_roll, polyphony
+
+TIME_RESOLUTION = 0.02  # seconds a frame: the networks'
+
+
+def count_recording(events, labels, duration):
+    """Count one recording's event list.
+
+    Args:
+        events: DataFrame of onset, offset (seconds), event_label.
+        labels: labels of the corpus.
+        duration: seconds.
+
+    Returns:
+        dict of additive counts: recordings, seconds, frames (labels + 1,) by polyphony, events (labels,) and
+        active_seconds (labels,).
+    """
+    roll = event_list_to_event_roll(events, labels, int(np.ceil(round(duration / TIME_RESOLUTION, 6))), TIME_RESOLUTION)
+    seconds = (events["offset"] - events["onset"]).groupby(events["event_label"]).sum()
+    return {"recordings": 1, "seconds": duration,
+            "frames": np.bincount(polyphony(roll), minlength=len(labels) + 1),
+            "events": events["event_label"].value_counts().reindex(labels, fill_value=0).to_numpy(),
+            "active_seconds": seconds.reindex(labels, fill_value=0.0).to_numpy()}
+
+
+def summarize(counts, labels):
+    """Pool the counts of some recordings.
+
+    Returns:
+        dict of recordings, minutes, polyphony (dict of degree, as text, to the share of frames; up to the highest there
+        is) and labels (dict of label to its events and active_seconds).
+    """
+    total = {key: sum(count[key] for count in counts) for key in counts[0]}
+    frames = np.trim_zeros(total["frames"], "b")
+    return {"recordings": total["recordings"], "minutes": round(total["seconds"] / 60, 3),
+            "polyphony": {str(degree): round(float(share), 4) for degree, share in enumerate(frames / frames.sum())},
+            "labels": {label: {"events": int(events), "active_seconds": round(float(seconds), 2)}
+                       for label, events, seconds in zip(labels, total["events"], total["active_seconds"])}}
+
+
+def format_statistics(statistics):
+    """Text for the terminal of a dict of partition to `summarize`'s dict: a table of polyphony and one of labels."""
+    names = list(statistics)
+    highest = max(len(part["polyphony"]) for part in statistics.values())
+    lines = ["% of frames by polyphony" + "".join(f"{degree:>7}" for degree in range(highest))]
+    for name in names:
+        shares = statistics[name]["polyphony"]
+        lines.append(f"{name:<24}" + "".join(f"{100 * shares.get(str(degree), 0):7.1f}" for degree in range(highest)))
+    lines += ["", "events (active seconds) " + "".join(f"{name:>18}" for name in names)]
+    for label in statistics[names[0]]["labels"]:
+        cells = (statistics[name]["labels"][label] for name in names)
+        lines.append(f"{label:<24}" + "".join(f"{cell['events']:>8} ({cell['active_seconds']:7.0f})" for cell in cells))
+    totals = (f"{name} {part['recordings']} recordings, {part['minutes']:.1f} min" for name, part in statistics.items())
+    return "\n".join(lines + ["", "; ".join(totals)])

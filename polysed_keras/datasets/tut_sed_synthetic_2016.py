@@ -1,0 +1,161 @@
+"""TUT-SED Synthetic 2016, and every corpus laid out as it is.
+
+Facts: 100 mixtures (566 minutes, 44.1 kHz, 32 bit) of 994 isolated recordings of 16 event labels; 60 are for training,
+20 for validation and 20 for test, and no isolated recording is in two partitions. Events were annotated by
+signal energy.
+
+    audio/TUT-SED-synthetic-2016-mix-{i}.wav     i = 0..99; one's own recordings: audio/<stem>.<wav, flac, ogg, ...>
+    meta/TUT-SED-synthetic-2016-annot-{i}.txt    onset, offset (seconds), event_label; one's own: meta/<stem>.txt
+    evaluation_setup/{train,validate,test}.txt   a recording a line; without them the original's 40-99, 20-39, 0-19
+    labels.txt                                   a label a line; without it the sorted labels of all annotations
+
+Licence: on the corpus's page, http://www.cs.tut.fi/sgn/arg/taslp2017-crnn-sed/tut-sed-synthetic-2016; read it first.
+Citation: E. Cakir, G. Parascandolo, T. Heittola, H. Huttunen, T. Virtanen, "Convolutional recurrent neural networks for
+polyphonic sound event detection", IEEE/ACM TASLP 25(6), 2017.
+"""
+import logging
+import re
+
+from polysed_keras.datasets import PARTITIONS, Dataset, Recording
+from polysed_keras.datasets.soundbank import is_audio
+from polysed_keras.errors import InputError
+from polysed_keras.events import read_events
+
+MIXTURE_NAME = "TUT-SED-synthetic-2016-mix-{}"
+ANNOTATION_NAME = "TUT-SED-synthetic-2016-annot-{}"
+ORIGINAL_PARTITIONS = {"train": range(40, 100), "validate": range(20, 40), "test": range(20)}
+_ORIGINAL = re.compile(re.escape(MIXTURE_NAME).replace(r"\{\}", r"(\d+)") + "$")
+_SETUP_HELP = ("Write evaluation_setup/train.txt, validate.txt and test.txt, each with the audio file names of its "
+               "recordings, one a line.")
+
+
+def load_dataset(folder):
+    """Read the layout above into a Dataset. Opens no audio.
+
+    Args:
+        folder: pathlib.Path with audio/ and meta/.
+
+    Raises:
+        InputError: the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does not
+            exist or that another partition names too; one's own recordings have no evaluation_setup/.
+    """
+    for part in (folder, folder / "audio", folder / "meta"):
+        if not part.is_dir():
+            raise InputError(f"{part}: no such folder. Expected a folder of recordings with audio/ and meta/.")
+    audio = _audio_by_stem(folder / "audio")
+    stems = _partition_stems(folder, audio)
+    _check_disjoint(stems, folder)
+    partitions = {name: tuple(_recording(folder, audio[stem]) for stem in stems[name]) for name in PARTITIONS}
+    unused = len(audio) - sum(map(len, stems.values()))
+    if unused:
+        logging.getLogger(__name__).warning("%s: %d of %d recordings are in no partition and are ignored.", folder,
+                                            unused, len(audio))
+    return Dataset(folder, _read_labels(folder, partitions), partitions)
+
+
+def read_reference(recording, labels, duration=None):
+    """The reference event list of a recording: DataFrame of onset, offset (seconds), event_label.
+
+    Args:
+        recording: a Recording.
+        labels: the dataset's labels; another one in the file is an error.
+        duration: the recording's length in seconds; events are clipped to it where given.
+
+    Raises:
+        InputError: see events.read_events.
+    """
+    return read_events(recording.annotation, labels=labels, duration=duration)
+
+
+def write_file_lists(folder, stems, labels):
+    """Write evaluation_setup/*.txt and labels.txt; `stems` has the stems of each partition's wav files."""
+    (folder / "evaluation_setup").mkdir()
+    for name in PARTITIONS:
+        lines = "".join(f"audio/{stem}.wav\n" for stem in stems.get(name, ()))
+        (folder / "evaluation_setup" / f"{name}.txt").write_text(lines, encoding="utf-8")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def _audio_by_stem(folder):
+    found = {}
+    for path in sorted(filter(is_audio, folder.iterdir())):
+        if path.stem in found:
+            raise InputError(f"{path}: {found[path.stem].name} has the same stem, so meta/{path.stem}.txt is of both. "
+                             "Rename one.")
+        found[path.stem] = path
+    if not found:
+        raise InputError(f"{folder}: expected recordings (wav, flac, ogg, ...), received none.")
+    return found
+
+
+def _partition_stems(folder, audio):
+    setup = {name: folder / "evaluation_setup" / f"{name}.txt" for name in PARTITIONS}
+    if any(path.is_file() for path in setup.values()):
+        return {name: _read_setup(path, audio) if path.is_file() else () for name, path in setup.items()}
+    return _original_stems(folder, audio)
+
+
+def _original_stems(folder, audio):
+    stems = {name: [] for name in PARTITIONS}
+    for stem in audio:
+        match = _ORIGINAL.match(stem)
+        number = int(match[1]) if match else None
+        home = [name for name, numbers in ORIGINAL_PARTITIONS.items() if number in numbers]
+        if not home:
+            raise InputError(f"{folder}: evaluation_setup/ is missing, and {audio[stem].name} is not one of the "
+                             f"original 100 mixtures. {_SETUP_HELP}")
+        stems[home[0]].append((number, stem))
+    return {name: tuple(stem for _, stem in sorted(numbered)) for name, numbered in stems.items()}
+
+
+def _read_setup(path, audio):
+    """The stems of a partition in the file's order; a recording may have many lines (corpora with a line an event)."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected UTF-8 text. Save it as UTF-8.") from error
+    return tuple(dict.fromkeys(_find_stem(line.strip(), audio, path) for line in lines if line.strip()))
+
+
+def _find_stem(line, audio, path):
+    # A file name may hold spaces, so the tab-separated column is tried first.
+    for column in (line.split("\t")[0].strip(), line.split()[0]):
+        name = re.sub(r"^(\./)?(audio/)?", "", column.replace("\\", "/"))
+        stem = name if name in audio else name.rpartition(".")[0]
+        if stem in audio and name in (stem, audio[stem].name):
+            return stem
+    raise InputError(f"{path}: names {line!r}, which is not in audio/. Add the recording or remove the line.")
+
+
+def _check_disjoint(stems, folder):
+    home = {}
+    for name, names in stems.items():
+        for stem in names:
+            if home.setdefault(stem, name) != name:
+                raise InputError(f"{folder / 'evaluation_setup'}: {stem} is in {home[stem]}.txt and in {name}.txt. "
+                                 "Leave it in one.")
+
+
+def _recording(folder, audio):
+    match = _ORIGINAL.match(audio.stem)
+    names = [audio.stem] + ([ANNOTATION_NAME.format(match[1])] if match else [])
+    paths = [folder / "meta" / f"{name}.txt" for name in names]
+    for path in paths:
+        if path.is_file():
+            return Recording(audio.stem, audio, path)
+    raise InputError(f"{audio}: has no annotation. Expected {paths[-1]} (onset, offset, event_label a line; an empty "
+                     "file where nothing sounds).")
+
+
+def _read_labels(folder, partitions):
+    path = folder / "labels.txt"
+    if path.is_file():
+        labels = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"{path}: a label stands there twice. Expected each label on one line.")
+    else:
+        recordings = [recording for name in PARTITIONS for recording in partitions[name]]
+        labels = sorted({label for recording in recordings for label in read_events(recording.annotation).event_label})
+    if not labels:
+        raise InputError(f"{folder}: no labels. Expected labels.txt, a label a line, or annotations with events.")
+    return tuple(labels)

@@ -1,0 +1,159 @@
+"""Event lists (onset, offset in seconds, event_label), event rolls (frames x labels, 0/1), and the way between them."""
+import logging
+import pathlib
+import re
+
+import numpy as np
+import pandas as pd
+
+from polysed_keras.errors import InputError
+from polysed_keras.files import atomic_file
+
+COLUMNS = ["onset", "offset", "event_label"]
+PRECISION = 1e-6  # seconds: event list files hold six decimals, so edges closer than this are the same
+_log = logging.getLogger(__name__)
+
+
+def read_events(path, labels=None, duration=None):
+    """Read an event list file: onset, offset (seconds) and label a line, separated by tabs or spaces, no header.
+
+    A byte-order mark, blank lines, carriage returns and a header line "onset offset event_label" are tolerated; a label
+    may hold spaces where the separator is a tab. Same-label events that overlap or touch become one.
+
+    Args:
+        path: text file in UTF-8.
+        labels: the known labels; None accepts any.
+        duration: seconds; events are clipped to it, and dropped where they start beyond it, with a warning.
+
+    Returns:
+        DataFrame with columns onset, offset, event_label, sorted by all three.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it (named) is not an event.
+    """
+    rows = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        fields = re.split(r"\t+" if "\t" in line.strip() else r"\s+", line.strip())
+        is_header = not rows and [field.strip().lower() for field in fields] == COLUMNS
+        if line.strip() and not is_header:
+            rows.append(_parse_event(fields, labels, f"{path}, line {number}"))
+    events = _event_list(*zip(*rows)) if rows else _event_list([], [], [])
+    return merge_events(events if duration is None else _clip_events(events, duration, path))
+
+
+def write_events(events, path):
+    """Write an event list as onset TAB offset TAB event_label (seconds, six decimals, no header), atomically."""
+    rows = events[COLUMNS].itertuples(index=False)
+    lines = [f"{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label in rows]
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def merge_events(events, gap=0.0):
+    """Make one event of same-label events that overlap, touch, or are at most `gap` seconds apart.
+
+    Returns:
+        DataFrame with columns onset, offset, event_label, sorted by all three.
+    """
+    events = _event_list(*(events[column] for column in COLUMNS)).sort_values(["event_label", "onset", "offset"])
+    reached = events.groupby("event_label")["offset"].cummax().groupby(events["event_label"]).shift()
+    starts = ~(events["onset"] <= reached + gap + PRECISION)
+    merged = events.groupby(starts.cumsum()).agg({"onset": "min", "offset": "max", "event_label": "first"})
+    return merged.sort_values(COLUMNS).reset_index(drop=True)
+
+
+def event_list_to_event_roll(events, labels, num_frames, time_resolution):
+    """Mark the frames an event touches: onset rounded down, offset up and exclusive (edges on a frame stay on it).
+
+    Args:
+        events: event list in seconds; what lies outside the roll is cut off.
+        labels: labels in the order of the columns.
+        num_frames: frames of the roll.
+        time_resolution: seconds a frame.
+
+    Returns:
+        uint8 array (num_frames, labels), 0 or 1.
+
+    Raises:
+        InputError: an event has a label that is not in `labels`.
+    """
+    labels = list(labels)
+    unknown = sorted(set(events["event_label"]) - set(labels))
+    if unknown:
+        raise InputError(f"events: unknown label {unknown[0]!r}. Known labels: {', '.join(labels)}.")
+    onsets = np.clip(np.floor(_in_frames(events["onset"], time_resolution)), 0, num_frames).astype(int)
+    offsets = np.clip(np.ceil(_in_frames(events["offset"], time_resolution)), 0, num_frames).astype(int)
+    event_roll = np.zeros((num_frames, len(labels)), np.uint8)
+    for onset, offset, label in zip(onsets, offsets, events["event_label"]):
+        event_roll[onset:offset, labels.index(label)] = 1
+    return event_roll
+
+
+def event_roll_to_event_list(event_roll, labels, time_resolution):
+    """Make an event of every run of ones: from its first frame's start to its last frame's end.
+
+    Args:
+        event_roll: array (frames, labels), 0 or 1.
+        labels: labels in the order of the columns.
+        time_resolution: seconds a frame.
+
+    Returns:
+        DataFrame with columns onset, offset (seconds), event_label, sorted by all three.
+    """
+    active = np.asarray(event_roll).T > 0
+    if active.shape[0] != len(labels):
+        raise InputError(f"event_roll: expected {len(labels)} columns, one a label, received {active.shape[0]}.")
+    edges = np.diff(active.astype(np.int8), axis=1, prepend=0, append=0)
+    columns, onsets = np.nonzero(edges == 1)
+    _, offsets = np.nonzero(edges == -1)
+    events = _event_list(onsets * time_resolution, offsets * time_resolution, [labels[column] for column in columns])
+    return events.sort_values(COLUMNS).reset_index(drop=True)
+
+
+def polyphony(event_roll):
+    """Count the active labels of every frame: (frames, labels) -> int (frames,)."""
+    return np.sum(event_roll, axis=1, dtype=np.int64)
+
+
+def _event_list(onsets, offsets, labels):
+    return pd.DataFrame({"onset": np.asarray(onsets, float), "offset": np.asarray(offsets, float),
+                         "event_label": pd.Series(list(labels), dtype=str)})
+
+
+def _read_text(path):
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: expected an event list file, received: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, received other bytes. Save the file as UTF-8.") from error
+
+
+def _parse_event(fields, labels, place):
+    try:
+        onset, offset, label = fields
+        onset, offset = float(onset), float(offset)
+    except ValueError as error:
+        raise InputError(f"{place}: expected onset, offset (seconds, decimal point) and label, separated by tabs or "
+                         f"spaces, received {' '.join(fields)!r}. Replace other separators by tabs.") from error
+    if not (np.isfinite([onset, offset]).all() and 0 <= onset < offset):
+        raise InputError(f"{place}: expected finite seconds with 0 <= onset < offset, received onset {onset:g} "
+                         f"and offset {offset:g}. Correct or remove the line.")
+    if labels is not None and label.strip() not in labels:
+        raise InputError(f"{place}: unknown label {label.strip()!r}. Known labels: {', '.join(labels)}.")
+    return onset, offset, label.strip()
+
+
+def _clip_events(events, duration, path):
+    for event in events[events["offset"] > duration + PRECISION].itertuples():
+        repair = "dropped" if event.onset >= duration else f"clipped to {duration:g} s"
+        _log.warning("%s: event %s at %g-%g s ends beyond the recording of %g s: %s.", path, event.event_label,
+                     event.onset, event.offset, duration, repair)
+    return events[events["onset"] < duration].assign(offset=events["offset"].clip(upper=duration))
+
+
+def _in_frames(seconds, time_resolution):
+    """Seconds as frames; whole numbers where float noise or a file's rounding moved them off by a microsecond."""
+    frames = np.asarray(seconds, float) / time_resolution
+    whole = np.round(frames)
+    return np.where(np.abs(frames - whole) <= max(PRECISION / time_resolution, PRECISION), whole, frames)

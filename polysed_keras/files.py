@@ -1,0 +1,75 @@
+"""Outputs that appear whole or not at all: written beside their place, then renamed into it."""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+from polysed_keras.errors import InputError
+
+
+def _temporary_beside(path, make):
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a writable folder.") from error
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it when it fails.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    def make(target):
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        os.chmod(name, 0o644)
+        return pathlib.Path(name)
+
+    temporary = _temporary_beside(path, make)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path):
+    """Yield a temporary folder beside `path`; rename it to `path` when the block succeeds, remove it when it fails.
+
+    Raises:
+        InputError: `path` exists and is not an empty folder, or its parent cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: exists already. Choose another folder or remove it.")
+    temporary = _temporary_beside(
+        path, lambda target: pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if path.is_dir():
+            path.rmdir()
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(data, path):
+    """Write `data` as indented JSON, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def read_json(path):
+    """Read a JSON file. Raises InputError, naming the file, where it is missing or broken."""
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error

@@ -1,0 +1,132 @@
+"""Posteriors and events for audio of any length: always whole segments, because channel attention pools over time."""
+import logging
+import pathlib
+
+import numpy as np
+
+from polysed_keras.audio import audio_blocks
+from polysed_keras.errors import InputError
+from polysed_keras.features import SILENCE_DB
+from polysed_keras.postprocessing import posteriors_to_events
+
+logger = logging.getLogger(__name__)
+
+
+def cut_segments(log_mel, segment_frames):
+    """Cut log_mel (frames, n_mels) into segments that do not overlap, the last one filled with silence.
+
+    Silence here is what the front end makes of zeros appended to the waveform, so an exported graph agrees.
+
+    Returns:
+        (segments, segment_frames, n_mels).
+    """
+    segments = -(-len(log_mel) // segment_frames)
+    padding = segments * segment_frames - len(log_mel)
+    padded = np.pad(log_mel, ((0, padding), (0, 0)), constant_values=SILENCE_DB)
+    return padded.reshape(segments, segment_frames, log_mel.shape[1])
+
+
+def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
+    """Posteriors of a whole recording (paper 1, section 4.2: test segments without overlap).
+
+    Args:
+        log_mel: (frames, n_mels), dB.
+
+    Returns:
+        {task.name: float32 (frames, task.num_outputs)}.
+    """
+    outputs = model.predict(cut_segments(log_mel, segment_frames), batch_size=batch_size, verbose=0)
+    return {task.name: outputs[task.name].reshape(-1, task.num_outputs)[:len(log_mel)] for task in tasks}
+
+
+def decode_activity(posteriors, tasks, threshold=0.5):
+    """Decoded activity of all tasks side by side: uint8 (frames, labels)."""
+    return np.concatenate([task.decode(posteriors[task.name], threshold) for task in tasks], axis=-1)
+
+
+class Detector:
+    """A loaded SavedModel: waveforms, files and streams in; posteriors and events out.
+
+    Attributes:
+        labels: tuple of event labels.
+        sample_rate: Hz.
+        time_resolution: seconds a frame.
+        description: the dict that travels in the model, with the whole Experiment.
+    """
+
+    def __init__(self, serve, description):
+        self._serve = serve
+        self.description = description
+        self.labels = tuple(description["labels"])
+        self.sample_rate = description["sample_rate"]
+        self.time_resolution = description["time_resolution"]
+        self._hop_length = description["hop_length"]
+        self._context = description["win_length"] - description["hop_length"]
+        self._segment_samples = description["segment_frames"] * description["hop_length"]
+
+    def posteriors(self, audio, sample_rate=None, segments_per_block=16):
+        """Posteriors and activity of a file or waveform, in bounded memory: blocks of whole segments and the samples
+        of right context that their last frame reaches into.
+
+        Args:
+            audio: path of an audio file, or a mono waveform (samples,) at the model's sample rate.
+            sample_rate: of the waveform, Hz; other than the model's is an error.
+
+        Returns:
+            posteriors float32 (frames, labels), activity uint8 (frames, labels).
+
+        Raises:
+            InputError: unreadable audio, a waveform that is not (samples,), not finite, or of another rate.
+        """
+        blocks = self._waveform_blocks(audio, sample_rate)
+        parts = [self._predict(block, frames) for block, frames in self._cut(blocks, segments_per_block)]
+        if not parts:
+            parts = [(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, len(self.labels)), np.uint8))]
+        return tuple(np.concatenate(part) for part in zip(*parts))
+
+    def detect(self, audio, *, sample_rate=None, threshold=None, labels=None, **postprocessing):
+        """Detect the events of a file or waveform.
+
+        Args:
+            threshold: of the label posteriors; None takes the decoded activity (0.5 per label for `multi_label`, the
+                likeliest combination for a powerset).
+            labels: the labels wanted; None for all.
+            postprocessing: as in postprocessing.posteriors_to_events.
+
+        Returns:
+            DataFrame onset, offset (seconds), event_label, confidence.
+        """
+        unknown = sorted(set(labels or ()) - set(self.labels))
+        if unknown:
+            raise InputError(f"labels: expected some of {list(self.labels)}. Received: {unknown}.")
+        posteriors, activity = self.posteriors(audio, sample_rate)
+        events = posteriors_to_events(posteriors, self.labels, self.time_resolution,
+                                      activity=activity if threshold is None else None,
+                                      threshold=0.5 if threshold is None else threshold, **postprocessing)
+        return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
+
+    def _waveform_blocks(self, audio, sample_rate):
+        if isinstance(audio, (str, pathlib.Path)):
+            return audio_blocks(audio, self.sample_rate)
+        waveform = np.asarray(audio, np.float32)
+        if waveform.ndim != 1 or not np.isfinite(waveform).all():
+            raise InputError(f"waveform: expected finite samples of shape (samples,). Received: shape {waveform.shape}"
+                             f"{'' if np.isfinite(waveform).all() else ' with NaN or infinity'}.")
+        if sample_rate not in (None, self.sample_rate):
+            raise InputError(f"sample_rate: expected {self.sample_rate} Hz. Received: {sample_rate}. Resample first.")
+        return [waveform]
+
+    def _cut(self, blocks, segments_per_block):
+        step = segments_per_block * self._segment_samples
+        pending = np.zeros(0, np.float32)
+        for block in blocks:
+            pending = np.concatenate([pending, block])
+            while len(pending) >= step + self._context:
+                yield pending[:step + self._context], step // self._hop_length
+                pending = pending[step:]
+        if len(pending):
+            yield pending, -(-len(pending) // self._hop_length)
+
+    def _predict(self, waveform, num_frames):
+        outputs = self._serve(waveform[None])
+        return outputs["posteriors"][0, :num_frames].numpy(), outputs["activity"][0, :num_frames].numpy()

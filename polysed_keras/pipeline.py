@@ -1,0 +1,110 @@
+"""From a corpus to features and event rolls in memory, and by tf.data to shuffled batches of segments."""
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from polysed_keras.errors import InputError
+from polysed_keras.events import event_list_to_event_roll, read_events
+from polysed_keras.features import SILENCE_DB, cached_log_mel
+from polysed_keras.tasks import task_labels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordingFeatures:
+    """A recording in memory: its name, log_mel (frames, n_mels) in dB and event_roll (frames, labels) of 0/1."""
+
+    name: str
+    log_mel: np.ndarray
+    event_roll: np.ndarray
+
+
+def load_recordings(dataset, partition, labels, spec, *, progress=True):
+    """Features and event rolls of a partition; features are kept in the data's folder `features`.
+
+    Annotations are all read before the first feature is made, so that their mistakes show at once.
+
+    Args:
+        dataset: datasets.Dataset; `labels`: the columns of the event rolls; `spec`: LogMelSpec.
+
+    Returns:
+        List of RecordingFeatures.
+
+    Raises:
+        InputError: an empty partition, unreadable audio, or a broken annotation.
+    """
+    recordings = dataset.partitions.get(partition, ())
+    if not recordings:
+        raise InputError(f"{dataset.folder}: expected recordings in partition {partition!r}. Received: none. "
+                         f"Partitions: { {name: len(part) for name, part in dataset.partitions.items()} }.")
+    for recording in recordings:
+        read_events(recording.annotation, labels)
+    loaded = []
+    for recording in tqdm(recordings, desc=f"features of {partition}", unit="recording", disable=not progress):
+        log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
+        events = read_events(recording.annotation, labels, duration=len(log_mel) * spec.time_resolution)
+        roll = event_list_to_event_roll(events, labels, len(log_mel), spec.time_resolution)
+        loaded.append(RecordingFeatures(recording.name, log_mel, roll))
+    return loaded
+
+
+def task_activity(event_roll, labels, task):
+    """The columns of an event roll (frames, labels) that belong to a task: (frames, task labels)."""
+    return event_roll[:, [labels.index(label) for label in task.labels]]
+
+
+def pad_frames(array, num_frames, value):
+    """Append rows of `value` until there are at least `num_frames`."""
+    return np.pad(array, ((0, max(0, num_frames - len(array))), (0, 0)), constant_values=value)
+
+
+def _segment_starts(lengths, segment_frames, segment_hop):
+    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.concatenate([offset + np.arange(0, length - segment_frames + 1, segment_hop)
+                           for offset, length in zip(offsets, lengths)])
+
+
+def num_batches(recordings, *, segment_frames, segment_hop, batch_size):
+    """Batches in an epoch of segment_dataset with the same arguments."""
+    segments = sum(max(0, len(recording.log_mel) - segment_frames) // segment_hop + 1 for recording in recordings)
+    return math.ceil(segments / batch_size)
+
+
+def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0):
+    """Endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
+
+    Segments are cut when a batch is made, from one copy of the features, so memory does not grow with their overlap.
+    The order of an epoch depends on (seed, epoch) alone, so that a resumed training sees what an unbroken one sees.
+
+    Args:
+        recordings: list of RecordingFeatures; the event rolls' columns are the tasks' labels in order. Recordings
+            shorter than a segment are padded with silence.
+        tasks: tuple of Task.
+
+    Returns:
+        tf.data.Dataset of log_mel (batch, segment_frames, n_mels), {task.name: target (batch, segment_frames, ...)}.
+
+    Raises:
+        InputError: no recordings.
+    """
+    if not recordings:
+        raise InputError("recordings: expected at least one to train on. Received: none.")
+    labels = task_labels(tasks)
+    log_mels = [pad_frames(recording.log_mel, segment_frames, SILENCE_DB) for recording in recordings]
+    event_roll = np.concatenate([pad_frames(recording.event_roll, segment_frames, 0) for recording in recordings])
+    starts = tf.constant(_segment_starts([len(log_mel) for log_mel in log_mels], segment_frames, segment_hop))
+    features = tf.constant(np.concatenate(log_mels))
+    targets = {task.name: tf.constant(task.encode(task_activity(event_roll, labels, task))) for task in tasks}
+
+    def epoch(index):
+        order = tf.random.experimental.stateless_shuffle(starts, seed=[seed, index])
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+    def cut(batch_starts):
+        frames = batch_starts[:, None] + tf.range(segment_frames, dtype=tf.int64)
+        return tf.gather(features, frames), {name: tf.gather(target, frames) for name, target in targets.items()}
+
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max)
+    return epochs.flat_map(epoch).map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)

@@ -1,0 +1,159 @@
+"""Frozen specs that say an experiment completely: features, network, training, tasks. No TensorFlow here."""
+import dataclasses
+import hashlib
+import json
+
+from polysed_keras.errors import InputError
+from polysed_keras.tasks import Decomposition, Task
+
+
+def _lists_to_tuples(spec):
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, list):
+            object.__setattr__(spec, field.name, tuple(value))
+
+
+def _check(condition, field, expected, received):
+    if not condition:
+        raise InputError(f"{field}: expected {expected}. Received: {received!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMelSpec:
+    """Log-mel features: rates in Hz, lengths in samples. Defaults: paper 1, section 4.2 (40 ms frames, 50 % overlap)."""
+
+    sample_rate: int = 44100
+    win_length: int = 1764
+    hop_length: int = 882
+    n_fft: int = 2048
+    n_mels: int = 64
+    fmin: float = 50.0
+    fmax: float = 22050.0
+
+    def __post_init__(self):
+        _check(0 < self.hop_length <= self.win_length <= self.n_fft, "features.win_length",
+               "hop_length <= win_length <= n_fft", self.win_length)
+        _check(0 <= self.fmin < self.fmax <= self.sample_rate / 2, "features.fmax",
+               "fmin < fmax <= sample_rate / 2", self.fmax)
+        _check(self.n_mels > 0, "features.n_mels", "at least 1", self.n_mels)
+
+    @property
+    def time_resolution(self):
+        """Seconds a frame."""
+        return self.hop_length / self.sample_rate
+
+    def num_frames(self, num_samples):
+        """Frames of a waveform: ceil(samples / hop_length)."""
+        return -(-num_samples // self.hop_length)
+
+    def digest(self):
+        """A short name for the features that this spec makes, for caches."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """A network: backbone and head by name, and their sizes. `stem_strides` (time, frequency) other than (1, 1) put a
+    strided convolution with filters[0] kernels in front, and outputs are repeated to the frame rate."""
+
+    backbone: str = "conv_blocks"
+    head: str = "recurrent"
+    filters: tuple = (64, 64, 128, 128, 256)
+    recurrent_units: int = 256
+    dense_units: tuple = (512, 512)
+    dropout: float = 0.25
+    stem_strides: tuple = (1, 1)
+
+    def __post_init__(self):
+        _lists_to_tuples(self)
+        _check(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
+        _check(self.filters and min(self.filters) > 0, "model.filters", "positive numbers of filters", self.filters)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSpec:
+    """A training: batch of segments, epochs, Adam's learning rate, segments in frames, weight alpha of the event loss."""
+
+    batch_size: int = 32
+    epochs: int = 10
+    learning_rate: float = 1e-4
+    segment_frames: int = 128
+    segment_hop: int = 1
+    alpha: float | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for field in ("batch_size", "epochs", "segment_frames", "segment_hop"):
+            _check(getattr(self, field) >= 1, f"training.{field}", "at least 1", getattr(self, field))
+        _check(self.learning_rate > 0, "training.learning_rate", "a positive number", self.learning_rate)
+        _check(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run. `tasks` is a Decomposition until the labels of the data are known."""
+
+    name: str
+    reference: str = ""
+    dataset: str = "tut_sed_synthetic_2016"
+    features: LogMelSpec = LogMelSpec()
+    tasks: Decomposition | tuple = Decomposition()
+    model: ModelSpec = ModelSpec()
+    training: TrainSpec = TrainSpec()
+
+    def to_dict(self):
+        """Plain dicts, lists and numbers, for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, data):
+        """The inverse of to_dict. Raises InputError for unknown or missing fields."""
+        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "tasks": _tasks_from}
+        try:
+            return cls(**{key: parts[key](value) if key == "tasks" else parts[key](**value) if key in parts else value
+                          for key, value in data.items()})
+        except TypeError as error:
+            raise InputError(f"experiment: expected the fields of Experiment. Received: {error}.") from error
+
+
+def _tasks_from(data):
+    return Decomposition(**data) if isinstance(data, dict) else tuple(Task(**task) for task in data)
+
+
+def set_fields(experiment, assignments):
+    """Replace fields by name, as `--set` does.
+
+    Args:
+        experiment: an Experiment.
+        assignments: strings such as `training.epochs=3`, `model.dropout=0.3`; values are JSON, else text.
+
+    Raises:
+        InputError: an assignment without `=`, an unknown field, or a value of another type.
+    """
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        part, _, field = name.partition(".")
+        spec = getattr(experiment, part, None)
+        known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
+                 if dataclasses.is_dataclass(getattr(experiment, f.name))
+                 for g in dataclasses.fields(getattr(experiment, f.name))]
+        _check(equals, "--set", "FIELD=VALUE, such as training.epochs=3", assignment)
+        _check(name in known, "--set", f"one of {', '.join(known)}", name)
+        changed = dataclasses.replace(spec, **{field: _value(name, text, getattr(spec, field))})
+        experiment = dataclasses.replace(experiment, **{part: changed})
+    return experiment
+
+
+def _value(name, text, current):
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)
+    expected = (float, int, type(None)) if name == "training.alpha" else (list, type(None)) if current is None else (
+        list if isinstance(current, tuple) else type(current))
+    _check(isinstance(value, expected) and not isinstance(value, bool), f"--set {name}",
+           f"a value such as {json.dumps(current)}", text)
+    return value
