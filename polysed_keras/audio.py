@@ -97,3 +97,20 @@ def decode_with_tensorflow_io(path):
         raise InputError(f"{path}: expected one of {sorted(decoders)}. Received: {suffix}.")
     samples = decoders[suffix](tf.io.read_file(str(path)))
     return samples.numpy() if samples.dtype == tf.float32 else samples.numpy().astype(np.float32) / 32768.0
+
+
+def find_audio(paths):
+    """Audio files among `paths`: files as they are, folders searched for audio (sorted, other files left out).
+
+    Raises:
+        InputError: a path that does not exist, or a folder without audio.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+        if not (path.is_file() or inside):
+            what = "a folder without any" if path.is_dir() else "nothing there"
+            raise InputError(f"{path}: expected an audio file or a folder of them ({', '.join(AUDIO_SUFFIXES)}). "
+                             f"Received: {what}.")
+        found += [path] if path.is_file() else inside
+    return found

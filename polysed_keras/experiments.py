@@ -1,14 +1,20 @@
-"""Run an experiment from a preset and a data folder to a run folder."""
+"""From a preset and a data folder to a run folder, and from a run folder to its counts and its export."""
 import dataclasses
 import pathlib
 
+import numpy as np
+
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation import RunResult
+from polysed_keras.export import export_saved_model
 from polysed_keras.files import read_json, write_json
+from polysed_keras.inference import decode_activity, predict_posteriors
+from polysed_keras.metrics import frame_counts
 from polysed_keras.pipeline import load_recordings
 from polysed_keras.specs import Experiment
 from polysed_keras.tasks import resolve_tasks, task_labels
-from polysed_keras.training import EXPERIMENT, STATE, fit_model
+from polysed_keras.training import EXPERIMENT, STATE, fit_model, load_best_model
 
 
 def _prepare_directory(experiment, directory, resume):
@@ -49,3 +55,50 @@ def run_experiment(experiment, data, directory, *, resume=False, progress=True, 
     recordings, validation = (load_recordings(dataset, partition, labels, experiment.features, progress=progress)
                               for partition in ("train", "validate"))
     return fit_model(experiment, recordings, validation, directory, resume=resume, progress=progress, **runtime)
+
+
+def load_run(directory):
+    """The Experiment of a run's folder. Raises InputError where the folder holds no run."""
+    path = pathlib.Path(directory) / EXPERIMENT
+    if not path.is_file():
+        raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
+                         "Train one first: polysed train PRESET --data DATA --out RUN.")
+    return Experiment.from_dict(read_json(path))
+
+
+def evaluate_run(directory, data, partition="test", *, progress=True):
+    """Counts of a run's best epoch on every recording of a partition, decoded as its tasks say.
+
+    Args:
+        directory: the run's folder.
+        data: folder of a corpus with the run's labels.
+
+    Returns:
+        evaluation.RunResult, whose labels are in the corpus's order.
+
+    Raises:
+        InputError: no trained run, other labels, or unreadable data.
+    """
+    experiment = load_run(directory)
+    dataset = load_dataset(data, experiment.dataset)
+    labels, spec = task_labels(experiment.tasks), experiment.training
+    if sorted(labels) != sorted(dataset.labels):
+        raise InputError(f"{data}: expected the labels of {directory}, {list(labels)}. "
+                         f"Received: {list(dataset.labels)}.")
+    model = load_best_model(experiment, directory)
+    columns = [labels.index(label) for label in dataset.labels]
+    recordings = load_recordings(dataset, partition, dataset.labels, experiment.features, progress=progress)
+    counts = [frame_counts(recording.event_roll, decode_activity(
+        predict_posteriors(model, recording.log_mel, experiment.tasks, spec.segment_frames), experiment.tasks)[:, columns])
+        for recording in recordings]
+    return RunResult(experiment.name, spec.seed, dataset.labels, tuple(recording.name for recording in recordings),
+                     np.stack(counts))
+
+
+def export_run(directory, out):
+    """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
+    experiment = load_run(directory)
+    model = load_best_model(experiment, directory)
+    history = read_json(pathlib.Path(directory) / STATE)["history"]
+    best = max(history, key=lambda row: row["val_f1"])
+    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], "validation_f1": best["val_f1"]})

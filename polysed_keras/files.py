@@ -73,3 +73,10 @@ def read_json(path):
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
+
+
+def check_writable(directory):
+    """Make a folder if need be and try a file in it, before hours of work. Raises InputError where it fails."""
+    with atomic_file(pathlib.Path(directory) / "writable") as temporary:
+        temporary.rename(temporary.with_suffix(".checked"))
+        temporary.with_suffix(".checked").rename(temporary)

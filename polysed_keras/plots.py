@@ -1,4 +1,4 @@
-"""Pictures: a mixture with its events, detections against the reference, a training curve. Figures, never pyplot state."""
+"""Pictures: a mixture with its events, detections against the reference, a training curve. No pyplot state is used."""
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -27,10 +27,10 @@ def plot_soundscape(log_mel, events, labels, time_resolution, *, frequency_range
         matplotlib Figure.
     """
     events = _as_event_list(events, labels, time_resolution)
-    figure, (top, middle, bottom) = _figure([2.6, 0.25 * len(labels) + 0.3, 0.9], title)
+    figure, (top, middle, bottom) = _figure([2.6, 0.25 * len(labels) + 0.3, 1.0], title)
     _draw_log_mel(figure, top, log_mel, time_resolution, frequency_range)
     _draw_events(middle, events, labels, 0.0, 0.8, REFERENCE, None)
-    _style_lanes(middle, labels)
+    _style_lanes(middle, labels, len(log_mel) * time_resolution)
     degree = polyphony(event_list_to_event_roll(events, labels, len(log_mel), time_resolution))
     bottom.stairs(degree, np.arange(len(degree) + 1) * time_resolution, fill=True, color=NEUTRAL)
     bottom.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
@@ -52,10 +52,10 @@ def plot_detections(log_mel, reference, estimated, labels, time_resolution, *, f
     """
     figure, (top, bottom) = _figure([2.6, 0.36 * len(labels) + 0.5], title)
     _draw_log_mel(figure, top, log_mel, time_resolution, frequency_range)
-    for events, offset, color, name in ((reference, -0.2, REFERENCE, "reference"), (estimated, 0.2, ESTIMATED, "estimated")):
-        events = _as_event_list(events, labels, time_resolution)
-        _draw_events(bottom, events, labels, offset, 0.36, color, name)
-    _style_lanes(bottom, labels)
+    reference, estimated = (_as_event_list(events, labels, time_resolution) for events in (reference, estimated))
+    _draw_events(bottom, reference, labels, -0.2, 0.36, REFERENCE, "reference")
+    _draw_events(bottom, estimated, labels, 0.2, 0.36, ESTIMATED, "estimated")
+    _style_lanes(bottom, labels, len(log_mel) * time_resolution)
     bottom.set_xlabel("time (s)")
     figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -75,16 +75,17 @@ def plot_training(history, title=None):
     epochs, best = history["epoch"], history.loc[history["val_f1"].idxmax()]
     top.plot(epochs, history["loss"], "o-", color=REFERENCE, markersize=4, label="training")
     top.plot(epochs, history["val_loss"], "s--", color=ESTIMATED, markersize=4, label="validation")
-    top.set_ylabel("loss (cross-entropy)")
-    bottom.plot(epochs, 100 * history["val_f1"], "s--", color=ESTIMATED, markersize=4, label="validation")
-    bottom.set_ylabel("overall F1 (%)")
+    top.set_ylabel("cross-entropy loss (nats)")
+    bottom.plot(epochs, 100 * history["val_f1"], "s--", color=ESTIMATED, markersize=4)
+    bottom.plot(best["epoch"], 100 * best["val_f1"], "*", color=NEUTRAL, markersize=12, linestyle="none",
+                label=f"best: epoch {best['epoch']:.0f}, {100 * best['val_f1']:.1f} %")
+    bottom.set_ylabel("validation F1, overall (%)")
     bottom.set_xlabel("epoch")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
-        axes.axvline(best["epoch"], color=NEUTRAL, linewidth=1, linestyle=":",
-                     label=f"best: epoch {best['epoch']:.0f}, {100 * best['val_f1']:.1f} %")
+        axes.axvline(best["epoch"], color=NEUTRAL, linewidth=1, linestyle=":")
         axes.grid(alpha=0.3)
-    top.legend(frameon=False)
+        axes.legend(frameon=False)
     return figure
 
 
@@ -122,6 +123,7 @@ def _draw_log_mel(figure, axes, log_mel, time_resolution, frequency_range):
         ticks = [hertz for hertz in FREQUENCY_TICKS if frequency_range[0] <= hertz <= frequency_range[1]]
         axes.set_yticks(_band_of(np.array(ticks), *frequency_range, n_mels), [f"{hertz / 1000:g}" for hertz in ticks])
         axes.set_ylabel("frequency (kHz, mel scale)")
+    axes.set_ylim(0, n_mels)  # ticks at fmin or fmax themselves lie half a band outside
 
 
 def _band_of(hertz, fmin, fmax, n_mels):
@@ -144,7 +146,8 @@ def _draw_events(axes, events, labels, offset, height, color, name):
                          label=name if lane == 0 else None)
 
 
-def _style_lanes(axes, labels):
+def _style_lanes(axes, labels, duration):
+    axes.set_xlim(0, duration)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -122,7 +122,8 @@ def _tasks_from(data):
 
 
 def set_fields(experiment, assignments):
-    """Replace fields by name, as `--set` does.
+    """Replace fields by name, as `--set` does. The name says what was changed, but for the seed, so that reports tell
+    the runs of a preset from those of a changed one.
 
     Args:
         experiment: an Experiment.
@@ -140,8 +141,10 @@ def set_fields(experiment, assignments):
                  for g in dataclasses.fields(getattr(experiment, f.name))]
         _check(equals, "--set", "FIELD=VALUE, such as training.epochs=3", assignment)
         _check(name in known, "--set", f"one of {', '.join(known)}", name)
-        changed = dataclasses.replace(spec, **{field: _value(name, text, getattr(spec, field))})
-        experiment = dataclasses.replace(experiment, **{part: changed})
+        value = _value(name, text, getattr(spec, field))
+        if name != "training.seed" and value != getattr(spec, field):
+            experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
+        experiment = dataclasses.replace(experiment, **{part: dataclasses.replace(spec, **{field: value})})
     return experiment
 
 

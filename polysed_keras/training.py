@@ -156,7 +156,8 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
                  Checkpoints(directory, history)]
     if progress:
         callbacks.append(Progress(spec.epochs, steps, len(history)))
-    model.fit(dataset, steps_per_epoch=steps, initial_epoch=len(history), epochs=spec.epochs, verbose=0,
+    # the dataset shuffles itself, by (seed, epoch)
+    model.fit(dataset, steps_per_epoch=steps, initial_epoch=len(history), epochs=spec.epochs, verbose=0, shuffle=False,
               callbacks=callbacks)
     return pd.DataFrame(history)
 

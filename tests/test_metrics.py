@@ -78,6 +78,12 @@ def test_absent_classes_by_hand():
     assert (f_score(counts), precision(counts), recall(counts)) == (6 / 15, 3 / 6, 3 / 9)
 
 
+@pytest.mark.parametrize("counts, expected", [
+    ((1, 0, 0), (1, 1, 1)), ((0, 1, 0), (0, 0, np.nan)), ((0, 0, 1), (0, np.nan, 0))])
+def test_a_single_frame_is_enough_for_a_score(counts, expected):
+    np.testing.assert_equal([measure(np.array([counts])) for measure in (f_score, precision, recall)], expected)
+
+
 @pytest.mark.parametrize("average", ["micro", "macro"])
 def test_nothing_anywhere_is_nan(average):
     for measure in (f_score, precision, recall):

@@ -77,7 +77,7 @@ def _read_label_folders(folder):
         raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav.")
     instances = []
     for label_folder in label_folders:
-        paths = sorted(filter(is_audio, label_folder.rglob("*")))
+        paths = sorted(path for path in label_folder.rglob("*") if is_audio(path) and not _is_hidden(path, folder))
         if not paths:
             raise InputError(f"{label_folder}: no recording. Expected audio files (wav, flac, ogg, ...): add some or "
                              "remove the folder.")
@@ -86,14 +86,18 @@ def _read_label_folders(folder):
     return instances
 
 
+def _is_hidden(path, folder):
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def _read_esc50(folder):
     table = folder / ESC50_TABLE
-    with open(table, encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
     try:
+        with open(table, encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
         instances = [Instance(folder / "audio" / row["filename"], row["category"], row["src_file"], int(row["fold"]))
                      for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{table}: expected the columns filename, fold (a number), category and src_file in every "
                          f"row, received a problem with {error}. Correct the table.") from error
     missing = [instance.path.name for instance in instances if not instance.path.is_file()]
@@ -177,8 +181,7 @@ def _partition_at_random(soundbank, fractions, seed):
         sources = sorted({instance.source for instance in soundbank.instances if instance.event_label == label})
         # Seeded by the label's name, so another label more or less changes nothing for this one.
         np.random.default_rng((seed, zlib.crc32(label.encode()))).shuffle(sources)
-        for source, name in zip(sources, _partition_names(len(sources), fractions)):
-            home.setdefault(source, name)  # a source of two labels stays where the first one put it
+        home.update(zip(sources, _partition_names(len(sources), fractions)))
     return home
 
 
@@ -193,9 +196,8 @@ def _partition_names(num_sources, fractions):
 def _warn_of_missing_labels(soundbank, partitions):
     for name, partition in partitions.items():
         missing = sorted(set(soundbank.labels) - {instance.event_label for instance in partition.instances})
-        if missing and partition.instances:
-            _logger.warning("%s: too few sources, so the %s partition has no %s.", soundbank.folder, name,
-                            ", ".join(missing))
+        if missing:
+            _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
 
 
 def recording_reader(folder, sample_rate, max_bytes=2 ** 29):

@@ -57,7 +57,8 @@ class SoundscapeSpec:
         _expect(self.bit_depth in (16, 24, 32), "bit_depth", "16, 24 or 32", self)
         least = {"labels_per_mixture": 1, "piece_seconds": 0.1, "silence_seconds": 0.0, "gain_db": -120.0}
         for name, low in least.items():
-            value = getattr(self, name)
+            value = tuple(getattr(self, name))
+            object.__setattr__(self, name, value)  # a list, as JSON has it, becomes the same spec
             _expect(len(value) == 2 and low <= value[0] <= value[1], name, f"two numbers, {low:g} <= low <= high", self)
 
 

@@ -110,11 +110,15 @@ def _original_stems(folder, audio):
 
 def _read_setup(path, audio):
     """The stems of a partition in the file's order; a recording may have many lines (corpora with a line an event)."""
+    return tuple(dict.fromkeys(_find_stem(line, audio, path) for line in _read_lines(path)))
+
+
+def _read_lines(path):
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text. Save it as UTF-8.") from error
-    return tuple(dict.fromkeys(_find_stem(line.strip(), audio, path) for line in lines if line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected UTF-8 text, received: {error}. Save it as UTF-8.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _find_stem(line, audio, path):
@@ -150,7 +154,7 @@ def _recording(folder, audio):
 def _read_labels(folder, partitions):
     path = folder / "labels.txt"
     if path.is_file():
-        labels = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        labels = _read_lines(path)
         if len(set(labels)) < len(labels):
             raise InputError(f"{path}: a label stands there twice. Expected each label on one line.")
     else:
