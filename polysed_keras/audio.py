@@ -10,6 +10,7 @@ from polysed_keras.errors import InputError
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
+TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
 
 
@@ -25,18 +26,32 @@ def _open_audio(path):
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: expected audio that libsndfile reads ({', '.join(AUDIO_SUFFIXES)}). "
                          f"Received: {error}. Convert it, for example to WAV.") from error
-    if "(should be" in file.extra_info:
-        logger.warning("%s: is shorter than its header says (truncated); what is there is used.", path)
+    if "(should be" in file.extra_info or (file.format == "OGG" and not _has_last_ogg_page(path)):
+        logger.warning(TRUNCATED, path)
     return file
+
+
+def _has_last_ogg_page(path):
+    """Whether an Ogg file ends with a whole page that says it is the last; libsndfile is silent where it is not there."""
+    with path.open("rb") as file:
+        file.seek(-min(65536, path.stat().st_size), 2)  # a page is smaller
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS"):]
+    return len(page) > 26 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27:27 + page[26]])
 
 
 def _decoded_blocks(path, file, block_seconds):
     import soundfile
+    num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
     try:
-        for block in file.blocks(int(block_seconds * file.samplerate), dtype="float32", always_2d=True):
+        # not SoundFile.blocks, which fills up a block that is cut short from uninitialised memory
+        while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
+            num_samples += len(block)
             yield block.mean(axis=1)
+        if num_samples < file.frames:
+            logger.warning(TRUNCATED, path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
                          "Replace or remove it.") from error

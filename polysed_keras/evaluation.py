@@ -1,11 +1,12 @@
 """Reports: counts of several runs as tables side by side, with intervals over mixtures and the spread over seeds."""
 import dataclasses
+import pathlib
 
 import numpy as np
 import pandas as pd
 
 from polysed_keras.errors import InputError
-from polysed_keras.files import atomic_directory, write_json
+from polysed_keras.files import atomic_file, write_json
 from polysed_keras.metrics import f_score, precision, recall
 
 MEASURES = {"f_score": f_score, "precision": precision, "recall": recall}
@@ -85,21 +86,21 @@ def format_tables(*tables):
 
 
 def write_report(results, directory, *, resamples=1000, seed=0):
-    """Write class_wise.csv, polyphony.csv (F1) and report.json (F1, precision, recall, counts per run): all or nothing.
+    """Write class_wise.csv, polyphony.csv (F1) and report.json (F1, precision, recall, counts per run).
 
     Returns:
         The two tables, so that they can be shown.
 
     Raises:
-        InputError: as in `class_wise_table`, or `directory` cannot be written or holds something already.
+        InputError: as in `class_wise_table`, or `directory` cannot be written.
     """
     tables = [make(results, resamples=resamples, seed=seed) for make in (class_wise_table, polyphony_table)]
     report = {"labels": list(results[0].labels), "mixtures": list(results[0].mixtures),
               "runs": [_report_run(run) for run in results]}
-    with atomic_directory(directory) as folder:
-        for table, name in zip(tables, ("class_wise.csv", "polyphony.csv")):
-            table.to_csv(folder / name, index=False, float_format="%.6f", lineterminator="\n")
-        write_json(report, folder / "report.json")
+    write_json(report, pathlib.Path(directory) / "report.json")
+    for table, name in zip(tables, ("class_wise.csv", "polyphony.csv")):
+        with atomic_file(pathlib.Path(directory) / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     return tables
 
 

@@ -25,8 +25,7 @@ def _prepare_directory(experiment, directory, resume):
     if not resume and (path.parent / STATE).exists():
         raise InputError(f"{directory}: holds a run already. Add --resume to go on with it, or choose another folder.")
     stored = Experiment.from_dict(read_json(path))
-    same_epochs = dataclasses.replace(stored.training, epochs=experiment.training.epochs)
-    if resume and dataclasses.replace(stored, training=same_epochs) != experiment:
+    if resume and stored != experiment:
         raise InputError(f"{directory}: holds another experiment than asked for ({stored.name}, see {EXPERIMENT}). "
                          "Resume with the same preset, --set values and data.")
     write_json(experiment.to_dict(), path)
@@ -39,7 +38,7 @@ def run_experiment(experiment, data, directory, *, resume=False, progress=True, 
         experiment: Experiment, such as a preset; its tasks are resolved with the labels of the data.
         data: folder of the corpus.
         directory: the run's folder.
-        resume: go on from the last finished epoch; more epochs than before may be asked for.
+        resume: go on from the last finished epoch of the same experiment.
         runtime: jit_compile, strategy, as in training.fit_model.
 
     Returns:

@@ -68,16 +68,25 @@ class ModelSpec:
     def __post_init__(self):
         _lists_to_tuples(self)
         _check(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
-        _check(self.filters and min(self.filters) > 0, "model.filters", "positive numbers of filters", self.filters)
+        _check(self.filters, "model.filters", "positive whole numbers", self.filters)
+        for field in ("filters", "dense_units", "stem_strides"):
+            _check(all(type(number) is int and number > 0 for number in getattr(self, field)), f"model.{field}",
+                   "positive whole numbers", getattr(self, field))
+        _check(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency", self.stem_strides)
+        _check(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """A training: batch of segments, epochs, Adam's learning rate, segments in frames, weight alpha of the event loss."""
+    """A training: batch of segments, epochs, Adam's learning rate, segments in frames, weight alpha of the event loss.
+
+    `learning_rate_schedule` is `constant` (paper 1) or `cosine`, which falls to 0 at the end of the last epoch.
+    """
 
     batch_size: int = 32
     epochs: int = 10
     learning_rate: float = 1e-4
+    learning_rate_schedule: str = "constant"
     segment_frames: int = 128
     segment_hop: int = 1
     alpha: float | None = None
@@ -86,7 +95,10 @@ class TrainSpec:
     def __post_init__(self):
         for field in ("batch_size", "epochs", "segment_frames", "segment_hop"):
             _check(getattr(self, field) >= 1, f"training.{field}", "at least 1", getattr(self, field))
-        _check(self.learning_rate > 0, "training.learning_rate", "a positive number", self.learning_rate)
+        _check(0 < self.learning_rate < float("inf"), "training.learning_rate", "a positive number", self.learning_rate)
+        _check(0 <= self.seed < 2 ** 31, "training.seed", "0 to 2^31 - 1", self.seed)
+        _check(self.learning_rate_schedule in ("constant", "cosine"), "training.learning_rate_schedule",
+               "constant or cosine", self.learning_rate_schedule)
         _check(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
 
 

@@ -109,6 +109,8 @@ class Decomposition:
 
     def __post_init__(self):
         if self.groups is not None:
+            if not all(isinstance(group, (list, tuple)) for group in self.groups):
+                raise InputError(f"groups: expected lists of labels. Received: {self.groups}.")
             object.__setattr__(self, "groups", tuple(map(tuple, self.groups)))
 
     def tasks(self, labels):

@@ -32,6 +32,7 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
     """Compile with Adam and the mean cross-entropy over tasks (paper 1, section 3.2).
 
     Args:
+        learning_rate: a number or a Keras schedule.
         loss_weights: {task.name: weight}; None weighs every task 1 / N.
         jit_compile: XLA; slower than none on a CPU for networks of several tasks.
     """
@@ -147,10 +148,11 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
     history = read_json(directory / STATE)["history"] if resume and (directory / STATE).exists() else []
     if len(history) >= spec.epochs:
         return pd.DataFrame(history)
-    with (strategy or tf.distribute.get_strategy()).scope():
-        model = load_checkpoint(directory) if history else new_model(experiment, recordings, jit_compile=jit_compile)
-    dataset = segment_dataset(recordings, tasks, **segments, seed=spec.seed, first_epoch=len(history))
     steps = num_batches(recordings, **segments)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        model = load_checkpoint(directory) if history else new_model(experiment, recordings, steps_per_epoch=steps,
+                                                                     jit_compile=jit_compile)
+    dataset = segment_dataset(recordings, tasks, **segments, seed=spec.seed, first_epoch=len(history))
     callbacks = [Validation(validation, tasks, spec.segment_frames),
                  keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False),
                  Checkpoints(directory, history)]
@@ -162,12 +164,14 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
     return pd.DataFrame(history)
 
 
-def new_model(experiment, recordings, *, jit_compile=False):
+def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
     """A compiled network with fresh weights and the training set's normalisation."""
-    spec = experiment.training
+    spec, learning_rate = experiment.training, experiment.training.learning_rate
+    if spec.learning_rate_schedule == "cosine":
+        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, spec.epochs * steps_per_epoch)
     model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, experiment.features.n_mels))
     set_normalization(model, recordings)
-    return compile_model(model, experiment.tasks, learning_rate=spec.learning_rate, jit_compile=jit_compile)
+    return compile_model(model, experiment.tasks, learning_rate=learning_rate, jit_compile=jit_compile)
 
 
 def load_checkpoint(directory):

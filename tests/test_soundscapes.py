@@ -62,9 +62,14 @@ def measured(bank):
 def test_measured_durations_and_levels(partitions):
     for instance in measured(partitions["test"]).instances:
         samples, rate = soundfile.read(instance.path)
-        assert instance.duration == len(samples) / rate
         blocks = [samples[i:i + 160] for i in range(0, len(samples), 160)]  # 20 ms
-        assert instance.level_dbfs == pytest.approx(20 * np.log10(max(block.std() for block in blocks)), abs=2e-3)
+        levels = np.array([20 * np.log10(max(block.std(), 1e-10)) for block in blocks])
+        assert instance.level_dbfs == pytest.approx(levels.max(), abs=2e-3)
+        assert instance.peak_dbfs == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=2e-3)
+        active = [i for i, level in enumerate(levels) if level >= levels.max() - SPEC.threshold_db]
+        assert instance.onset == active[0] * 160 / rate
+        end = min((active[-1] + 1) * 160, len(samples)) / rate
+        assert instance.onset + instance.duration == pytest.approx(end)
 
 
 def test_draws_keep_their_ranges(partitions):
@@ -79,9 +84,10 @@ def test_draws_keep_their_ranges(partitions):
             for piece in track:
                 instance = by_path[piece.recording]
                 assert piece.event_label == instance.event_label
-                assert 0 <= piece.start and piece.start + piece.duration <= instance.duration + 1e-9  # never looped
+                end = instance.onset + instance.duration
+                assert instance.onset <= piece.start and piece.start + piece.duration <= end + 1e-9  # never looped
                 assert piece.duration <= 3.0 and piece.onset + piece.duration <= spec.duration_seconds + 1e-9
-                gains.append(piece.gain_db + instance.level_dbfs - spec.level_dbfs)
+                gains.append(piece.gain_db + instance.peak_dbfs - spec.peak_dbfs)
             # A piece is min(recording, U(0.5, 3)) seconds but for the last, which the mixture's end may cut.
             assert all(p.duration >= min(0.5, by_path[p.recording].duration) for p in track[:-1])
             ends = [p.onset + p.duration for p in track]
@@ -106,11 +112,11 @@ def test_all_labels_and_recordings_are_drawn(partitions):
 # How it is rendered and annotated
 
 def test_annotation_of_two_bursts():
-    # 0.5 s silence, 0.3 s tone, 0.4 s silence, 0.2 s tone, 0.1 s silence (bridged), 0.2 s tone, 0.5 s silence
-    silence = [np.zeros(round(s * RATE)) for s in (0.5, 0.4, 0.1, 0.5)]
+    # 0.5 s silence, 0.3 s tone, 0.6 s silence, 0.2 s tone, 0.1 s silence (bridged), 0.2 s tone, 0.5 s silence
+    silence = [np.zeros(round(s * RATE)) for s in (0.5, 0.6, 0.1, 0.5)]
     piece = np.concatenate([silence[0], tone(0.3), silence[1], tone(0.2), silence[2], tone(0.2), silence[3]])
     spans = active_spans(piece, frame_levels(piece, RATE).max(), SPEC)
-    np.testing.assert_allclose(spans, [[0.5, 0.8], [1.2, 1.7]], atol=1e-9)
+    np.testing.assert_allclose(spans, [[0.5, 0.8], [1.4, 1.9]], atol=1e-9)
 
 
 @pytest.mark.parametrize("level_db, active", [(-24.0, True), (-26.0, False)])
@@ -122,7 +128,7 @@ def test_annotation_is_relative_to_the_recording(level_db, active):
 
 @pytest.mark.parametrize("seconds, gap, expected", [
     (0.02, 1.0, 0), (0.04, 1.0, 2),   # bursts of one frame are dropped, of two kept
-    (0.3, 0.2, 1), (0.3, 0.22, 2)])   # gaps up to 0.2 s are bridged
+    (0.3, 0.5, 1), (0.3, 0.52, 2)])   # gaps up to 0.5 s are bridged
 def test_short_bursts_and_gaps(seconds, gap, expected):
     piece = np.concatenate([tone(seconds), np.zeros(round(gap * RATE)), tone(seconds)])
     assert len(active_spans(piece, frame_levels(piece, RATE).max(), SPEC)) == expected

@@ -29,14 +29,16 @@ _logger = logging.getLogger(__name__)
 class Instance:
     """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
 
-    `duration` (seconds) and `level_dbfs` (RMS of the loudest 20 ms) are None until `soundscapes.measure_soundbank` sets
-    them.
+    What it sounds like is None until `soundscapes.measure_soundbank` sets it: `onset` and `duration` (seconds) of the
+    part from the first to the last active frame, `peak_dbfs` of its highest sample, `level_dbfs` of its loudest 20 ms.
     """
     path: pathlib.Path
     event_label: str
     source: str
     fold: int | None = None
     duration: float | None = None
+    onset: float | None = None
+    peak_dbfs: float | None = None
     level_dbfs: float | None = None
 
 

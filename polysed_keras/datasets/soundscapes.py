@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.datasets.activity import active_spans, frame_levels
+from polysed_keras.datasets.activity import FRAME_SECONDS, active_spans, frame_levels
 from polysed_keras.datasets.soundbank import recording_reader
 from polysed_keras.datasets.statistics import count_recording, summarize
 from polysed_keras.datasets.tut_sed_synthetic_2016 import ANNOTATION_NAME, MIXTURE_NAME, write_file_lists
@@ -32,8 +32,9 @@ _WRITTEN_ORDER = ("test", "validate", "train")  # the corpus numbers its mixture
 class SoundscapeSpec:
     """How mixtures are made. Pairs are the ends of uniform distributions.
 
-    Every recording is brought to `level_dbfs` (RMS of its loudest 20 ms) before the random gain, because recordings
-    differ by far more than sounds of one place do. One whose loudest 20 ms are below `floor_dbfs` counts as silent.
+    Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the peak is
+    brought to `peak_dbfs` before the random gain, so a bark stays above rain as it does outdoors. A recording whose
+    loudest 20 ms are below `floor_dbfs` counts as silent.
     `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's (`activity.active_spans`).
     """
     sample_rate: int = 44100
@@ -42,12 +43,12 @@ class SoundscapeSpec:
     labels_per_mixture: tuple[int, int] = (4, 9)
     piece_seconds: tuple[float, float] = (3.0, 15.0)
     silence_seconds: tuple[float, float] = (1.0, 15.0)
-    level_dbfs: float = -20.0
+    peak_dbfs: float = -6.0
     gain_db: tuple[float, float] = (-10.0, 0.0)
     fade_seconds: float = 0.005
     threshold_db: float = 25.0
     floor_dbfs: float = -70.0
-    bridge_seconds: float = 0.2
+    bridge_seconds: float = 0.5
     burst_seconds: float = 0.04
 
     def __post_init__(self):
@@ -108,8 +109,8 @@ def _draw_track(rng, instances, folder, spec):
     while onset + spec.fade_seconds < spec.duration_seconds:
         instance = instances[rng.integers(len(instances))]
         duration = min(instance.duration, rng.uniform(*spec.piece_seconds))
-        start = rng.uniform(0, instance.duration - duration)
-        gain_db = spec.level_dbfs - instance.level_dbfs + rng.uniform(*spec.gain_db)
+        start = instance.onset + rng.uniform(0, instance.duration - duration)
+        gain_db = spec.peak_dbfs - instance.peak_dbfs + rng.uniform(*spec.gain_db)
         recording = instance.path.relative_to(folder).as_posix()
         track.append(Piece(instance.event_label, recording, instance.level_dbfs, start,
                            min(duration, spec.duration_seconds - onset), onset, gain_db))
@@ -154,8 +155,20 @@ def _fade_edges(cut, spec):
     return faded
 
 
+def _measure(path, waveform, spec):
+    levels = frame_levels(waveform, spec.sample_rate)
+    level = float(levels.max())
+    if level < spec.floor_dbfs:
+        raise InputError(f"{path}: silent, its loudest 20 ms have {level:.0f} dBFS. Expected a sound.")
+    sounding = np.flatnonzero(levels >= max(level - spec.threshold_db, spec.floor_dbfs))
+    frame = round(FRAME_SECONDS * spec.sample_rate)
+    begin, end = sounding[0] * frame, min((sounding[-1] + 1) * frame, len(waveform))
+    return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
+            "peak_dbfs": round(float(20 * np.log10(np.abs(waveform).max())), 3), "level_dbfs": round(level, 3)}
+
+
 def measure_soundbank(soundbank, read, spec):
-    """Read every recording once; return the soundbank with `duration` and `level_dbfs` set.
+    """Read every recording once; return the soundbank with what `Instance` says is measured.
 
     Raises:
         InputError: names every recording that cannot be read, holds NaN, is empty or is silent.
@@ -164,11 +177,7 @@ def measure_soundbank(soundbank, read, spec):
     for instance in soundbank.instances:
         try:
             waveform = read(instance.path.relative_to(soundbank.folder).as_posix())
-            level = frame_levels(waveform, spec.sample_rate).max()
-            if level < spec.floor_dbfs:
-                raise InputError(f"{instance.path}: silent, its loudest 20 ms have {level:.0f} dBFS. Expected a sound.")
-            measured.append(dataclasses.replace(instance, duration=len(waveform) / spec.sample_rate,
-                                                level_dbfs=round(float(level), 3)))
+            measured.append(dataclasses.replace(instance, **_measure(instance.path, waveform, spec)))
         except InputError as error:
             problems.append(str(error))
     if problems:

@@ -1,0 +1,93 @@
+"""The main job on sounds that the program makes: mixtures, two networks, tables, an export, detections, pictures."""
+import pathlib
+
+from polysed_keras.datasets import load_dataset
+from polysed_keras.datasets.procedural import write_soundbank
+from polysed_keras.datasets.soundbank import partition_soundbank, read_soundbank
+from polysed_keras.datasets.soundscapes import SoundscapeSpec, synthesize
+from polysed_keras.datasets.statistics import format_statistics
+from polysed_keras.evaluation import format_tables, write_report
+from polysed_keras.events import event_roll_to_event_list
+from polysed_keras.experiments import evaluate_run, export_run, load_run, run_experiment
+from polysed_keras.export import load_saved_model
+from polysed_keras.files import read_json
+from polysed_keras.pipeline import load_recordings
+from polysed_keras.plots import plot_detections, plot_soundscape, plot_training, save_figure
+from polysed_keras.postprocessing import write_detections
+from polysed_keras.presets import get_preset
+from polysed_keras.specs import set_fields
+from polysed_keras.training import STATE
+
+PRESETS = ("multilabel_small", "mcmt_2_small")
+MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0
+SETTINGS = ("training.epochs=20", "training.segment_hop=64")
+PICTURE_SECONDS = 60.0
+
+
+def _make_data(folder):
+    if not (folder / "soundbank").exists():
+        print("1. a soundbank of ten labels, made by the program")
+        write_soundbank(folder / "soundbank")
+    if not (folder / "data").exists():
+        partitions = partition_soundbank(read_soundbank(folder / "soundbank"))
+        print(f"2. {sum(MIXTURES)} mixtures of {DURATION_SECONDS:.0f} s, no sound in two partitions")
+        statistics = synthesize(partitions, folder / "data", SoundscapeSpec(duration_seconds=DURATION_SECONDS), MIXTURES)
+        print(format_statistics(statistics))
+
+
+def _train(folder):
+    runs = []
+    for name in PRESETS:
+        print(f"3. training {name}")
+        runs.append(folder / "runs" / name)
+        history = run_experiment(set_fields(get_preset(name), SETTINGS), folder / "data", runs[-1],
+                                 resume=(runs[-1] / STATE).exists())
+        save_figure(plot_training(history, name), runs[-1] / "training.png")
+    return runs
+
+
+def _best_validation_f1(run):
+    return max(row["val_f1"] for row in read_json(run / STATE)["history"])
+
+
+def _draw(folder, saved_model, experiment):
+    detector, dataset = load_saved_model(saved_model), load_dataset(folder / "data")
+    recording, seconds = dataset.partitions["test"][0], PICTURE_SECONDS
+    events = detector.detect(recording.audio)
+    write_detections(events, folder / "detections" / f"{recording.name}.tsv")
+    held = load_recordings(dataset, "test", dataset.labels, experiment.features, progress=False)[0]
+    frames, resolution = round(seconds / experiment.features.time_resolution), experiment.features.time_resolution
+    reference = event_roll_to_event_list(held.event_roll[:frames], dataset.labels, resolution)
+    view = {"labels": dataset.labels, "time_resolution": resolution,
+            "frequency_range": (experiment.features.fmin, experiment.features.fmax)}
+    save_figure(plot_soundscape(held.log_mel[:frames], reference, title=recording.name, **view),
+                folder / "soundscape.png")
+    shown = events[events.onset < seconds].assign(offset=lambda table: table.offset.clip(upper=seconds))
+    save_figure(plot_detections(held.log_mel[:frames], reference, shown, title=recording.name, **view),
+                folder / "detections.png")
+    return folder / "detections" / f"{recording.name}.tsv"
+
+
+def run_demo(out):
+    """Make sounds and mixtures, train a multi-label and a multi-task network, compare, export the better, detect.
+
+    The better network is the one of the higher validation F1. A demo that was interrupted goes on where it stopped.
+
+    Args:
+        out: the demo's folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = pathlib.Path(out)
+    _make_data(folder)
+    runs = _train(folder)
+    print("4. frame-based F1 on test mixtures (paper 1's Tables 2 and 3)")
+    results = [evaluate_run(run, folder / "data", progress=False) for run in runs]
+    print(format_tables(*write_report(results, folder / "report")))
+    best = max(runs, key=_best_validation_f1)
+    saved_model = export_run(best, folder / "saved_models" / best.name)
+    print(f"5. {best.name} has the higher validation F1 and is exported: {saved_model}")
+    events = _draw(folder, saved_model, load_run(best))
+    print(f"6. events in a test mixture: {events}\n   with their reference: {folder / 'detections.png'}\n"
+          f"Detect in any audio: polysed detect AUDIO --model {saved_model.parent}")

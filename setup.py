@@ -1,0 +1,4 @@
+"""Everything is in setup.cfg."""
+from setuptools import setup
+
+setup()

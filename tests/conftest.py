@@ -1,0 +1,16 @@
+"""What several tests use."""
+import os
+import pathlib
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def esc10():
+    """Folder of ESC-10's real recordings in ESC-50's layout, below the folder that POLYSED_TEST_DATA names."""
+    if not os.environ.get("POLYSED_TEST_DATA"):
+        pytest.skip("POLYSED_TEST_DATA is unset: it names the folder that holds esc10/, real recordings")
+    folder = pathlib.Path(os.environ["POLYSED_TEST_DATA"], "esc10")
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: no such folder; POLYSED_TEST_DATA names the folder that holds esc10/")
+    return folder
