@@ -85,7 +85,7 @@ def cached_log_mel(path, spec, cache):
     if target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         try:
             return np.load(target)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             logger.warning("%s: unreadable features are made anew.", target)
     log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
     try:

@@ -1,5 +1,6 @@
 """Audio files: every format, channel count and rate as one mono waveform, whole or in blocks; and what is wrong with files."""
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_channels_are_averaged(suffix, channels, tmp_path):
 
 
 def test_opposite_channels_cancel(tmp_path):
-    path = write(tmp_path / "a.wav", np.stack([sine(0.5), -sine(0.5)], axis=1))
+    path = write(tmp_path / "a.wav", np.stack([sine(0.5), -sine(0.5)], axis=1), subtype="FLOAT")
     assert np.abs(load_audio(path)).max() == 0.0
 
 
@@ -96,14 +97,14 @@ def test_a_few_samples_of_another_rate(samples, tmp_path):
 # Blocks
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
-def test_blocks_of_any_size_are_the_whole(suffix, rate, tmp_path):
+@pytest.mark.parametrize("suffix, tolerance", [(".wav", 0.0), (".flac", 0.0), (".ogg", 0.0), (".mp3", 2e-6)])
+def test_blocks_of_any_size_are_the_whole(suffix, tolerance, rate, tmp_path):
     path = write(tmp_path / f"a{suffix}", noise((round(1.5 * rate) + 7, 2)), rate)
     whole = load_audio(path)
     for block_seconds in (0.0013, 0.02, 0.5, 1.0, 1.5, 60.0):
         blocks = list(audio_blocks(path, block_seconds=block_seconds))
         assert all(len(block) and block.dtype == np.float32 for block in blocks[:-1])
-        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+        np.testing.assert_allclose(np.concatenate(blocks), whole, rtol=0, atol=tolerance)
 
 
 def test_blocks_are_read_as_they_are_asked_for(tmp_path):
@@ -237,6 +238,6 @@ def test_tensorflow_io_refuses_other_suffixes(tmp_path):
 
 
 def test_without_tensorflow_io_one_line_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorflow_io", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(InputError, match="tensorflow-io: expected on Python 3.11 and 3.12 only"):
         decode_with_tensorflow_io(tmp_path / "a.wav")

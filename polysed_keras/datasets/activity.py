@@ -1,5 +1,9 @@
 """Where a recording sounds: the annotation of isolated recordings by signal energy."""
+import dataclasses
+
 import numpy as np
+
+from polysed_keras.errors import InputError
 
 FRAME_SECONDS = 0.02  # the networks' time resolution
 
@@ -42,3 +46,34 @@ def active_spans(waveform, recording_dbfs, spec):
     onsets, offsets = spans[np.append(True, apart), 0], spans[np.append(apart, True), 1]
     long_enough = offsets - onsets >= spec.burst_seconds - 1e-9
     return list(zip(onsets[long_enough].tolist(), offsets[long_enough].tolist()))
+
+
+def _measure(path, waveform, spec):
+    levels = frame_levels(waveform, spec.sample_rate)
+    level = float(levels.max())
+    if level < spec.floor_dbfs:
+        raise InputError(f"{path}: silent, its loudest 20 ms have {level:.0f} dBFS. Expected a sound.")
+    sounding = np.flatnonzero(levels >= max(level - spec.threshold_db, spec.floor_dbfs))
+    frame = round(FRAME_SECONDS * spec.sample_rate)
+    begin, end = sounding[0] * frame, min((sounding[-1] + 1) * frame, len(waveform))
+    return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
+            "peak_dbfs": round(float(20 * np.log10(np.abs(waveform).max())), 3), "level_dbfs": round(level, 3)}
+
+
+def measure_soundbank(soundbank, read, spec):
+    """Read every recording once; return the soundbank with what `Instance` says is measured.
+
+    Raises:
+        InputError: names every recording that cannot be read, holds NaN, is empty or is silent.
+    """
+    measured, problems = [], []
+    for instance in soundbank.instances:
+        try:
+            waveform = read(instance.path.relative_to(soundbank.folder).as_posix())
+            measured.append(dataclasses.replace(instance, **_measure(instance.path, waveform, spec)))
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise InputError("\n".join(problems[:5]) + more + "\nRepair these recordings of the soundbank or remove them.")
+    return dataclasses.replace(soundbank, instances=tuple(measured))

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 class Instance:
     """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
 
-    What it sounds like is None until `soundscapes.measure_soundbank` sets it: `onset` and `duration` (seconds) of the
+    What it sounds like is None until `activity.measure_soundbank` sets it: `onset` and `duration` (seconds) of the
     part from the first to the last active frame, `peak_dbfs` of its highest sample, `level_dbfs` of its loudest 20 ms.
     """
     path: pathlib.Path

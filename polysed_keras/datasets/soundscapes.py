@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.datasets.activity import FRAME_SECONDS, active_spans, frame_levels
+from polysed_keras.datasets.activity import active_spans, measure_soundbank
 from polysed_keras.datasets.soundbank import recording_reader
 from polysed_keras.datasets.statistics import count_recording, summarize
 from polysed_keras.datasets.tut_sed_synthetic_2016 import ANNOTATION_NAME, MIXTURE_NAME, write_file_lists
@@ -153,37 +153,6 @@ def _fade_edges(cut, spec):
     faded[:length] *= ramp
     faded[len(cut) - length:] *= ramp[::-1]
     return faded
-
-
-def _measure(path, waveform, spec):
-    levels = frame_levels(waveform, spec.sample_rate)
-    level = float(levels.max())
-    if level < spec.floor_dbfs:
-        raise InputError(f"{path}: silent, its loudest 20 ms have {level:.0f} dBFS. Expected a sound.")
-    sounding = np.flatnonzero(levels >= max(level - spec.threshold_db, spec.floor_dbfs))
-    frame = round(FRAME_SECONDS * spec.sample_rate)
-    begin, end = sounding[0] * frame, min((sounding[-1] + 1) * frame, len(waveform))
-    return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
-            "peak_dbfs": round(float(20 * np.log10(np.abs(waveform).max())), 3), "level_dbfs": round(level, 3)}
-
-
-def measure_soundbank(soundbank, read, spec):
-    """Read every recording once; return the soundbank with what `Instance` says is measured.
-
-    Raises:
-        InputError: names every recording that cannot be read, holds NaN, is empty or is silent.
-    """
-    measured, problems = [], []
-    for instance in soundbank.instances:
-        try:
-            waveform = read(instance.path.relative_to(soundbank.folder).as_posix())
-            measured.append(dataclasses.replace(instance, **_measure(instance.path, waveform, spec)))
-        except InputError as error:
-            problems.append(str(error))
-    if problems:
-        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise InputError("\n".join(problems[:5]) + more + "\nRepair these recordings of the soundbank or remove them.")
-    return dataclasses.replace(soundbank, instances=tuple(measured))
 
 
 def synthesize(partitions, out, spec=SoundscapeSpec(), mixtures=(60, 20, 20), seed=0, progress=None):
