@@ -64,9 +64,10 @@ def test_measured_durations_and_levels(partitions):
         samples, rate = soundfile.read(instance.path)
         blocks = [samples[i:i + 160] for i in range(0, len(samples), 160)]  # 20 ms
         levels = np.array([20 * np.log10(max(block.std(), 1e-10)) for block in blocks])
-        assert instance.level_dbfs == pytest.approx(levels.max(), abs=2e-3)
-        assert instance.peak_dbfs == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=2e-3)
+        assert instance.loudest_dbfs == pytest.approx(levels.max(), abs=2e-3)
         active = [i for i, level in enumerate(levels) if level >= levels.max() - SPEC.threshold_db]
+        power = np.mean([blocks[i].var() for i in active])
+        assert instance.level_dbfs == pytest.approx(10 * np.log10(power), abs=2e-3)
         assert instance.onset == active[0] * 160 / rate
         end = min((active[-1] + 1) * 160, len(samples)) / rate
         assert instance.onset + instance.duration == pytest.approx(end)
@@ -87,7 +88,7 @@ def test_draws_keep_their_ranges(partitions):
                 end = instance.onset + instance.duration
                 assert instance.onset <= piece.start and piece.start + piece.duration <= end + 1e-9  # never looped
                 assert piece.duration <= 3.0 and piece.onset + piece.duration <= spec.duration_seconds + 1e-9
-                gains.append(piece.gain_db + instance.peak_dbfs - spec.peak_dbfs)
+                gains.append(piece.gain_db + instance.level_dbfs - spec.level_dbfs)
             # A piece is min(recording, U(0.5, 3)) seconds but for the last, which the mixture's end may cut.
             assert all(p.duration >= min(0.5, by_path[p.recording].duration) for p in track[:-1])
             ends = [p.onset + p.duration for p in track]

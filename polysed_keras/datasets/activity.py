@@ -50,14 +50,15 @@ def active_spans(waveform, recording_dbfs, spec):
 
 def _measure(path, waveform, spec):
     levels = frame_levels(waveform, spec.sample_rate)
-    level = float(levels.max())
-    if level < spec.floor_dbfs:
-        raise InputError(f"{path}: silent, its loudest 20 ms have {level:.0f} dBFS. Expected a sound.")
-    sounding = np.flatnonzero(levels >= max(level - spec.threshold_db, spec.floor_dbfs))
+    loudest = float(levels.max())
+    if loudest < spec.floor_dbfs:
+        raise InputError(f"{path}: silent, its loudest 20 ms have {loudest:.0f} dBFS. Expected a sound.")
+    active = np.flatnonzero(levels >= max(loudest - spec.threshold_db, spec.floor_dbfs))
     frame = round(FRAME_SECONDS * spec.sample_rate)
-    begin, end = sounding[0] * frame, min((sounding[-1] + 1) * frame, len(waveform))
+    begin, end = active[0] * frame, min((active[-1] + 1) * frame, len(waveform))
+    level = 10 * np.log10(np.mean(10 ** (levels[active] / 10)))
     return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
-            "peak_dbfs": round(float(20 * np.log10(np.abs(waveform).max())), 3), "level_dbfs": round(level, 3)}
+            "level_dbfs": round(float(level), 3), "loudest_dbfs": round(loudest, 3)}
 
 
 def measure_soundbank(soundbank, read, spec):

@@ -30,7 +30,7 @@ class Instance:
     """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
 
     What it sounds like is None until `activity.measure_soundbank` sets it: `onset` and `duration` (seconds) of the
-    part from the first to the last active frame, `peak_dbfs` of its highest sample, `level_dbfs` of its loudest 20 ms.
+    part from the first to the last active frame, `level_dbfs` (RMS) of its active frames, `loudest_dbfs` of the loudest.
     """
     path: pathlib.Path
     event_label: str
@@ -38,8 +38,8 @@ class Instance:
     fold: int | None = None
     duration: float | None = None
     onset: float | None = None
-    peak_dbfs: float | None = None
     level_dbfs: float | None = None
+    loudest_dbfs: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,9 @@ _WRITTEN_ORDER = ("test", "validate", "train")  # the corpus numbers its mixture
 class SoundscapeSpec:
     """How mixtures are made. Pairs are the ends of uniform distributions.
 
-    Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the peak is
-    brought to `peak_dbfs` before the random gain, so a bark stays above rain as it does outdoors. A recording whose
-    loudest 20 ms are below `floor_dbfs` counts as silent.
+    Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the RMS of its
+    active frames is brought to `level_dbfs` before the random gain, because recordings differ by far more than sounds
+    of one place do. A recording whose loudest 20 ms are below `floor_dbfs` counts as silent.
     `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's (`activity.active_spans`).
     """
     sample_rate: int = 44100
@@ -43,7 +43,7 @@ class SoundscapeSpec:
     labels_per_mixture: tuple[int, int] = (4, 9)
     piece_seconds: tuple[float, float] = (3.0, 15.0)
     silence_seconds: tuple[float, float] = (1.0, 15.0)
-    peak_dbfs: float = -6.0
+    level_dbfs: float = -26.0
     gain_db: tuple[float, float] = (-10.0, 0.0)
     fade_seconds: float = 0.005
     threshold_db: float = 25.0
@@ -110,9 +110,9 @@ def _draw_track(rng, instances, folder, spec):
         instance = instances[rng.integers(len(instances))]
         duration = min(instance.duration, rng.uniform(*spec.piece_seconds))
         start = instance.onset + rng.uniform(0, instance.duration - duration)
-        gain_db = spec.peak_dbfs - instance.peak_dbfs + rng.uniform(*spec.gain_db)
+        gain_db = spec.level_dbfs - instance.level_dbfs + rng.uniform(*spec.gain_db)
         recording = instance.path.relative_to(folder).as_posix()
-        track.append(Piece(instance.event_label, recording, instance.level_dbfs, start,
+        track.append(Piece(instance.event_label, recording, instance.loudest_dbfs, start,
                            min(duration, spec.duration_seconds - onset), onset, gain_db))
         onset += duration + rng.uniform(*spec.silence_seconds)
     return track
