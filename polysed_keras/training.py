@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from polysed_keras.errors import InputError
+from polysed_keras.features import SILENCE_DB
 from polysed_keras.files import atomic_file, read_json, write_json
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.metrics import f_score, frame_counts
@@ -42,10 +43,15 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
 
 
 def set_normalization(model, recordings):
-    """Store the training set's mean and variance per mel band in the model's Normalization layer."""
-    count = sum(len(recording.log_mel) for recording in recordings)
-    mean = sum(recording.log_mel.sum(axis=0, dtype=np.float64) for recording in recordings) / count
-    variance = sum(((recording.log_mel - mean) ** 2).sum(axis=0) for recording in recordings) / count
+    """Store the training set's mean and variance per mel band in the model's Normalization layer.
+
+    Frames of digital silence are left out: at -100 dB they would make up most of the variance, and squeeze what is heard
+    into a fraction of it.
+    """
+    frames = np.concatenate([recording.log_mel for recording in recordings])
+    heard = frames[frames.max(axis=1) > SILENCE_DB]
+    heard = heard if len(heard) else frames
+    mean, variance = heard.mean(axis=0, dtype=np.float64), heard.var(axis=0, dtype=np.float64)
     layer = model.get_layer(NORMALIZATION)
     layer.adapt_mean.assign(mean.astype(np.float32))
     layer.adapt_variance.assign(np.maximum(variance, 1e-6).astype(np.float32))

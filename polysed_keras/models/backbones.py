@@ -1,6 +1,7 @@
 """Backbones: from a log-mel segment to feature maps that heads take from. One function, one row of BACKBONES."""
 from keras import layers
 
+from polysed_keras.errors import InputError
 from polysed_keras.models.blocks import conv_bn_relu, pool_frequency
 
 
@@ -13,7 +14,14 @@ def conv_blocks(x, spec, name="backbone"):
 
     Returns:
         The list of (M1, M2, pooled M2) of every block, each (batch, T', F', filters).
+
+    Raises:
+        InputError: too few mels for the stem and the poolings.
     """
+    least = spec.stem_strides[1] * 2 ** len(spec.filters)
+    if x.shape[2] < least:
+        raise InputError(f"features.n_mels: expected at least {least}, because the stem divides them by "
+                         f"{spec.stem_strides[1]} and {len(spec.filters)} blocks halve them. Received: {x.shape[2]}.")
     x = layers.Reshape((*x.shape[1:], 1), name=f"{name}_channel")(x)
     if tuple(spec.stem_strides) != (1, 1):
         kernel_size = tuple(2 * stride - 1 for stride in spec.stem_strides)
