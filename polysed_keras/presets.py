@@ -20,7 +20,7 @@ NUM_TASKS = (2, 4, 5, 8, 10, 16)
 # Dropout of 0.25 on so few channels leaves even the training mixtures unlearnt.
 SMALL_MODEL = {"filters": (16, 16, 32, 32, 64), "recurrent_units": 64, "dense_units": (128, 128), "stem_strides": (4, 2),
                "dropout": 0.1}
-SMALL_TRAINING = TrainSpec(epochs=8, learning_rate=1e-3, learning_rate_schedule="cosine", segment_hop=32)
+SMALL_TRAINING = TrainSpec(epochs=8, learning_rate=2e-3, learning_rate_schedule="cosine", segment_hop=32)
 
 
 def _reference(num_tasks):
