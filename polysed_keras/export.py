@@ -150,3 +150,12 @@ def load_saved_model(directory):
     detector = Detector(lambda waveform: serve(waveform=tf.constant(waveform)), description)
     detector.saved_model = loaded  # the signatures live only as long as the object they came from
     return detector
+
+
+def find_saved_model(directory):
+    """The only model in a folder of models. Raises InputError where there is none, or several to choose from."""
+    models = sorted({path.parents[1] for path in pathlib.Path(directory).glob("*/*/saved_model.pb")})
+    if len(models) != 1:
+        raise InputError(f"--model: expected a choice, or one model in {directory}/. Received: none, and "
+                         f"{[str(path) for path in models] or 'no models'} there. Export a run, or name one.")
+    return models[0]

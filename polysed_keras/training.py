@@ -1,5 +1,6 @@
 """Compile and fit: stock losses by encoding, model.fit on tf.data, and checkpoints that an interrupted run resumes from."""
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -116,8 +117,9 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, epochs, steps_per_epoch, first_epoch):
         super().__init__()
+        # a log file wants fewer lines than a terminal
         self._bar = tqdm(total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step",
-                         mininterval=2.0, smoothing=0.05)
+                         mininterval=1.0 if sys.stderr.isatty() else 30.0, smoothing=0.05)
         self._epochs = epochs
 
     def on_train_batch_end(self, batch, logs=None):
