@@ -66,8 +66,9 @@ def test_measured_durations_and_levels(partitions):
         levels = np.array([20 * np.log10(max(block.std(), 1e-10)) for block in blocks])
         assert instance.loudest_dbfs == pytest.approx(levels.max(), abs=2e-3)
         active = [i for i, level in enumerate(levels) if level >= levels.max() - SPEC.threshold_db]
-        power = np.mean([blocks[i].var() for i in active])
-        assert instance.level_dbfs == pytest.approx(10 * np.log10(power), abs=2e-3)
+        powers = [block.var() for block in blocks]
+        loudest = max(sum(powers[i:i + 20]) / 20 for i in range(len(powers)))  # 400 ms, less at the recording's end
+        assert instance.level_dbfs == pytest.approx(10 * np.log10(loudest), abs=2e-3)
         assert instance.onset == active[0] * 160 / rate
         end = min((active[-1] + 1) * 160, len(samples)) / rate
         assert instance.onset + instance.duration == pytest.approx(end)
@@ -120,7 +121,7 @@ def test_annotation_of_two_bursts():
     np.testing.assert_allclose(spans, [[0.5, 0.8], [1.4, 1.9]], atol=1e-9)
 
 
-@pytest.mark.parametrize("level_db, active", [(-24.0, True), (-26.0, False)])
+@pytest.mark.parametrize("level_db, active", [(-19.0, True), (-21.0, False)])
 def test_annotation_is_relative_to_the_recording(level_db, active):
     quiet = tone(0.5) * 10 ** (level_db / 20)
     reference = frame_levels(tone(0.5), RATE).max()

@@ -6,6 +6,7 @@ import numpy as np
 from polysed_keras.errors import InputError
 
 FRAME_SECONDS = 0.02  # the networks' time resolution
+LOUDNESS_SECONDS = 0.4  # the window of momentary loudness (EBU R 128): a short bark is louder than rain of its level
 
 
 def frame_levels(waveform, sample_rate):
@@ -56,7 +57,8 @@ def _measure(path, waveform, spec):
     active = np.flatnonzero(levels >= max(loudest - spec.threshold_db, spec.floor_dbfs))
     frame = round(FRAME_SECONDS * spec.sample_rate)
     begin, end = active[0] * frame, min((active[-1] + 1) * frame, len(waveform))
-    level = 10 * np.log10(np.mean(10 ** (levels[active] / 10)))
+    window = np.full(round(LOUDNESS_SECONDS / FRAME_SECONDS), FRAME_SECONDS / LOUDNESS_SECONDS)
+    level = 10 * np.log10(np.convolve(10 ** (levels / 10), window).max())
     return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
             "level_dbfs": round(float(level), 3), "loudest_dbfs": round(loudest, 3)}
 

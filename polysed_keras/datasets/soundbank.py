@@ -30,7 +30,8 @@ class Instance:
     """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
 
     What it sounds like is None until `activity.measure_soundbank` sets it: `onset` and `duration` (seconds) of the
-    part from the first to the last active frame, `level_dbfs` (RMS) of its active frames, `loudest_dbfs` of the loudest.
+    part from the first to the last active frame, `level_dbfs` (RMS) of its loudest 400 ms, `loudest_dbfs` of its loudest
+    20 ms.
     """
     path: pathlib.Path
     event_label: str

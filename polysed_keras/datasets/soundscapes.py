@@ -33,8 +33,9 @@ class SoundscapeSpec:
     """How mixtures are made. Pairs are the ends of uniform distributions.
 
     Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the RMS of its
-    active frames is brought to `level_dbfs` before the random gain, because recordings differ by far more than sounds
-    of one place do. A recording whose loudest 20 ms are below `floor_dbfs` counts as silent.
+    loudest 400 ms (the window of momentary loudness) is brought to `level_dbfs` before the random gain, because
+    recordings differ by far more than sounds of one place do. A recording whose loudest 20 ms are below `floor_dbfs`
+    counts as silent.
     `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's (`activity.active_spans`).
     """
     sample_rate: int = 44100
@@ -46,7 +47,7 @@ class SoundscapeSpec:
     level_dbfs: float = -26.0
     gain_db: tuple[float, float] = (-10.0, 0.0)
     fade_seconds: float = 0.005
-    threshold_db: float = 25.0
+    threshold_db: float = 20.0
     floor_dbfs: float = -70.0
     bridge_seconds: float = 0.5
     burst_seconds: float = 0.04
