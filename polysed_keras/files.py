@@ -77,6 +77,4 @@ def read_json(path):
 
 def check_writable(directory):
     """Make a folder if need be and try a file in it, before hours of work. Raises InputError where it fails."""
-    with atomic_file(pathlib.Path(directory) / "writable") as temporary:
-        temporary.rename(temporary.with_suffix(".checked"))
-        temporary.with_suffix(".checked").rename(temporary)
+    _temporary_beside(pathlib.Path(directory) / "file", lambda path: tempfile.TemporaryFile(dir=path.parent).close())

@@ -40,6 +40,7 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
     """
     model.compile(keras.optimizers.Adam(learning_rate), task_losses(tasks),
                   loss_weights=loss_weights or {task.name: 1 / len(tasks) for task in tasks}, jit_compile=jit_compile)
+    model.optimizer.build(model.trainable_variables)  # where fit has to make them, it traces the network twice
     return model
 
 

@@ -2,9 +2,8 @@
 
 Per mixture 4 to 9 labels are drawn; each has a track of its own: a silence, a random piece of a random recording, a
 silence, a piece, and so on (E. Cakir et al., IEEE/ACM TASLP 25(6), 2017). The tracks are summed; events are annotated
-by signal energy (`activity.active_spans`). The default silences give recordings of 5 s about 14 % of the frames without
-an event, 31 % with one, 29 % with two, 26 % with more, and a highest polyphony of 6 or 7; longer recordings overlap
-more.
+by signal energy (`activity.active_spans`). The default silences give recordings of 5 s about 12 % of the frames without
+an event, 29 % with one, 30 % with two, 29 % with more, and a highest polyphony of 6 to 8; longer recordings overlap more.
 
 What is drawn (`draw_mixture`) is apart from how it sounds (`render_mixture`, a function of the drawn pieces and the
 recordings alone).

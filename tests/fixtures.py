@@ -1,0 +1,108 @@
+"""A corpus of tones and noise that is learnt in seconds, and a run trained on it once for all test modules."""
+import atexit
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import soundfile
+
+from polysed_keras.specs import Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.tasks import Decomposition
+
+RATE = 8000
+LABELS = ("beep", "hiss", "hum", "whistle")
+FEATURES = LogMelSpec(sample_rate=RATE, win_length=320, hop_length=160, n_fft=512, n_mels=16, fmin=50.0, fmax=4000.0)
+MODEL = ModelSpec(filters=(4, 8), recurrent_units=8, dense_units=(16,), dropout=0.1, stem_strides=(4, 2))
+TRAINING = TrainSpec(batch_size=8, epochs=3, learning_rate=1e-2, segment_frames=32, segment_hop=16)
+MULTI_LABEL = Experiment("tiny", features=FEATURES, tasks=Decomposition(1, encoding="multi_label"), model=MODEL,
+                         training=TRAINING)
+# the groups are in another order than the labels of the corpus
+POWERSET = Experiment("tiny_tasks", features=FEATURES, model=ModelSpec(
+    head="attention", filters=(4, 8), recurrent_units=8, dense_units=(16,), dropout=0.1, stem_strides=(4, 2)),
+    tasks=Decomposition(groups=(("whistle", "beep"), ("hum", "hiss"))), training=TRAINING)
+
+
+def sound(label, samples, rng):
+    """A tone of the label's frequency, or noise."""
+    if label == "hiss":
+        return 0.1 * rng.standard_normal(samples)
+    frequency = {"beep": 900.0, "hum": 200.0, "whistle": 2500.0}[label]
+    return 0.3 * np.sin(2 * np.pi * frequency * np.arange(samples) / RATE)
+
+
+def write_recording(folder, name, seconds, rng):
+    """A wav file of 6 random events over faint noise, and its annotation."""
+    waveform, lines = 1e-3 * rng.standard_normal(round(seconds * RATE)), []
+    for label in rng.choice(LABELS, 6):
+        onset, duration = round(rng.uniform(0, seconds - 1), 2), round(rng.uniform(0.3, 2), 2)
+        begin, end = round(onset * RATE), min(round((onset + duration) * RATE), len(waveform))
+        waveform[begin:end] += sound(label, end - begin, rng)
+        lines.append(f"{onset:.6f}\t{end / RATE:.6f}\t{label}\n")
+    soundfile.write(folder / "audio" / f"{name}.wav", waveform, RATE)
+    (folder / "meta" / f"{name}.txt").write_text("".join(lines))
+
+
+def write_corpus(folder, recordings=3, seed=0):
+    """A corpus laid out as TUT-SED Synthetic 2016, of 6 to 10 s recordings; the folder."""
+    folder, rng = pathlib.Path(folder), np.random.default_rng(seed)
+    for part in ("audio", "meta", "evaluation_setup"):
+        (folder / part).mkdir(parents=True)
+    for partition in ("train", "validate", "test"):
+        names = [f"{partition}{index}" for index in range(recordings)]
+        for name in names:
+            write_recording(folder, name, rng.uniform(6, 10), rng)
+        lines = "".join(f"audio/{name}.wav\n" for name in names)
+        (folder / "evaluation_setup" / f"{partition}.txt").write_text(lines)
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    return folder
+
+
+@functools.cache
+def _shared_folder():
+    folder = tempfile.mkdtemp(prefix="polysed-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return pathlib.Path(folder)
+
+
+@functools.cache
+def shared_corpus():
+    """The folder of a corpus that tests only read."""
+    return write_corpus(_shared_folder() / "corpus")
+
+
+@functools.cache
+def shared_run(experiment):
+    """The folder of a trained run of MULTI_LABEL or POWERSET that tests only read."""
+    from polysed_keras.experiments import run_experiment
+    folder = _shared_folder() / experiment.name
+    run_experiment(experiment, shared_corpus(), folder, progress=False)
+    return folder
+
+
+@functools.cache
+def shared_export(experiment):
+    """The folder of an exported run, as saved_models/NAME."""
+    from polysed_keras.experiments import export_run
+    export_run(shared_run(experiment), _shared_folder() / "saved_models" / experiment.name)
+    return _shared_folder() / "saved_models" / experiment.name
+
+
+def start_python(code, *arguments):
+    """Start a Python process that can import the package and this module; a subprocess.Popen."""
+    here = pathlib.Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run_python(code, *arguments):
+    """Run code in a Python process of its own to its end; what it printed. Fails the test where it fails."""
+    process = start_python(code, *arguments)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output

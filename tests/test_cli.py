@@ -1,0 +1,189 @@
+"""The command line: a chain from sounds to events at a tiny size, and what a user's mistakes get."""
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from fixtures import LABELS, RATE, write_corpus
+from polysed_keras.cli import main
+
+TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("cli") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    out = data.parent / "run"
+    assert main(["train", "multilabel_small", "--data", str(data), "--out", str(out), "--set", *TINY]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    out = run.parent / "saved_models" / "tiny"
+    assert main(["export", str(run), "--out", str(out)]) == 0
+    return out
+
+
+def assert_mistake(capsys, arguments, *words):
+    """Exit code 2, one clear line on stderr that holds `words`, no traceback."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("polysed: ")]
+    assert len(errors) == 1
+    for word in words:
+        assert str(word) in errors[0]
+
+
+# The chain
+
+def test_a_run_holds_what_the_readme_says(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"experiment.json", "history.csv", "training.png", "tensorboard", "best.weights.h5", "state.json"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    experiment = json.loads((run / "experiment.json").read_text())
+    assert experiment["name"].startswith("multilabel_small") and experiment["tasks"][0]["labels"] == list(LABELS)
+
+
+def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--data", str(data), "--out", str(tmp_path / "report")]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*LABELS, "average", "overall"))
+    table = pd.read_csv(tmp_path / "report" / "class_wise.csv")
+    assert table.row.tolist() == [*LABELS, "average", "overall"]
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["mixtures"] == ["test0", "test1", "test2"]
+
+
+@pytest.mark.parametrize("file_format, suffix", [("tsv", ".tsv"), ("csv", ".csv"), ("audacity", ".txt")])
+def test_detect_writes_every_format(model, data, tmp_path, file_format, suffix):
+    arguments = ["detect", str(data / "audio"), "--model", str(model), "--out", str(tmp_path / "events"),
+                 "--format", file_format, "--threshold", "0.0", "--labels", "hum", "hiss"]
+    assert main(arguments) == 0
+    written = sorted(path.name for path in (tmp_path / "events").iterdir())
+    assert written == sorted(path.stem + suffix for path in (data / "audio").iterdir())
+    lines = (tmp_path / "events" / f"test0{suffix}").read_text().splitlines()
+    # every posterior reaches 0.0: one event of the whole recording a label
+    events = [line.replace(",", "\t").split("\t") for line in lines[file_format == "csv":]]
+    assert sorted(event[2] for event in events) == ["hiss", "hum"]
+    seconds = soundfile.info(data / "audio" / "test0.wav").duration
+    assert all(float(event[0]) == 0.0 and float(event[1]) == pytest.approx(seconds, abs=0.021) for event in events)
+
+
+def test_detect_prints_without_out(model, data, capsys):
+    assert main(["detect", str(data / "audio" / "test0.wav"), "--model", str(model), "--threshold", "0.0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(LABELS) and all(line.split("\t")[0].endswith("test0.wav") for line in lines)
+
+
+def test_detect_drops_short_events(model, data, capsys):
+    arguments = ["detect", str(data / "audio" / "test0.wav"), "--model", str(model), "--threshold", "0.0"]
+    assert main([*arguments, "--min-duration", "11"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_detect_goes_on_after_a_bad_file(model, data, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.wav").write_bytes((data / "audio" / "test0.wav").read_bytes())
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "notes.txt").write_text("not audio")
+    assert_mistake(capsys, ["detect", folder, "--model", model, "--out", tmp_path / "events"], "empty.wav", "0 bytes")
+    assert [path.name for path in (tmp_path / "events").iterdir()] == ["good.tsv"]
+
+
+def test_detect_finds_the_only_model(model, data, monkeypatch, capsys):
+    monkeypatch.chdir(model.parents[1])
+    assert main(["detect", str(data / "audio" / "test0.wav"), "--threshold", "0.0"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(LABELS)
+
+
+def test_eight_kilohertz_and_six_channels(model, tmp_path, capsys):
+    time = np.arange(8000 * 3) / 8000
+    soundfile.write(tmp_path / "low.wav", 0.2 * np.sin(2 * np.pi * 120 * time), 8000)
+    soundfile.write(tmp_path / "wide.wav", np.zeros((48000, 6)), 48000)
+    assert main(["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--labels", "hum"]) == 0
+    ends = {line.split("\t")[0].rsplit("/")[-1]: float(line.split("\t")[2])
+            for line in capsys.readouterr().out.splitlines()}
+    assert ends == {"low.wav": pytest.approx(3.0, abs=0.021), "wide.wav": pytest.approx(1.0, abs=0.021)}
+
+
+def test_procedural_synthesis(tmp_path, capsys):
+    out = tmp_path / "data"
+    arguments = ["synthesize", "--procedural", "--out", str(out), "--mixtures", "1", "1", "1", "--duration", "10"]
+    assert main(arguments) == 0
+    assert "polyphony" in capsys.readouterr().out
+    assert len(list((out / "audio").iterdir())) == 3 and len((out / "labels.txt").read_text().split()) == 10
+    assert_mistake(capsys, arguments, out, "exists")
+
+
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("multilabel ", "multilabel_small", "mcmt_16 ", "mcmt_5_small", "66.8"))
+
+
+# Mistakes
+
+def test_training_mistakes(data, run, tmp_path, capsys):
+    train = ["train", "multilabel_small", "--data", data, "--out"]
+    assert_mistake(capsys, ["train", "crnn", "--data", data, "--out", tmp_path / "a"], "crnn", "multilabel_small")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "model.width=3"], "model.width", "model.filters")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "training.epochs=many"], "training.epochs", "many")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "model.dropout=1.5"], "model.dropout", "1.5")
+    assert_mistake(capsys, ["train", "mcmt_16_small", "--data", data, "--out", tmp_path / "a"], "1 to 4", "16")
+    assert_mistake(capsys, ["train", "multilabel", "--data", tmp_path / "no", "--out", tmp_path / "a"], tmp_path / "no")
+    assert_mistake(capsys, [*train, run, "--set", *TINY], "--resume", run)
+    assert_mistake(capsys, [*train, run, "--resume"], "another experiment", run)
+    assert not (tmp_path / "a").exists()
+
+
+def test_unwritable_output(data, model, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    below = tmp_path / "file" / "below"
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", below], "file")
+    assert_mistake(capsys, ["detect", data / "audio", "--model", model, "--out", below], "file")
+    assert_mistake(capsys, ["synthesize", "--procedural", "--out", below, "--mixtures", "1", "1", "1",
+                            "--duration", "5"], "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_broken_annotation_stops_before_training(data, tmp_path, capsys):
+    copy = write_corpus(tmp_path / "data")
+    (copy / "meta" / "train1.txt").write_text("0.5\t1.0\thum\n2.0\t1.5\thiss\n")
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "train1.txt", "2")
+    (copy / "meta" / "train1.txt").write_text("0.5\t1.0\tspaceship\n")
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "spaceship", "hum")
+    assert not (copy / "features").exists()
+
+
+def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):
+    assert_mistake(capsys, ["evaluate", tmp_path / "no", "--data", data], tmp_path / "no", "polysed train")
+    assert_mistake(capsys, ["export", tmp_path / "no", "--out", tmp_path / "m"], tmp_path / "no")
+    assert_mistake(capsys, ["evaluate", run, run, "--data", data], "twice")
+    other = write_corpus(tmp_path / "other")
+    for path in [other / "labels.txt", *(other / "meta").iterdir()]:
+        path.write_text(path.read_text().replace("whistle", "yodel"))
+    assert_mistake(capsys, ["evaluate", run, "--data", other], "whistle", "yodel")
+    audio = data / "audio" / "test0.wav"
+    assert_mistake(capsys, ["detect", audio, "--model", tmp_path / "no"], tmp_path / "no", "polysed export")
+    assert_mistake(capsys, ["detect", tmp_path / "no.wav", "--model", model], "no.wav", "nothing there")
+    (tmp_path / "bare").mkdir()
+    assert_mistake(capsys, ["detect", tmp_path / "bare", "--model", model], "bare", "a folder without any")
+    assert_mistake(capsys, ["detect", audio, "--model", model, "--labels", "cow"], "cow", "whistle")
+    twin = tmp_path / "twin" / "test0.flac"
+    twin.parent.mkdir()
+    soundfile.write(twin, np.zeros(100), RATE)
+    assert_mistake(capsys, ["detect", audio, twin, "--model", model, "--out", tmp_path / "e"], "test0.flac", "names")
+
+
+def test_argparse_mistakes_exit_with_two(capsys):
+    for arguments in ([], ["train"], ["detect", "a.wav", "--format", "xml"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2

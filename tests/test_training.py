@@ -1,0 +1,344 @@
+"""Training: losses, normalisation, validation, what a run's folder holds, and going on after an interruption."""
+import dataclasses
+import json
+import random
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
+from sklearn.metrics import f1_score, log_loss
+
+from polysed_keras import training
+from polysed_keras.datasets import load_dataset
+from polysed_keras.errors import InputError
+from polysed_keras.experiments import load_run, run_experiment
+from polysed_keras.inference import decode_activity, predict_posteriors
+from polysed_keras.models import build_model
+from polysed_keras.pipeline import RecordingFeatures, load_recordings
+from polysed_keras.tasks import Task, task_labels
+from polysed_keras.training import (compile_model, fit_model, load_best_model, load_checkpoint, new_model,
+                                    set_normalization, task_losses, validate)
+
+TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c", "d", "e"), "multi_label"))
+EPOCHS = 6
+
+
+def tiny_model(tasks=TASKS, shape=(8, 16)):
+    keras.utils.set_random_seed(0)
+    return build_model(MULTI_LABEL.model, tasks, shape)
+
+
+def random_recordings(*lengths, labels=5, n_mels=16, seed=0):
+    rng = np.random.default_rng(seed)
+    return [RecordingFeatures(f"r{index}", rng.normal(-40, 10, (length, n_mels)).astype(np.float32),
+                              rng.integers(0, 2, (length, labels)).astype(np.uint8)) for index, length in enumerate(lengths)]
+
+
+def cross_entropies(activity, posteriors):
+    """Mean cross-entropy of each task of TASKS, by scikit-learn."""
+    first = log_loss(activity[:, 0] + 2 * activity[:, 1], posteriors["first"].astype(float), labels=range(4))
+    second = np.mean([log_loss(activity[:, 2 + label], posteriors["second"][:, label].astype(float), labels=[0, 1])
+                      for label in range(3)])
+    return np.array([first, second])
+
+
+# Losses
+
+@pytest.mark.parametrize("weights", [None, {"first": 0.9, "second": 0.1}])
+def test_the_loss_is_the_weighted_cross_entropy_of_the_tasks(weights):
+    model = compile_model(tiny_model(), TASKS, learning_rate=1e-3, loss_weights=weights)
+    recording, = random_recordings(8)
+    log_mel, activity = recording.log_mel[None], recording.event_roll[None]
+    targets = {"first": TASKS[0].encode(activity[..., :2]), "second": TASKS[1].encode(activity[..., 2:])}
+    posteriors = {name: output.numpy().reshape(8, -1) for name, output in model(log_mel).items()}
+    expected = cross_entropies(recording.event_roll, posteriors) @ (list(weights.values()) if weights else [0.5, 0.5])
+    assert model.test_on_batch(log_mel, targets, return_dict=True)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_rows_of_weight_zero_do_not_count():
+    loss = task_losses(TASKS)["first"]
+    targets, posteriors = np.array([[0], [3]]), np.array([[[0.7, 0.1, 0.1, 0.1]], [[0.2, 0.2, 0.2, 0.4]]])
+    assert float(loss(targets, posteriors, sample_weight=np.array([[1.0], [0.0]]))) == pytest.approx(-np.log(0.7), rel=1e-5)
+    assert float(loss(targets, posteriors)) == pytest.approx(-np.log([0.7, 0.4]).mean(), rel=1e-5)
+
+
+def test_a_step_goes_down():
+    model = compile_model(tiny_model(), TASKS, learning_rate=1e-3)
+    recording, = random_recordings(8)
+    targets = {task.name: task.encode(recording.event_roll[None, :, columns])
+               for task, columns in zip(TASKS, ([0, 1], [2, 3, 4]))}
+    losses = [model.train_on_batch(recording.log_mel[None], targets)[0] for _ in range(20)]
+    assert losses[-1] < losses[0]
+
+
+# Normalisation and validation
+
+def test_normalisation_is_the_mean_and_variance_of_all_frames():
+    recordings, model = random_recordings(50, 7, 1000), tiny_model()
+    set_normalization(model, recordings)
+    frames = np.concatenate([recording.log_mel for recording in recordings]).astype(np.float64)
+    mean, variance = model.get_layer("normalization").get_weights()[:2]
+    np.testing.assert_allclose(mean.ravel(), frames.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(variance.ravel(), frames.var(axis=0), rtol=1e-5)
+    normalised = model.get_layer("normalization")(frames.astype(np.float32)).numpy()
+    np.testing.assert_allclose([normalised.mean(axis=0), normalised.std(axis=0)], [[0] * 16, [1] * 16], atol=1e-4)
+
+
+def test_normalisation_of_a_silent_band_is_finite():
+    model = tiny_model()
+    set_normalization(model, [RecordingFeatures("silence", np.full((9, 16), -100, np.float32), np.zeros((9, 5)))])
+    assert np.isfinite(model.get_layer("normalization")(np.full((1, 8, 16), -60.0))).all()
+
+
+def test_validation_is_scikit_learns():
+    model, recordings = tiny_model(), random_recordings(30, 8, 21)
+    set_normalization(model, recordings)
+    model.set_weights([weight * (5 if weight.ndim > 1 else 1) for weight in model.get_weights()])  # far from 1 / 2
+    model.get_layer("normalization").finalize_state()
+    parts = [predict_posteriors(model, recording.log_mel, TASKS, 8) for recording in recordings]
+    posteriors = {task.name: np.concatenate([part[task.name] for part in parts]) for task in TASKS}
+    activity = np.concatenate([recording.event_roll for recording in recordings])
+    result = validate(model, recordings, TASKS, 8)
+    assert set(result) == {"val_loss", "val_f1"}
+    assert result["val_f1"] == pytest.approx(f1_score(activity, decode_activity(posteriors, TASKS), average="micro"))
+    assert result["val_loss"] == pytest.approx(cross_entropies(activity, posteriors).mean(), rel=1e-4)
+
+
+# A run's folder
+
+def test_a_run_is_learnt_and_written_down():
+    folder = shared_run(MULTI_LABEL)
+    history = pd.read_csv(folder / "history.csv")
+    assert list(history.epoch) == [1, 2, 3]
+    assert {"loss", "val_loss", "val_f1"} <= set(history.columns) and np.isfinite(history).all(axis=None)
+    assert history.loss.iloc[-1] < history.loss.iloc[0]
+    state = json.loads((folder / "state.json").read_text())
+    assert state["checkpoint"] == "epoch-3.keras"
+    pd.testing.assert_frame_equal(pd.DataFrame(state["history"]), history)
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"experiment.json", "state.json", "history.csv", "best.weights.h5", "epoch-3.keras", "tensorboard"}
+    assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+    assert load_run(folder).tasks == (Task("events", ("beep", "hiss", "hum", "whistle"), "multi_label"),)
+
+
+@pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
+def test_the_best_epoch_is_kept(experiment):
+    folder = shared_run(experiment)
+    resolved, history = load_run(folder), pd.read_csv(folder / "history.csv")
+    recordings = load_recordings(load_dataset(shared_corpus()), "validate", task_labels(resolved.tasks), FEATURES,
+                                 progress=False)
+    result = validate(load_best_model(resolved, folder), recordings, resolved.tasks, 32)
+    best = history.loc[history.val_f1.idxmax()]
+    assert result["val_f1"] == pytest.approx(best.val_f1, abs=1e-6)
+    assert result["val_loss"] == pytest.approx(best.val_loss, abs=1e-5)
+    latest = validate(load_checkpoint(folder), recordings, resolved.tasks, 32)
+    assert latest["val_f1"] == pytest.approx(history.val_f1.iloc[-1], abs=1e-6)
+
+
+def test_an_earlier_best_epoch_stays(tmp_path, monkeypatch):
+    scores = iter([0.2, 0.6, 0.4])
+    monkeypatch.setattr(training, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
+    kept = []
+    monkeypatch.setattr(training.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
+    fit_tiny(tmp_path, epochs=3)
+    assert kept[0] != kept[1] == kept[2]
+
+
+def best_bytes(folder):
+    return [weight.tobytes() for weight in load_best_model(resolved_tiny(3), folder).get_weights()]
+
+
+def resolved_tiny(epochs):
+    return dataclasses.replace(MULTI_LABEL, tasks=(Task("events", tuple("abcde"), "multi_label"),),
+                               training=dataclasses.replace(MULTI_LABEL.training, epochs=epochs))
+
+
+def fit_tiny(folder, epochs, **arguments):
+    recordings = random_recordings(200, 100)
+    return fit_model(resolved_tiny(epochs), recordings, recordings, folder, progress=False, **arguments)
+
+
+def test_the_learning_rate_loss_and_normalisation_are_the_experiments():
+    recordings = random_recordings(50)
+    model = new_model(resolved_tiny(1), recordings)
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-2)
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    np.testing.assert_allclose(model.get_layer("normalization").get_weights()[0].ravel(),
+                               recordings[0].log_mel.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("broken", [None, b"", b"not a file of weights"])
+def test_a_run_without_weights_is_an_error(broken, tmp_path):
+    if broken is not None:
+        (tmp_path / "best.weights.h5").write_bytes(broken)
+    with pytest.raises(InputError, match=str(tmp_path)):
+        load_best_model(resolved_tiny(1), tmp_path)
+
+
+def test_weights_of_another_network_are_an_error():
+    with pytest.raises(InputError, match="expected the weights of tiny"):
+        load_best_model(resolved_tiny(1), shared_run(POWERSET))
+
+
+@pytest.mark.parametrize("broken", [None, b"", b"not a network"])
+def test_a_checkpoint_that_cannot_be_read_is_an_error(broken, tmp_path):
+    (tmp_path / "state.json").write_text('{"checkpoint": "epoch-1.keras", "history": []}')
+    if broken is not None:
+        (tmp_path / "epoch-1.keras").write_bytes(broken)
+    with pytest.raises(InputError, match="epoch-1.keras: expected the checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+# Interruptions
+
+LONGER = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LABEL.training, epochs=EPOCHS))
+TRAIN = f"""
+import sys, dataclasses
+from fixtures import MULTI_LABEL
+from polysed_keras.experiments import run_experiment
+spec = dataclasses.replace(MULTI_LABEL.training, epochs={EPOCHS})
+run_experiment(dataclasses.replace(MULTI_LABEL, training=spec), sys.argv[1], sys.argv[2], resume=True, progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The folder of a run of 6 epochs that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    run_experiment(LONGER, shared_corpus(), folder, progress=False)
+    return folder
+
+
+def assert_same_runs(first, second):
+    """History, last checkpoint with its optimiser, and best weights to 1e-6."""
+    histories = [json.loads((folder / "state.json").read_text())["history"] for folder in (first, second)]
+    pd.testing.assert_frame_equal(*map(pd.DataFrame, histories), rtol=0, atol=1e-6)
+    models = [load_checkpoint(folder) for folder in (first, second)]
+    bests = [load_best_model(load_run(folder), folder) for folder in (first, second)]
+    for one, other in (models, bests):
+        for weight, same in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_allclose(weight, same, rtol=0, atol=1e-6)
+    for state, same in zip(*(model.optimizer.variables for model in models), strict=True):
+        np.testing.assert_allclose(state, same, rtol=0, atol=1e-6)
+
+
+def kill_after_first_epoch(folder):
+    """Start the training and kill it (-9) at some moment after its first checkpoint; the moment, for the report."""
+    process, delay = start_python(TRAIN, shared_corpus(), folder), random.uniform(0, 0.7)
+    while not (folder / "state.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9
+    return delay
+
+
+def test_a_killed_and_resumed_training_equals_an_unbroken_one(unbroken, tmp_path):
+    delay = kill_after_first_epoch(tmp_path / "run")
+    finished = len(json.loads((tmp_path / "run" / "state.json").read_text())["history"])
+    print(f"killed {delay:.3f} s after the first checkpoint, {finished} epochs finished")
+    assert 1 <= finished < EPOCHS
+    run_python(TRAIN, shared_corpus(), tmp_path / "run")
+    assert_same_runs(unbroken, tmp_path / "run")
+    files = [{path.name for path in folder.iterdir()} for folder in (unbroken, tmp_path / "run")]
+    assert files[0] == files[1]  # nothing half-written is left
+
+
+@pytest.mark.parametrize("step", ["best.weights.h5", "epoch-3.keras", "state.json", "history.csv"])
+def test_an_interruption_before_any_file_of_a_checkpoint_loses_an_epoch_at_most(step, tmp_path, monkeypatch):
+    fit_tiny(tmp_path, 4)
+    unbroken = json.loads((tmp_path / "state.json").read_text())["history"]
+    (tmp_path / "state.json").unlink()
+    replace = training.atomic_file.__globals__["os"].replace
+
+    def interrupt(source, target):
+        if target == tmp_path / step and (tmp_path / "epoch-2.keras").exists():
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", interrupt)
+        try:
+            fit_tiny(tmp_path, 4)
+        except KeyboardInterrupt:
+            pass
+    assert len(json.loads((tmp_path / "state.json").read_text())["history"]) in (2, 3, 4)
+    fit_tiny(tmp_path, 4, resume=True)
+    resumed = json.loads((tmp_path / "state.json").read_text())["history"]
+    pd.testing.assert_frame_equal(pd.DataFrame(resumed), pd.DataFrame(unbroken), rtol=0, atol=1e-6)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_more_epochs_may_be_asked_for_on_resume(unbroken, tmp_path):
+    run_experiment(MULTI_LABEL, shared_corpus(), tmp_path, progress=False)
+    history = run_experiment(LONGER, shared_corpus(), tmp_path, resume=True, progress=False)
+    assert len(history) == EPOCHS
+    assert load_run(tmp_path).training.epochs == EPOCHS
+    assert_same_runs(unbroken, tmp_path)
+
+
+def test_a_finished_run_is_not_trained_further():
+    folder = shared_run(MULTI_LABEL)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"}
+    history = run_experiment(MULTI_LABEL, shared_corpus(), folder, resume=True, progress=False)
+    assert list(history.epoch) == [1, 2, 3]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"} == before
+
+
+def test_another_experiment_is_not_resumed():
+    other = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LABEL.training, learning_rate=0.5))
+    for experiment in (POWERSET, other):
+        with pytest.raises(InputError, match="holds another experiment than asked for \\(tiny"):
+            run_experiment(experiment, shared_corpus(), shared_run(MULTI_LABEL), resume=True, progress=False)
+    assert load_run(shared_run(MULTI_LABEL)).training.learning_rate == 1e-2
+
+
+def test_a_run_is_not_overwritten():
+    state = (shared_run(MULTI_LABEL) / "state.json").read_bytes()
+    with pytest.raises(InputError, match="holds a run already. Add --resume"):
+        run_experiment(MULTI_LABEL, shared_corpus(), shared_run(MULTI_LABEL), progress=False)
+    assert (shared_run(MULTI_LABEL) / "state.json").read_bytes() == state
+
+
+def test_a_run_that_finished_no_epoch_is_begun_anew(tmp_path):
+    (tmp_path / "experiment.json").write_text(json.dumps(dataclasses.replace(POWERSET, tasks=()).to_dict()))
+    one_epoch = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LABEL.training, epochs=1))
+    assert len(run_experiment(one_epoch, shared_corpus(), tmp_path, progress=False)) == 1
+    assert load_run(tmp_path).name == "tiny"
+
+
+# Options
+
+MIRRORED = """
+import sys, numpy as np, tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import pathlib, test_training
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+for epochs in (1, 2):
+    history = test_training.fit_tiny(pathlib.Path(sys.argv[1]), epochs, resume=True, strategy=strategy)
+print(history.to_json())
+"""
+
+
+def test_two_devices_train_together_and_resume(tmp_path):
+    history = pd.DataFrame(json.loads(run_python(MIRRORED, tmp_path).splitlines()[-1]))
+    assert list(history.epoch) == [1, 2] and np.isfinite(history).all(axis=None)
+    assert len(load_best_model(resolved_tiny(2), tmp_path).get_weights()) > 10
+
+
+def test_a_mixed_precision_run_is_evaluated_in_float32(tmp_path):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        history = fit_tiny(tmp_path, 1)
+        assert load_checkpoint(tmp_path).get_layer("dense1").compute_dtype == "float16"
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    recordings = random_recordings(200, 100)
+    result = validate(load_best_model(resolved_tiny(1), tmp_path), recordings, resolved_tiny(1).tasks, 32)
+    assert result["val_loss"] == pytest.approx(history.val_loss.iloc[0], abs=1e-2)

@@ -1,0 +1,60 @@
+"""Every preset is built, fitted for one step, saved, reloaded, exported, and its export gives the same posteriors."""
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from polysed_keras.export import export_saved_model, load_saved_model
+from polysed_keras.features import SILENCE_DB, compute_log_mel
+from polysed_keras.inference import cut_segments, decode_activity
+from polysed_keras.models import build_model
+from polysed_keras.presets import PRESETS
+from polysed_keras.tasks import resolve_tasks, task_labels
+from polysed_keras.training import compile_model
+
+
+def _experiment(name):
+    """The preset with sixteen labels and segments of 8 frames: time changes no weight, and tracing stays quick."""
+    preset = PRESETS[name]
+    tasks = resolve_tasks(preset.tasks, [f"label_{index}" for index in range(16)])
+    return dataclasses.replace(preset, tasks=tasks, training=dataclasses.replace(preset.training, segment_frames=8))
+
+
+def _posteriors(model, log_mel, tasks):
+    """By a plain call: tracing a graph for one prediction would take most of the time."""
+    outputs = model(cut_segments(log_mel, 8), training=False)
+    return {task.name: outputs[task.name].numpy().reshape(-1, task.num_outputs)[:len(log_mel)] for task in tasks}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_goes_the_whole_way(name, tmp_path):
+    experiment, rng = _experiment(name), np.random.default_rng(0)
+    tasks, features = experiment.tasks, experiment.features
+    model = build_model(experiment.model, tasks, (8, features.n_mels))
+    compile_model(model, tasks, learning_rate=experiment.training.learning_rate)
+    model.run_eagerly = True  # one step: tracing its graph would take longer than the step
+    log_mel = rng.normal(-30, 10, (1, 8, features.n_mels)).astype(np.float32)
+    targets = {task.name: task.encode(rng.integers(0, 2, (1, 8, len(task.labels)))) for task in tasks}
+    before = model.get_weights()
+    loss = model.train_on_batch(log_mel, targets)
+    assert np.isfinite(loss).all()
+    assert sum(not np.array_equal(old, new) for old, new in zip(before, model.get_weights())) > len(before) / 2
+
+    waveform = rng.normal(0, 0.1, features.hop_length * 21 + 5).astype(np.float32)
+    recording = compute_log_mel(waveform, features)
+    assert len(recording) == 22 and recording.max() > SILENCE_DB
+    expected = _posteriors(model, recording, tasks)
+
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.saving.load_model(tmp_path / "model.keras")
+    for task, posteriors in _posteriors(reloaded, recording, tasks).items():
+        np.testing.assert_allclose(posteriors, expected[task], atol=1e-6)
+
+    export_saved_model(model, experiment, tmp_path / name)
+    detector = load_saved_model(tmp_path / name)
+    posteriors, activity = detector.posteriors(waveform)
+    by_label = np.concatenate([task.label_posteriors(expected[task.name]) for task in tasks], axis=-1)
+    assert detector.labels == task_labels(tasks)
+    np.testing.assert_allclose(posteriors, by_label, atol=1e-5)
+    np.testing.assert_array_equal(activity, decode_activity(expected, tasks))
