@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
 
 test: $(VENV)/installed-tests
-	$(VENV)/bin/python -m pytest $(PYTEST)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache
