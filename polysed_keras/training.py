@@ -84,6 +84,11 @@ class Validation(keras.callbacks.Callback):
         logs.update(validate(self.model, *self._arguments))
 
 
+def _seed_states(model):
+    """The random states of dropout, which Keras's own files leave out."""
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+
+
 class Checkpoints(keras.callbacks.Callback):
     """After every epoch: the whole state to resume from, the history, and the weights of the best val_f1.
 
@@ -105,7 +110,8 @@ class Checkpoints(keras.callbacks.Callback):
         checkpoint = f"epoch-{epoch + 1}.keras"
         with atomic_file(self.directory / checkpoint) as temporary:
             self.model.save(temporary)
-        write_json({"checkpoint": checkpoint, "history": self.history}, self.directory / STATE)
+        write_json({"checkpoint": checkpoint, "history": self.history,
+                    "seeds": [state.numpy().tolist() for state in _seed_states(self.model)]}, self.directory / STATE)
         with atomic_file(self.directory / HISTORY) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
         for old in self.directory.glob("epoch-*.keras"):
@@ -154,6 +160,8 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
     directory, spec, tasks = pathlib.Path(directory), experiment.training, experiment.tasks
     segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
     keras.utils.set_random_seed(spec.seed)
+    for half_written in directory.glob(".*-????????.*"):  # what a kill left of files.atomic_file
+        half_written.unlink()
     history = read_json(directory / STATE)["history"] if resume and (directory / STATE).exists() else []
     if len(history) >= spec.epochs:
         return pd.DataFrame(history)
@@ -185,12 +193,16 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
 
 def load_checkpoint(directory):
     """The compiled network of the last finished epoch: weights, optimiser, and dropout's random state."""
-    path = pathlib.Path(directory) / read_json(pathlib.Path(directory) / STATE)["checkpoint"]
+    state = read_json(pathlib.Path(directory) / STATE)
+    path = pathlib.Path(directory) / state["checkpoint"]
     try:
-        return keras.saving.load_model(path)
+        model = keras.saving.load_model(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the checkpoint that {STATE} names. Received: {error}. "
                          "Train anew in another folder.") from error
+    for variable, seed in zip(_seed_states(model), state["seeds"]):
+        variable.assign(seed)
+    return model
 
 
 def load_best_model(experiment, directory, *, use_cudnn="auto"):

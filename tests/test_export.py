@@ -1,135 +1,254 @@
-"""The exported artefact: the same numbers as in Python, core ops only, everything needed to use it inside, no halves."""
+"""SavedModels: the numbers that `evaluate` uses, what is in the graph and beside it, versions, and what can go wrong."""
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fixtures import FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
+from sklearn.metrics import multilabel_confusion_matrix
 from tensorflow.core.protobuf import saved_model_pb2
 
-from fixtures import FEATURES, LABELS, MULTI_LABEL, POWERSET, TRAINING, shared_export, shared_run
+from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.experiments import export_run, load_run
-from polysed_keras.export import describe, export_saved_model, find_saved_model, load_saved_model
+from polysed_keras.events import event_list_to_event_roll, read_events
+from polysed_keras.experiments import evaluate_run, export_run, load_run
+from polysed_keras.export import DESCRIPTION_KEYS, describe, export_saved_model, load_saved_model
 from polysed_keras.features import compute_log_mel
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.specs import Experiment
+from polysed_keras.tasks import task_labels
 from polysed_keras.training import load_best_model
 
-SEGMENT = TRAINING.segment_frames * FEATURES.hop_length
+SEGMENT = MULTI_LABEL.training.segment_frames
 EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
 
 
-def noise(samples, seed=0):
-    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+def waveforms_of(batch, samples, seed=0):
+    """Noise with a tone, so that posteriors are not all alike."""
+    rng = np.random.default_rng(seed)
+    tone = np.sin(np.arange(samples) * rng.uniform(0.2, 2, (batch, 1)))
+    return (0.1 * rng.standard_normal((batch, samples)) + 0.3 * tone).astype(np.float32)
 
 
-def expected_of(experiment, waveform):
-    """Posteriors per label and activity as evaluate_run computes them."""
-    run = shared_run(experiment)
-    tasks, model = load_run(run).tasks, load_best_model(load_run(run), run)
-    posteriors = predict_posteriors(model, compute_log_mel(waveform, FEATURES), tasks, TRAINING.segment_frames)
-    by_label = [task.label_posteriors(posteriors[task.name]) for task in tasks]
-    return np.concatenate(by_label, axis=-1), decode_activity(posteriors, tasks)
+def evaluated(experiment, waveform):
+    """Posteriors per label and activity of one waveform, by the way that `evaluate` goes."""
+    resolved = load_run(shared_run(experiment))
+    model = load_best_model(resolved, shared_run(experiment))
+    outputs = predict_posteriors(model, compute_log_mel(waveform, FEATURES), resolved.tasks, SEGMENT)
+    posteriors = [task.label_posteriors(outputs[task.name]) for task in resolved.tasks]
+    return np.concatenate(posteriors, axis=1), decode_activity(outputs, resolved.tasks)
 
+
+def serve(experiment, waveforms):
+    """The default signature of the export, by TensorFlow alone."""
+    loaded = tf.saved_model.load(str(shared_export(experiment) / "1"))
+    return loaded.signatures["serving_default"](waveform=tf.constant(waveforms))
+
+
+# The numbers
 
 @EXPERIMENTS
-@pytest.mark.parametrize("samples", [1, SEGMENT, (10 * TRAINING.segment_frames + 17) * FEATURES.hop_length,
-                                     3 * SEGMENT + 41])
-def test_equals_evaluation_at_any_length(experiment, samples):
-    posteriors, activity = expected_of(experiment, noise(samples))
-    detector = load_saved_model(shared_export(experiment))
-    for segments_per_block in (1, 16):
-        exported = detector.posteriors(noise(samples), segments_per_block=segments_per_block)
-        np.testing.assert_allclose(exported[0], posteriors, atol=1e-5)
-        np.testing.assert_array_equal(exported[1], activity)
-
-
-@EXPERIMENTS
-def test_batches(experiment):
-    serve = tf.saved_model.load(str(shared_export(experiment) / "1")).signatures["serving_default"]
-    waveforms = np.stack([noise(40 * SEGMENT + 7, seed) for seed in range(3)])  # more segments than one step takes
-    outputs = serve(waveform=tf.constant(waveforms))
-    assert outputs["posteriors"].dtype == tf.float32 and outputs["activity"].dtype == tf.uint8
+@pytest.mark.parametrize("samples", [1, HOP, SEGMENT * HOP, SEGMENT * HOP + 1, (10 * 128 + 17) * HOP, 33_333])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_posteriors_are_those_of_evaluate(experiment, batch, samples):
+    waveforms = waveforms_of(batch, samples)
+    outputs = serve(experiment, waveforms)
+    shape = (batch, FEATURES.num_frames(samples), len(LABELS))
+    assert outputs["posteriors"].shape == outputs["activity"].shape == shape
+    assert (outputs["posteriors"].dtype, outputs["activity"].dtype) == (tf.float32, tf.uint8)
     for index, waveform in enumerate(waveforms):
-        posteriors, activity = expected_of(experiment, waveform)
-        np.testing.assert_allclose(outputs["posteriors"][index], posteriors, atol=1e-5)
+        posteriors, activity = evaluated(experiment, waveform)
+        np.testing.assert_allclose(outputs["posteriors"][index], posteriors, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(outputs["activity"][index], activity)
 
 
-@pytest.mark.parametrize("shape, frames", [((0, 4000), 25), ((2, 0), 0), ((1, 161), 2)])
-def test_unusual_shapes(shape, frames):
-    serve = tf.saved_model.load(str(shared_export(POWERSET) / "1")).signatures["serving_default"]
-    outputs = serve(waveform=tf.zeros(shape))
-    assert outputs["posteriors"].shape == outputs["activity"].shape == (shape[0], frames, len(LABELS))
+@pytest.mark.parametrize("batch, samples", [(0, 0), (0, 1000), (2, 0)])
+def test_nothing_in_is_nothing_out(batch, samples):
+    outputs = serve(POWERSET, np.zeros((batch, samples), np.float32))
+    assert outputs["posteriors"].shape == outputs["activity"].shape == (batch, FEATURES.num_frames(samples), len(LABELS))
 
 
-@EXPERIMENTS
-def test_only_core_ops(experiment):
-    saved = saved_model_pb2.SavedModel.FromString((shared_export(experiment) / "1" / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0].graph_def
-    ops = {node.op for node in graph.node} | {node.op for function in graph.library.function
-                                              for node in function.node_def}
-    assert {"RFFT", "Conv2D"} <= ops  # the walk sees the network
-    functions = {function.signature.name for function in graph.library.function}
-    known = set(tf.raw_ops.__dict__) | functions
-    assert not [op for op in ops - known if not op.startswith("_")]
-    assert not [op for op in ops if "PyFunc" in op or "Cudnn" in op or op.startswith("IO>")]
+def test_silence_and_extremes_are_finite():
+    waveforms = np.stack([np.zeros(10_000), np.full(10_000, 1e-30), np.full(10_000, 1e6)]).astype(np.float32)
+    assert np.isfinite(serve(POWERSET, waveforms)["posteriors"]).all()
 
 
-@EXPERIMENTS
-def test_everything_travels_inside(experiment):
-    detector = load_saved_model(shared_export(experiment))
-    stored = load_run(shared_run(experiment))
-    expected = describe(stored)
-    assert detector.description.pop("time_resolution") == pytest.approx(expected.pop("time_resolution"))
-    assert {**detector.description, "experiment": 0} == {**expected, "experiment": 0}
-    assert Experiment.from_dict(detector.description["experiment"]) == stored
-    assert detector.sample_rate == FEATURES.sample_rate and detector.time_resolution == pytest.approx(0.02)
-    card = json.loads((shared_export(experiment) / "1" / "card.json").read_text())
-    assert card["labels"] == list(detector.labels) and 1 <= card["best_epoch"] <= TRAINING.epochs
+WITHOUT_US = """
+import sys, numpy as np, tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+outputs = loaded.signatures["serving_default"](waveform=tf.constant(np.load(sys.argv[2])))
+np.savez(sys.argv[3], **{name: output.numpy() for name, output in outputs.items()})
+assert not [name for name in sys.modules if name.startswith(("polysed", "librosa", "soundfile"))]
+"""
 
 
 def test_no_python_of_ours_is_needed(tmp_path):
-    waveform = noise(2 * SEGMENT + 5)
-    np.save(tmp_path / "waveform.npy", waveform)
-    program = ("import sys, numpy as np, tensorflow as tf\n"
-               f"model = tf.saved_model.load({str(shared_export(POWERSET) / '1')!r})\n"
-               f"waveform = tf.constant(np.load({str(tmp_path / 'waveform.npy')!r})[None])\n"
-               "outputs = model.signatures['serving_default'](waveform=waveform)\n"
-               f"np.save({str(tmp_path / 'posteriors.npy')!r}, outputs['posteriors'][0])\n"
-               "assert not [name for name in sys.modules if name.startswith('polysed')]\n")
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "posteriors.npy"), expected_of(POWERSET, waveform)[0], atol=1e-5)
+    waveforms = waveforms_of(2, 12_345)
+    np.save(tmp_path / "in.npy", waveforms)
+    subprocess.run([sys.executable, "-c", WITHOUT_US, shared_export(POWERSET) / "1", tmp_path / "in.npy",
+                    tmp_path / "out.npz"], cwd=tmp_path, check=True, capture_output=True)
+    received = np.load(tmp_path / "out.npz")
+    for index, waveform in enumerate(waveforms):
+        posteriors, activity = evaluated(POWERSET, waveform)
+        np.testing.assert_allclose(received["posteriors"][index], posteriors, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(received["activity"][index], activity)
 
 
-def test_versions_count_up_and_the_highest_is_loaded(tmp_path):
-    run, folder = shared_run(MULTI_LABEL), tmp_path / "name"
-    assert [export_run(run, folder).name for _ in range(2)] == ["1", "2"]
-    (folder / "notes").mkdir()
-    (folder / "2" / "saved_model.pb").unlink()  # not a model any more
-    assert load_saved_model(folder).labels == LABELS
-    assert find_saved_model(tmp_path) == folder
+# What travels
+
+def graph_nodes(directory):
+    """Every node of a SavedModel's graph and of its functions."""
+    saved_model = saved_model_pb2.SavedModel()
+    saved_model.ParseFromString((directory / "saved_model.pb").read_bytes())
+    for meta_graph in saved_model.meta_graphs:
+        yield from meta_graph.graph_def.node
+        for function in meta_graph.graph_def.library.function:
+            yield from function.node_def
 
 
-def test_nothing_half_written_when_it_fails(tmp_path, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("disk full")
-    monkeypatch.setattr("polysed_keras.export.write_json", fail)
-    run = shared_run(MULTI_LABEL)
-    with pytest.raises(RuntimeError, match="disk full"):
-        export_saved_model(load_best_model(load_run(run), run), load_run(run), tmp_path / "name")
-    assert list((tmp_path / "name").iterdir()) == []
+@EXPERIMENTS
+def test_only_core_operations_are_in_the_graph(experiment):
+    operations = {node.op for node in graph_nodes(shared_export(experiment) / "1")}
+    assert {"RFFT", "Conv2D", "MatMul"} <= operations and ("While" in operations or "StatelessWhile" in operations)
+    assert not [name for name in operations if not hasattr(tf.raw_ops, name)]
+    assert not [name for name in operations if "PyFunc" in name or "Cudnn" in name or "Xla" in name or ">" in name]
 
 
-def test_errors(tmp_path):
-    with pytest.raises(InputError, match="polysed export"):
-        load_saved_model(tmp_path / "no")
-    with pytest.raises(InputError, match="no models"):
-        find_saved_model(tmp_path)
-    other = tf.Module()
-    other.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None])])
-    tf.saved_model.save(other, str(tmp_path / "other"))
-    with pytest.raises(InputError, match="describe"):
-        load_saved_model(tmp_path / "other")
+def test_the_signature_takes_waveforms_of_any_length():
+    loaded = tf.saved_model.load(str(shared_export(MULTI_LABEL) / "1"))
+    _, arguments = loaded.signatures["serving_default"].structured_input_signature
+    assert arguments["waveform"].shape.as_list() == [None, None] and arguments["waveform"].dtype == tf.float32
+    assert set(loaded.signatures["serving_default"].structured_outputs) == {"posteriors", "activity"}
+
+
+@EXPERIMENTS
+def test_everything_needed_to_use_it_is_inside(experiment):
+    resolved = load_run(shared_run(experiment))
+    loaded = tf.saved_model.load(str(shared_export(experiment) / "1"))
+    constants = {key: value.numpy() for key, value in loaded.signatures["describe"]().items()}
+    assert set(constants) == set(DESCRIPTION_KEYS)
+    assert tuple(label.decode() for label in constants["labels"]) == task_labels(resolved.tasks)
+    assert (constants["sample_rate"], constants["hop_length"], constants["win_length"]) == (RATE, 160, 320)
+    assert (constants["segment_frames"], constants["time_resolution"]) == (SEGMENT, pytest.approx(0.02))
+    assert Experiment.from_dict(json.loads(constants["experiment"])) == resolved
+    detector = load_saved_model(shared_export(experiment))
+    assert detector.description == {**describe(resolved), "time_resolution": pytest.approx(0.02)}
+
+
+def test_the_card_says_what_was_exported():
+    card = json.loads((shared_export(POWERSET) / "1" / "card.json").read_text())
+    history = json.loads((shared_run(POWERSET) / "state.json").read_text())["history"]
+    best = max(history, key=lambda row: row["val_f1"])
+    resolved = load_run(shared_run(POWERSET))
+    assert card == {**describe(resolved), "best_epoch": best["epoch"], "validation_f1": best["val_f1"]}
+
+
+# Labels in another order
+
+def test_groups_in_another_order_are_evaluated_label_by_label():
+    result = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False)
+    assert task_labels(load_run(shared_run(POWERSET)).tasks) != LABELS and result.labels == LABELS
+    detector, test = load_saved_model(shared_export(POWERSET)), load_dataset(shared_corpus()).partitions["test"]
+    assert result.mixtures == tuple(recording.name for recording in test)
+    for counts, recording in zip(result.counts, test):
+        _, activity = detector.posteriors(recording.audio)
+        estimated = activity[:, [detector.labels.index(label) for label in LABELS]]
+        reference = event_list_to_event_roll(read_events(recording.annotation), LABELS, len(activity), 0.02)
+        confusion = multilabel_confusion_matrix(reference, estimated)  # (labels, 2, 2): [[tn, fp], [fn, tp]]
+        np.testing.assert_array_equal(counts.sum(axis=0), confusion[:, [1, 0, 1], [1, 1, 0]])
+
+
+def test_data_of_other_labels_is_not_evaluated(tmp_path):
+    shutil.copytree(shared_corpus(), tmp_path / "corpus")
+    (tmp_path / "corpus" / "labels.txt").write_text("beep\nhiss\nhum\nwhistle\nbark\n")
+    with pytest.raises(InputError, match="expected the labels of.*'bark'"):
+        evaluate_run(shared_run(MULTI_LABEL), tmp_path / "corpus", progress=False)
+
+
+# Folders
+
+def test_versions_count_up(tmp_path):
+    for name in ("9", "2", "notes"):
+        (tmp_path / name).mkdir()
+    assert export_run(shared_run(MULTI_LABEL), tmp_path) == tmp_path / "10"
+    assert {path.name for path in tmp_path.iterdir()} == {"2", "9", "10", "notes"}
+    detector = load_saved_model(tmp_path)
+    assert detector.labels == load_saved_model(tmp_path / "10").labels == LABELS
+
+
+def test_the_highest_version_is_taken(tmp_path):
+    shutil.copytree(shared_export(MULTI_LABEL) / "1", tmp_path / "9")
+    shutil.copytree(shared_export(POWERSET) / "1", tmp_path / "10")
+    (tmp_path / "11").mkdir()  # without a saved_model.pb
+    assert load_saved_model(tmp_path).labels == ("whistle", "beep", "hum", "hiss")
+    assert load_saved_model(str(tmp_path / "9")).labels == LABELS
+
+
+@pytest.mark.parametrize("step", ["write_out", "write_json"])
+def test_an_export_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
+    def fail(first, second, **_):
+        folder = second.parent if step == "write_json" else first
+        raise RuntimeError("no space left")
+
+    if step == "write_json":
+        monkeypatch.setattr("polysed_keras.export.write_json", fail)
+    else:
+        write_out = keras.export.ExportArchive.write_out
+        monkeypatch.setattr(keras.export.ExportArchive, "write_out",
+                            lambda self, path, **options: (write_out(self, path, **options), fail(path, path)))
+    resolved = load_run(shared_run(MULTI_LABEL))
+    model = load_best_model(resolved, shared_run(MULTI_LABEL))
+    with pytest.raises(RuntimeError, match="no space left"):
+        export_saved_model(model, resolved, tmp_path / "saved_models")
+    assert not list(tmp_path.rglob("*.pb")) and not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list((tmp_path / "saved_models").iterdir())
+
+
+def test_an_export_below_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        export_run(shared_run(MULTI_LABEL), tmp_path / "file" / "name")
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda path: None, "expected saved_models/NAME or saved_models/NAME/VERSION"),
+    (lambda path: path.mkdir(), "expected saved_models/NAME or saved_models/NAME/VERSION"),
+    (lambda path: (path / "latest").mkdir(parents=True), "none there. Export a run first"),
+    (lambda path: path.write_text("a file"), "expected saved_models/NAME"),
+    (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"not a graph")), "expected a SavedModel"),
+    (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"")), "expected a SavedModel"),
+    (lambda path: tf.saved_model.save(tf.Module(), str(path)), "signatures serving_default and describe"),
+])
+def test_what_is_not_an_export_is_an_error(make, message, tmp_path):
+    make(tmp_path / "model")
+    with pytest.raises(InputError, match=message) as raised:
+        load_saved_model(tmp_path / "model")
+    assert str(tmp_path / "model") in str(raised.value)
+
+
+def test_an_export_without_its_weights_is_an_error(tmp_path):
+    shutil.copytree(shared_export(MULTI_LABEL) / "1", tmp_path / "1")
+    shutil.rmtree(tmp_path / "1" / "variables")
+    with pytest.raises(InputError, match="expected a SavedModel"):
+        load_saved_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"name": 3, "colour": 4}'])
+def test_a_folder_without_a_run_is_not_exported(content, tmp_path):
+    if content is not None:
+        (tmp_path / "experiment.json").write_text(content)
+    with pytest.raises(InputError):
+        export_run(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_an_epoch_is_not_exported(tmp_path):
+    resolved = dataclasses.replace(load_run(shared_run(MULTI_LABEL)))
+    (tmp_path / "experiment.json").write_text(json.dumps(resolved.to_dict()))
+    with pytest.raises(InputError, match="expected a trained run"):
+        export_run(tmp_path, tmp_path / "out")
