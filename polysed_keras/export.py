@@ -70,7 +70,9 @@ def _serving_function(model, experiment):
 
 def _describe_function(experiment):
     constants = describe(experiment) | {"experiment": json.dumps(experiment.to_dict())}
-    return lambda: {key: tf.constant(constants[key]) for key in DESCRIPTION_KEYS}
+    # float64: frames times a resolution of float32 would not be the times that a reference has
+    return lambda: {key: tf.constant(constants[key], tf.float64 if key == "time_resolution" else None)
+                    for key in DESCRIPTION_KEYS}
 
 
 def _next_version(directory):

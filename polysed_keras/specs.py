@@ -86,11 +86,11 @@ class TrainSpec:
     batch_size: int = 32
     epochs: int = 10
     learning_rate: float = 1e-4
-    learning_rate_schedule: str = "constant"
     segment_frames: int = 128
     segment_hop: int = 1
     alpha: float | None = None
     seed: int = 0
+    learning_rate_schedule: str = "constant"
 
     def __post_init__(self):
         for field in ("batch_size", "epochs", "segment_frames", "segment_hop"):

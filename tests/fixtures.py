@@ -18,7 +18,7 @@ RATE, HOP = 8000, 160
 LABELS = ("beep", "hiss", "hum", "whistle")
 FEATURES = LogMelSpec(sample_rate=RATE, win_length=320, hop_length=HOP, n_fft=512, n_mels=16, fmin=50.0, fmax=4000.0)
 MODEL = ModelSpec(filters=(4, 8), recurrent_units=8, dense_units=(16,), dropout=0.1, stem_strides=(4, 2))
-TRAINING = TrainSpec(batch_size=8, epochs=3, learning_rate=1e-2, segment_frames=32, segment_hop=16)
+TRAINING = TrainSpec(batch_size=8, epochs=3, learning_rate=1e-2, segment_frames=32, segment_hop=2)
 MULTI_LABEL = Experiment("tiny", features=FEATURES, tasks=Decomposition(1, encoding="multi_label"), model=MODEL,
                          training=TRAINING)
 # the groups are in another order than the labels of the corpus
