@@ -1,5 +1,5 @@
 """SavedModels: the numbers that `evaluate` uses, what is in the graph and beside it, versions, and what can go wrong."""
-import dataclasses
+import functools
 import json
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import event_list_to_event_roll, read_events
 from polysed_keras.experiments import evaluate_run, export_run, load_run
-from polysed_keras.export import DESCRIPTION_KEYS, describe, export_saved_model, load_saved_model
+from polysed_keras.export import DESCRIPTION_KEYS, describe, export_saved_model, find_saved_model, load_saved_model
 from polysed_keras.features import compute_log_mel
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.specs import Experiment
@@ -35,11 +35,15 @@ def waveforms_of(batch, samples, seed=0):
     return (0.1 * rng.standard_normal((batch, samples)) + 0.3 * tone).astype(np.float32)
 
 
+@functools.cache
+def best_model(experiment):
+    return load_best_model(load_run(shared_run(experiment)), shared_run(experiment))
+
+
 def evaluated(experiment, waveform):
     """Posteriors per label and activity of one waveform, by the way that `evaluate` goes."""
     resolved = load_run(shared_run(experiment))
-    model = load_best_model(resolved, shared_run(experiment))
-    outputs = predict_posteriors(model, compute_log_mel(waveform, FEATURES), resolved.tasks, SEGMENT)
+    outputs = predict_posteriors(best_model(experiment), compute_log_mel(waveform, FEATURES), resolved.tasks, SEGMENT)
     posteriors = [task.label_posteriors(outputs[task.name]) for task in resolved.tasks]
     return np.concatenate(posteriors, axis=1), decode_activity(outputs, resolved.tasks)
 
@@ -189,10 +193,20 @@ def test_the_highest_version_is_taken(tmp_path):
     assert load_saved_model(str(tmp_path / "9")).labels == LABELS
 
 
+def test_the_only_model_of_a_folder_is_found(tmp_path):
+    with pytest.raises(InputError, match="no models"):
+        find_saved_model(tmp_path)
+    shutil.copytree(shared_export(MULTI_LABEL), tmp_path / "tiny")
+    (tmp_path / "README.md").write_text("an index")
+    assert find_saved_model(tmp_path) == tmp_path / "tiny"
+    shutil.copytree(shared_export(MULTI_LABEL), tmp_path / "other")
+    with pytest.raises(InputError, match="other.*tiny"):
+        find_saved_model(tmp_path)
+
+
 @pytest.mark.parametrize("step", ["write_out", "write_json"])
 def test_an_export_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
-    def fail(first, second, **_):
-        folder = second.parent if step == "write_json" else first
+    def fail(*_, **__):
         raise RuntimeError("no space left")
 
     if step == "write_json":
@@ -200,11 +214,9 @@ def test_an_export_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
     else:
         write_out = keras.export.ExportArchive.write_out
         monkeypatch.setattr(keras.export.ExportArchive, "write_out",
-                            lambda self, path, **options: (write_out(self, path, **options), fail(path, path)))
-    resolved = load_run(shared_run(MULTI_LABEL))
-    model = load_best_model(resolved, shared_run(MULTI_LABEL))
+                            lambda self, path, **options: (write_out(self, path, **options), fail()))
     with pytest.raises(RuntimeError, match="no space left"):
-        export_saved_model(model, resolved, tmp_path / "saved_models")
+        export_saved_model(best_model(MULTI_LABEL), load_run(shared_run(MULTI_LABEL)), tmp_path / "saved_models")
     assert not list(tmp_path.rglob("*.pb")) and not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not list((tmp_path / "saved_models").iterdir())
 
@@ -248,7 +260,6 @@ def test_a_folder_without_a_run_is_not_exported(content, tmp_path):
 
 
 def test_a_run_without_an_epoch_is_not_exported(tmp_path):
-    resolved = dataclasses.replace(load_run(shared_run(MULTI_LABEL)))
-    (tmp_path / "experiment.json").write_text(json.dumps(resolved.to_dict()))
+    shutil.copy(shared_run(MULTI_LABEL) / "experiment.json", tmp_path)
     with pytest.raises(InputError, match="expected a trained run"):
         export_run(tmp_path, tmp_path / "out")

@@ -90,15 +90,6 @@ def test_normalisation_leaves_digital_silence_out():
         np.testing.assert_allclose(weight, same, rtol=1e-6)
 
 
-def test_digital_silence_does_not_count_for_the_normalisation():
-    recording, model = random_recordings(50)[0], tiny_model()
-    silence = RecordingFeatures("silence", np.full((90, 16), -100, np.float32), np.zeros((90, 5)))
-    set_normalization(model, [silence, recording, silence])
-    mean, variance = model.get_layer("normalization").get_weights()[:2]
-    np.testing.assert_allclose(mean.ravel(), recording.log_mel.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(variance.ravel(), recording.log_mel.var(axis=0), rtol=1e-4)
-
-
 def test_normalisation_of_a_silent_band_is_finite():
     model = tiny_model()
     set_normalization(model, [RecordingFeatures("silence", np.full((9, 16), -100, np.float32), np.zeros((9, 5)))])
@@ -334,7 +325,7 @@ assert strategy.num_replicas_in_sync == 2
 history = test_training.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
 with strategy.scope():
     resumed = test_training.load_checkpoint(sys.argv[1])
-assert int(resumed.optimizer.iterations) == 3, resumed.optimizer.iterations
+assert resumed.optimizer.iterations.numpy() == 15  # the steps of an epoch
 print(history.to_json())
 """
 
