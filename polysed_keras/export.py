@@ -34,7 +34,7 @@ def _serving_function(model, experiment):
     num_labels = len(task_labels(tasks))
 
     # a function of its own is traced once, however often the signatures around it are
-    @tf.function(input_signature=[tf.TensorSpec([None, frames_per_segment, features.n_mels])])
+    @tf.function(input_signature=[tf.TensorSpec([None, frames_per_segment, features.n_mels])], autograph=False)
     def predict(segments):
         outputs = model(segments, training=False)
         posteriors = tf.concat([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)

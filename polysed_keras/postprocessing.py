@@ -35,6 +35,9 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
     if activity is None:
         activity = posteriors >= _checked_threshold(threshold, labels)
     _check_shape("activity", np.shape(activity), posteriors.shape)
+    for name, seconds in (("min_duration", min_duration), ("max_gap", max_gap)):
+        if not seconds >= 0:
+            raise InputError(f"{name}: expected 0 or more seconds, received {seconds}.")
     event_roll = _median_filter(np.asarray(activity), median_frames)
     events = merge_events(event_roll_to_event_list(event_roll, labels, time_resolution), gap=max_gap)
     events = events[events["offset"] - events["onset"] >= min_duration - PRECISION].reset_index(drop=True)

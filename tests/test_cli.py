@@ -35,8 +35,9 @@ def assert_mistake(capsys, arguments, *words):
     """Exit code 2, one clear line on stderr that holds `words`, no traceback."""
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("polysed: ")]
-    assert len(errors) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("polysed: ")]
+    assert len(errors) == 1 and errors[0] == lines[-1] and not [line for line in lines if "Traceback" in line]
     for word in words:
         assert str(word) in errors[0]
 
@@ -180,6 +181,67 @@ def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):
     twin.parent.mkdir()
     soundfile.write(twin, np.zeros(100), RATE)
     assert_mistake(capsys, ["detect", audio, twin, "--model", model, "--out", tmp_path / "e"], "test0.flac", "names")
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("labels.txt", "", ["no labels"]),
+    ("labels.txt", "hum\nhum\n", ["labels.txt", "twice"]),
+    ("evaluation_setup/train.txt", "", ["partition 'train'"]),
+    ("evaluation_setup/validate.txt", "audio/train0.wav\n", ["train0", "validate.txt"]),
+    ("evaluation_setup/train.txt", "audio/nothing.wav\n", ["train.txt", "nothing.wav"]),
+    ("meta/train0.txt", "0.5,1.0,hum\n", ["train0.txt, line 1", "separat"]),
+    ("meta/validate1.txt", "0.5\t1.0\thum\n0.7\tnan\thum\n", ["validate1.txt, line 2"]),
+    ("audio/train0.wav", "", ["train0.wav", "0 bytes"]),
+    ("audio/train0.wav", "not audio", ["train0.wav", "libsndfile"]),
+])
+def test_broken_data_stops_before_training(name, content, words, tmp_path, capsys):
+    copy = write_corpus(tmp_path / "data")
+    (copy / name).write_text(content)
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], *words)
+    assert not list(tmp_path.rglob(".*")) and not (tmp_path / "run" / "state.json").exists()
+
+
+@pytest.mark.parametrize("setting, words", [
+    ("training.segment_frames=130", ["training.segment_frames", "4", "130"]),
+    ("features.n_mels=16", ["features.n_mels", "64", "16"]), ("features.fmax=30000", ["features.fmax"]),
+    ("model.backbone=crnn", ["model.backbone", "conv_blocks", "crnn"]), ("model.filters=[]", ["model.filters"]),
+    ("tasks.num_tasks=5", ["1 to 4", "5"]), ("tasks.groups=[[\"hum\"]]", ["groups", "exactly one group"]),
+    ("epochs=3", ["training.epochs"]), ("training.epochs", ["FIELD=VALUE"]), ("training.seed=-1", ["training.seed"])])
+def test_impossible_settings(setting, words, data, tmp_path, capsys):
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", tmp_path / "a", "--set", setting], *words)
+    assert not (tmp_path / "a" / "state.json").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--threshold", "2"], ["threshold", "2"]), (["--threshold", "nan"], ["threshold"]),
+    (["--min-duration", "-1"], ["min_duration"]), (["--min-duration", "nan"], ["min_duration"])])
+def test_detection_settings_out_of_range(arguments, words, model, data, tmp_path, capsys):
+    assert_mistake(capsys, ["detect", data / "audio" / "test0.wav", "--model", model, "--out", tmp_path / "events",
+                            *arguments], *words)
+    assert not list(tmp_path.rglob("*.tsv"))
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--soundbank", "no"], ["no such folder"]), (["--duration", "0"], ["duration_seconds"]),
+    (["--mixtures", "0", "0", "0"], ["mixtures"]), (["--mixtures", "-1", "1", "1"], ["mixtures"]),
+    (["--folds", "1", "2", "3"], ["folds"]), (["--seed", "-1"], ["seed", "-1"])])
+def test_synthesis_mistakes(arguments, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("bark", "rain"):
+        (tmp_path / "bank" / label).mkdir(parents=True)
+        for index in range(3):
+            soundfile.write(tmp_path / "bank" / label / f"{index}.wav", np.full(RATE, 0.1), RATE)
+    bank = [] if "--soundbank" in arguments else ["--soundbank", "bank"]
+    assert_mistake(capsys, ["synthesize", *bank, "--out", "data", *arguments], *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+def test_unwritable_reports_and_exports(run, data, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert_mistake(capsys, ["evaluate", run, "--data", data, "--out", place], "file", "cannot be written")
+        assert_mistake(capsys, ["export", run, "--out", place], "file", "cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_argparse_mistakes_exit_with_two(capsys):

@@ -139,8 +139,11 @@ def partition_soundbank(soundbank, folds=None, fractions=(0.6, 0.2, 0.2), seed=0
         dict of "train", "validate" and "test" to a Soundbank each.
 
     Raises:
-        InputError: folds overlap, do not exist, or are given where the soundbank has none; fractions do not sum to 1.
+        InputError: folds overlap, do not exist, or are given where the soundbank has none; fractions do not sum to 1;
+            a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
     numbers = sorted({instance.fold for instance in soundbank.instances} - {None})
     if folds is None and len(numbers) > 1:
         folds = (numbers[:-2] or numbers[:1], numbers[-2:-1] if len(numbers) > 2 else (), numbers[-1:])
