@@ -20,7 +20,7 @@ from polysed_keras.training import STATE
 
 PRESETS = ("multilabel_small", "mcmt_2_small")
 MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0
-SETTINGS = ("training.epochs=20", "training.segment_hop=64")
+SETTINGS = ("training.epochs=16", "training.segment_hop=64")
 PICTURE_SECONDS = 60.0
 
 
