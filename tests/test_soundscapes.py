@@ -92,11 +92,8 @@ def test_ratios_and_gain_changes_keep_their_ranges(sounds):
 def test_speeds_keep_their_range_and_stay_in_the_recording(sounds):
     by_path = {instance.recording: instance for instance in sounds.soundbank.instances}
     mixtures = [draw(sounds, seed, speed=(0.8, 1.25)) for seed in range(20)]
-    for mixture in mixtures:
-        speeds = {(piece.recording, piece.speed) for piece in mixture.pieces}
-        assert len(speeds) == len({recording for recording, _ in speeds}) == len({speed for _, speed in speeds})
     pieces = [piece for mixture in mixtures for piece in mixture.pieces]
-    assert 0.8 <= min(piece.speed for piece in pieces) < 0.85 and 1.2 < max(piece.speed for piece in pieces) <= 1.25
+    assert {piece.speed for piece in pieces} == {0.8, 0.8944, 1.0, 1.118, 1.25}  # each 1.118 times the one before
     for piece in pieces:
         end = by_path[piece.recording].onset + by_path[piece.recording].duration
         assert piece.start + piece.speed * piece.duration <= end + 1e-9 and piece.duration <= 3.0

@@ -32,8 +32,7 @@ class Instance:
 
     What it sounds like is None until `activity.measure_soundbank` sets it: `recording`, its path below the soundbank;
     `onset` and `duration` (seconds) of the part from the first to the last active frame; `level_dbfs` (RMS) of its loudest
-    400 ms, `loudest_dbfs` of its loudest 20 ms; `spans`, where it sounds: (onset, offset), seconds. `speed` is
-    drawn for a mixture.
+    400 ms, `loudest_dbfs` of its loudest 20 ms; `spans`, where it sounds: (onset, offset), seconds.
     """
     path: pathlib.Path
     event_label: str
@@ -45,7 +44,6 @@ class Instance:
     loudest_dbfs: float | None = None
     recording: str | None = None
     spans: tuple | None = None
-    speed: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +211,7 @@ def _warn_of_missing_labels(soundbank, partitions):
             _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
 
 
-def recording_reader(folder, sample_rate, max_bytes=2 ** 29):
+def recording_reader(folder, sample_rate, max_bytes=2 ** 30):
     """A function of a path relative to `folder`, and of a speed, that returns the waveform, float32 (samples,).
 
     At another speed than 1 a recording is shorter or longer, and higher or lower. The function keeps the latest

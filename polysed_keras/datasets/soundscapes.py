@@ -15,6 +15,7 @@ import numpy as np
 from polysed_keras.datasets.acoustics import COLOURS, Room
 from polysed_keras.errors import InputError
 
+SPEEDS = 5  # speeds of a recording: a few are kept in memory, others each time anew would cost more than to mix them
 STRETCHES = (-8.0, 6.0)  # powers of 2 that silences may be stretched by, for a mean polyphony
 
 
@@ -34,7 +35,8 @@ class SoundscapeSpec:
             `gain_db`.
         rt60_seconds: reverberation time of simulated rooms, one a mixture with a place for every track;
             impulse_responses: a folder of recorded ones instead, where a folder in it is a room.
-        speed: recordings are played faster or slower, and so higher or lower, by a factor for each.
+        speed: every piece is played slower or faster, and so lower or higher, by one of SPEEDS factors from the one given
+            to the other.
         gain_change_db: by how much a piece's gain moves from its beginning to its end.
         distractors: a folder of sounds without a label, in `distractor_tracks` tracks a mixture.
         mean_polyphony: mean number of active labels of a mixture; silences are stretched and labels added for it.
@@ -148,7 +150,7 @@ def draw_mixture(rng, sounds, spec):
         Mixture; the pieces of a label follow each other in time.
     """
     by_label = collections.defaultdict(list)
-    for instance in _vary_speed(rng, sounds.soundbank.instances, spec):
+    for instance in sounds.soundbank.instances:
         by_label[instance.event_label].append(instance)
     labels = _draw_labels(rng, sorted(by_label), spec)
     room = sounds.rooms[rng.integers(len(sounds.rooms))] if sounds.rooms else ()
@@ -157,18 +159,10 @@ def draw_mixture(rng, sounds, spec):
     else:
         pieces = [piece for label in labels for piece in _draw_track(rng, by_label[label], room, spec)]
     if sounds.distractors:
-        distractors = _vary_speed(rng, sounds.distractors, spec)
         for _ in range(rng.integers(spec.distractor_tracks[0], spec.distractor_tracks[1] + 1)):
-            pieces += _draw_track(rng, distractors, room, spec)
+            pieces += _draw_track(rng, sounds.distractors, room, spec)
     noise_seed = int(rng.integers(2 ** 32)) if spec.background in COLOURS else None
     return Mixture(tuple(pieces), noise_seed, tuple(_draw_beds(rng, sounds.beds, spec)))
-
-
-def _vary_speed(rng, instances, spec):
-    """A speed for each recording of a mixture, not for each piece: to play one costs more than to mix it."""
-    if not spec.speed:
-        return instances
-    return [dataclasses.replace(instance, speed=rng.uniform(*spec.speed)) for instance in instances]
 
 
 def _draw_labels(rng, known, spec):
@@ -194,8 +188,9 @@ def _draw_track(rng, instances, room, spec, stretch=1.0):
     response = room[rng.integers(len(room))] if room else None
     while onset + spec.fade_seconds < spec.duration_seconds:
         instance = instances[rng.integers(len(instances))]
-        duration = min(instance.duration / instance.speed, rng.uniform(*spec.piece_seconds))
-        start = instance.onset + rng.uniform(0, max(instance.duration - instance.speed * duration, 0.0))
+        speed = rng.choice(np.geomspace(*spec.speed, SPEEDS).round(4)).item() if spec.speed else 1.0
+        duration = min(instance.duration / speed, rng.uniform(*spec.piece_seconds))
+        start = instance.onset + rng.uniform(0, max(instance.duration - speed * duration, 0.0))
         if spec.event_to_background_db:
             level = {"gain_db": 0.0, "event_to_background_db": rng.uniform(*spec.event_to_background_db)}
         else:
@@ -203,7 +198,7 @@ def _draw_track(rng, instances, room, spec, stretch=1.0):
         if spec.gain_change_db:
             level["gain_change_db"] = rng.uniform(*spec.gain_change_db)
         track.append(Piece(instance.event_label, instance.recording, instance.loudest_dbfs, start,
-                           min(duration, spec.duration_seconds - onset), onset, speed=instance.speed,
+                           min(duration, spec.duration_seconds - onset), onset, speed=speed,
                            impulse_response=response, **level))
         onset += duration + stretch * rng.uniform(*spec.silence_seconds)
     return track
