@@ -1,4 +1,4 @@
-"""Corpora of polyphonic recordings: one module a corpus, all read into the same two dataclasses."""
+"""Corpora, one module each: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
 import dataclasses
 import importlib
 import pathlib
@@ -7,6 +7,8 @@ from polysed_keras.errors import InputError
 
 # A corpus is one module with `load_dataset(folder) -> Dataset` and one row here.
 CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
+# A corpus of clips is one module with `load_clips(folder) -> ClipDataset` and one row here, with the task that it is for.
+CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
 PARTITIONS = ("train", "validate", "test")
 
 
@@ -26,6 +28,26 @@ class Dataset:
     partitions: dict[str, tuple[Recording, ...]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A short audio file and the labels of the whole of it. Clips of one `source` (a location, a video) sound alike and
+    stay in one partition."""
+    name: str
+    audio: pathlib.Path
+    labels: tuple[str, ...]
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipDataset:
+    """Clips by partition ("train", "validate", "test": each possibly empty), their labels in order, and the names of the
+    clips that the corpus lists and that are not there."""
+    folder: pathlib.Path
+    labels: tuple[str, ...]
+    partitions: dict[str, tuple[Clip, ...]]
+    missing: tuple[str, ...] = ()
+
+
 def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
     """Read the file lists of a corpus; no audio is opened.
 
@@ -40,3 +62,25 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
     if corpus not in CORPORA:
         raise InputError(f"corpus: expected one of {', '.join(CORPORA)}. Received: {corpus!r}.")
     return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
+
+
+def load_clips(data, dataset):
+    """Read the file lists of one or two corpora of clips; no audio is opened.
+
+    Args:
+        data: folder with a folder named as each corpus; where it is one corpus, also that corpus's own folder.
+        dataset: names of `CLIP_CORPORA`, joined by "+".
+
+    Returns:
+        {task name: ClipDataset}, in the order of the names.
+
+    Raises:
+        InputError: an unknown name, or a folder that does not have its corpus's layout.
+    """
+    names, data = dataset.split("+"), pathlib.Path(data)
+    unknown = [name for name in names if name not in CLIP_CORPORA]
+    if unknown:
+        raise InputError(f"corpus: expected some of {', '.join(CLIP_CORPORA)}. Received: {', '.join(unknown)}.")
+    folders = [data / name if len(names) > 1 or (data / name).is_dir() else data for name in names]
+    return {CLIP_CORPORA[name]: importlib.import_module(f"polysed_keras.datasets.{name}").load_clips(folder)
+            for name, folder in zip(names, folders)}

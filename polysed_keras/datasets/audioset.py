@@ -1,0 +1,214 @@
+"""AudioSet: segments of videos, mostly of 10 s, each with one or more of 527 event labels.
+
+Facts: 22,160 segments in the balanced training list, 2,041,789 in the unbalanced one and 20,371 in the evaluation
+list, one segment a video. The audio is not distributed: users have what they could get of it, some is always missing.
+
+    class_labels_indices.csv         index, mid, display_name: the labels, and their order
+    balanced_train_segments.csv, unbalanced_train_segments.csv      training: one or both
+    eval_segments.csv                test
+    validate_segments.csv            ours, optional: segments for validation, which the training lists may hold too;
+                                     without it those of a tenth of the training videos are: always the same ones
+                                     All four: comment lines of "#", then YTID, start, end (seconds), "mid,mid"
+    audio/, at any depth             <id>_<start>.<suffix>, start in seconds or milliseconds, also with fractions; or
+                                     Y<id>.<suffix> or <id>.<suffix>, where the lists have one segment of the video.
+                                     wav, flac, mp3, ogg, ...; an m4a is found, but has to be converted to be read
+    ontology.json                    optional: read_ontology
+
+Licence: the lists CC BY 4.0, the ontology CC BY-SA 4.0; the audio belongs to the videos' owners.
+Citation: J. F. Gemmeke et al., "Audio Set: an ontology and human-labeled dataset for audio events", ICASSP 2017.
+https://research.google.com/audioset
+"""
+import collections
+import csv
+import math
+import os
+import pathlib
+import re
+import typing
+import zlib
+
+from polysed_keras.audio import AUDIO_SUFFIXES
+from polysed_keras.datasets import PARTITIONS, Clip, ClipDataset
+from polysed_keras.datasets.listing import check_folder, numbered_lines, warn_of_missing
+from polysed_keras.errors import InputError
+from polysed_keras.files import read_json
+
+CLASS_LABELS = "class_labels_indices.csv"
+LISTS = {"train": ("balanced_train_segments.csv", "unbalanced_train_segments.csv"),
+         "validate": ("validate_segments.csv",), "test": ("eval_segments.csv",)}
+HELD_OUT = 10  # one video of so many is for validation
+_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")  # in order of preference
+_STARTED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
+
+
+class _Segment(typing.NamedTuple):
+    video: str
+    start: float
+    end: float
+    labels: tuple
+
+    @property
+    def name(self):
+        return f"{self.video}_{self.start:.10g}"
+
+
+def load_clips(folder):
+    """Read the layout above into a ClipDataset. Opens no audio; its folder is walked once.
+
+    A clip's name is <id>_<start>, its source the video's id, its labels display names. Listed clips that are not in
+    audio/ are in `missing`, and are logged as one line.
+
+    Args:
+        folder: pathlib.Path with audio/, class_labels_indices.csv and one or more lists.
+
+    Raises:
+        InputError: the folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a
+            segment has two lines that differ; a video is in two partitions; none of the clips is there.
+    """
+    check_folder(folder, f"AudioSet's folder, with audio/, {CLASS_LABELS} and lists of segments")
+    check_folder(folder / "audio", "the segments' recordings")
+    labels = read_class_labels(folder / CLASS_LABELS)
+    segments, several = _read_partitions(folder, labels)
+    found = _index_audio(folder / "audio")
+    partitions, missing = {name: [] for name in PARTITIONS}, []
+    for partition, listed in segments.items():
+        for segment in listed.values():
+            audio = _find_audio(segment, found, segment.video not in several)
+            if audio is None:
+                missing.append(segment.name)
+            else:
+                partitions[partition].append(Clip(segment.name, pathlib.Path(audio), segment.labels, segment.video))
+    warn_of_missing(folder / "audio", missing, sum(map(len, segments.values())),
+                    "<id>_<start>.wav, Y<id>.wav or <id>.wav")
+    return ClipDataset(folder, tuple(labels.values()), {name: tuple(clips) for name, clips in partitions.items()},
+                       tuple(missing))
+
+
+def segment_seconds(folder):
+    """How long clips are by the lists: {clip name: seconds}; a few are shorter than 10 s. Raises as load_clips."""
+    segments, _ = _read_partitions(folder, read_class_labels(folder / CLASS_LABELS))
+    return {segment.name: segment.end - segment.start for listed in segments.values() for segment in listed.values()}
+
+
+def read_class_labels(path):
+    """Read class_labels_indices.csv (YAMNet's class map too): {mid: display name}, in the order of the index.
+
+    Raises:
+        InputError: the file is missing, or a line of it (named) has no index, mid and name, or one that came before.
+    """
+    rows, seen = [], set()
+    for number, line in numbered_lines(path):
+        fields, place = [field.strip() for field in next(csv.reader([line]))], f"{path}, line {number}"
+        if number == 1:
+            if fields != ["index", "mid", "display_name"]:
+                raise InputError(f"{place}: expected index,mid,display_name. Received: {line!r}. Put AudioSet's own "
+                                 "file there.")
+            continue
+        if len(fields) != 3 or not fields[0].isdecimal() or not all(fields):
+            raise InputError(f"{place}: expected index,mid,\"display name\". Received: {line!r}. Correct the line.")
+        if not seen.isdisjoint(enumerate(fields)):
+            raise InputError(f"{place}: expected each index, mid and name once. Received: {line!r}. Remove one of the "
+                             "lines.")
+        seen.update(enumerate(fields))
+        rows.append((int(fields[0]), *fields[1:]))
+    if not rows:
+        raise InputError(f"{path}: expected index,mid,display_name and a line a label. Received: no labels. Put AudioSet's "
+                         "own file there.")
+    return {mid: name for _, mid, name in sorted(rows)}
+
+
+def read_ontology(path):
+    """Read ontology.json: {mid: node}; a node is a dict of id, name, description, child_ids, restrictions and others.
+
+    Raises:
+        InputError: the file is missing or not the ontology.
+    """
+    try:
+        return {node["id"]: node for node in read_json(path)}
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path}: expected AudioSet's ontology, a list of nodes with an id. Received: something else. "
+                         "Put AudioSet's own file there.") from error
+
+
+def _read_partitions(folder, labels):
+    """{partition: {(video, start): _Segment}}, and the set of videos that have several segments."""
+    paths = [(partition, folder / file) for partition in ("validate", "test", "train") for file in LISTS[partition]]
+    paths = [(partition, path) for partition, path in paths if path.is_file()]
+    if not paths:
+        raise InputError(f"{folder}: expected one or more of {', '.join(sum(LISTS.values(), ()))}. Received: none. Put "
+                         "AudioSet's lists there.")
+    segments, home = {name: {} for name in PARTITIONS}, {}
+    for partition, path in paths:
+        for number, segment in _read_segments(path, labels):
+            key = segment[:2]
+            if partition == "train" and key in segments["validate"]:
+                continue  # that is what validate_segments.csv is for
+            other = home.setdefault(segment.video, partition)
+            if other != partition:
+                raise InputError(f"{path}, line {number}: expected videos for the {partition} partition only. "
+                                 f"Received: {segment.video}, which is in {other} too. Leave it in one of the lists.")
+            if segments[partition].setdefault(key, segment) != segment:
+                raise InputError(f"{path}, line {number}: expected what an earlier line says of this segment, "
+                                 f"{segments[partition][key][2:]}. Received: {segment}. Correct one of the lines.")
+    if not segments["validate"]:
+        _hold_out(segments)
+    videos = collections.Counter(video for listed in segments.values() for video, _ in listed)
+    return segments, {video for video, count in videos.items() if count > 1}
+
+
+def _read_segments(path, labels):
+    """Yield (line number, _Segment) of a list."""
+    known = {}  # many segments have the same labels
+    for number, line in numbered_lines(path):
+        if line.startswith(("#", "YTID,")):
+            continue
+        try:
+            video, start, end, mids = line.split(",", 3)
+            video, start, end = video.strip(), float(start), float(end)
+        except ValueError:
+            video = ""
+        if not (video and 0 <= start < end < math.inf):
+            raise InputError(f"{path}, line {number}: expected YTID, start, end (seconds), \"mid,mid\". "
+                             f"Received: {line!r}. Correct or remove the line.")
+        if mids not in known:
+            known[mids] = _read_mids(mids, labels, f"{path}, line {number}")
+        yield number, _Segment(video, start, end, known[mids])
+
+
+def _read_mids(text, labels, place):
+    mids = [mid.strip() for mid in text.strip().strip('"').split(",")]
+    unknown = [mid for mid in mids if mid not in labels]
+    if unknown:
+        raise InputError(f"{place}: expected mids of {CLASS_LABELS}. Received: {', '.join(map(repr, unknown))}. "
+                         "Correct the line, or put the file there that it belongs to.")
+    return tuple(dict.fromkeys(labels[mid] for mid in mids))
+
+
+def _hold_out(segments):
+    """Move training videos to the validation partition by a hash of their ids: the same ones for any list."""
+    for key in [key for key in segments["train"] if zlib.crc32(key[0].encode()) % HELD_OUT == 0]:
+        segments["validate"][key] = segments["train"].pop(key)
+
+
+def _index_audio(folder):
+    """{stem: path} of the audio files, and {(id, start): path} where the stem ends in a start."""
+    found = {}
+    for directory, _, files in os.walk(folder, followlinks=True):
+        for file in files:
+            stem, suffix = os.path.splitext(file)
+            if suffix.lower() in _SUFFIXES:
+                entry = _SUFFIXES.index(suffix.lower()), os.path.join(directory, file)
+                started = _STARTED.fullmatch(stem)
+                for key in (stem, (started[1], float(started[2]))) if started else (stem,):
+                    found[key] = min(found.get(key, entry), entry)  # the preferred one, in whatever order they come
+    return found
+
+
+def _find_audio(segment, found, alone):
+    """The path of a segment's audio, or None."""
+    video, start = segment.video, segment.start
+    keys = [(name, time) for time in (start, round(1000 * start)) for name in (video, "Y" + video)]
+    for key in keys + ["Y" + video, video] * alone:
+        if key in found:
+            return found[key][1]
+    return None
