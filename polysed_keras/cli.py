@@ -73,6 +73,27 @@ def import_corpus(arguments):
     print(format_statistics(report["partitions"]))
 
 
+def standin(arguments):
+    """Write a stand-in for paper 2's two corpora."""
+    from polysed_keras.datasets.scenes import StandinSpec
+    from polysed_keras.datasets.standin import format_report, make_standin_of
+    from polysed_keras.specs import set_spec_fields
+    spec = set_spec_fields(StandinSpec(), arguments.set)
+    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, arguments.folds, arguments.seed,
+                                        _progress_line("clip"))))
+
+
+def check(arguments):
+    """Say what of a corpus is missing, corrupt, short or at another rate; exit code 1 where something is."""
+    from polysed_keras.datasets.checking import check_corpus, format_check
+    report = check_corpus(arguments.corpus, arguments.data, _progress_line("file"))
+    print(format_check(report))
+    if arguments.out:
+        from polysed_keras.files import write_json
+        write_json(report, arguments.out)
+    return 0 if report["ok"] else 1
+
+
 def _runtime(arguments):
     import keras
     import tensorflow as tf
@@ -91,12 +112,14 @@ def train(arguments):
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
     from polysed_keras.experiments import run_experiment
-    from polysed_keras.plots import plot_training, save_figure
-    history = run_experiment(experiment, data, arguments.out, mixing=mixing, resume=arguments.resume,
-                             **_runtime(arguments))
-    save_figure(plot_training(history, experiment.name), pathlib.Path(arguments.out) / "training.png")
-    best = history.loc[history.val_f1.idxmax()]
-    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation overall F1 {best.val_f1:.4f}")
+    from polysed_keras.plots import MEASURES, plot_training, save_figure
+    history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
+                             resume=arguments.resume, **_runtime(arguments))
+    measure = experiment.measure
+    save_figure(plot_training(history, experiment.name, measure), pathlib.Path(arguments.out) / "training.png")
+    best = history.loc[history[measure].idxmax()]
+    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURES[measure]} "
+          f"{best[measure]:.4f}")
 
 
 def _training_data(arguments):
@@ -118,12 +141,32 @@ def _training_data(arguments):
 
 def evaluate(arguments):
     """Evaluate runs side by side."""
+    from polysed_keras.errors import InputError
     from polysed_keras.evaluation import class_wise_table, format_tables, polyphony_table, write_report
-    from polysed_keras.experiments import evaluate_run
+    from polysed_keras.experiments import evaluate_run, load_run
+    kinds = {load_run(run).clip_level for run in arguments.runs}
+    if len(kinds) > 1:
+        raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
     results = [evaluate_run(run, arguments.data, arguments.partition) for run in arguments.runs]
-    tables = (write_report(results, arguments.out) if arguments.out
-              else (class_wise_table(results), polyphony_table(results)))
+    if kinds == {True}:
+        from polysed_keras.clip_evaluation import clip_tables, write_clip_report
+        tables = write_clip_report(results, arguments.out) if arguments.out else clip_tables(results)
+    else:
+        tables = (write_report(results, arguments.out) if arguments.out
+                  else (class_wise_table(results), polyphony_table(results)))
     print(format_tables(*tables))
+
+
+def sweep(arguments):
+    """Train and test every point of one of paper 2's experiments."""
+    from polysed_keras.sweeps import build_study, format_sweep, parse_values, run_sweep, sweep_alpha
+    values = parse_values(arguments.name, arguments.points)
+    study = build_study(arguments.data, values, small=arguments.small, k=arguments.k, choice=arguments.choice,
+                        tagger=arguments.tagger, endpoint=arguments.endpoint, assignments=arguments.set)
+    table = run_sweep(arguments.name, study, values, arguments.data, arguments.out, seeds=arguments.seeds)
+    print(format_sweep(table))
+    if arguments.name == "alpha":
+        print(f"balanced alpha (equation 3), from the two baselines' validation losses: {sweep_alpha(table):.3f}")
 
 
 def export(arguments):
@@ -133,7 +176,7 @@ def export(arguments):
 
 
 def detect(arguments):
-    """Detect events in audio files and folders of them."""
+    """Detect events, or label clips, in audio files and folders of them."""
     from polysed_keras.audio import find_audio
     from polysed_keras.errors import InputError
     from polysed_keras.files import check_writable
@@ -146,12 +189,16 @@ def detect(arguments):
     mistakes = []
     for path in paths:
         try:
-            events = detector.detect(path, threshold=arguments.threshold, labels=arguments.labels,
-                                     min_duration=arguments.min_duration)
+            if detector.clip_level:
+                threshold = 0.5 if arguments.threshold is None else arguments.threshold
+                found = detector.tag(path, threshold=threshold, labels=arguments.labels)
+            else:
+                found = detector.detect(path, threshold=arguments.threshold, labels=arguments.labels,
+                                        min_duration=arguments.min_duration)
         except InputError as error:
             mistakes.append(str(error))
             continue
-        _write_events(events, path, arguments)
+        _write_found(found, path, arguments, detector.clip_level)
     if mistakes:
         raise InputError("\n".join(mistakes))
 
@@ -165,23 +212,25 @@ def _check_stems(paths):
                              f"{path.stem}. Detect them into different folders.")
 
 
-def _write_events(events, path, arguments):
-    from polysed_keras.postprocessing import FORMATS as SUFFIXES, write_detections
+def _write_found(found, path, arguments, clip_level):
+    from polysed_keras.postprocessing import FORMATS as SUFFIXES, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
-        write_detections(events, target, arguments.format)
-        print(f"{path}: {len(events)} events -> {target}")
+        (write_tags if clip_level else write_detections)(found, target, arguments.format)
+        print(f"{path}: {len(found)} {'clips' if clip_level else 'events'} -> {target}")
         return
-    for event in events.itertuples():
-        print(f"{path}\t{event.onset:.2f}\t{event.offset:.2f}\t{event.event_label}\t{event.confidence:.3f}")
+    for row in found.itertuples(index=False):
+        print(path, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
 
 
 def presets(arguments):
     """List the presets."""
     from polysed_keras.presets import PRESETS
     for name, experiment in PRESETS.items():
-        print(f"{name:18} {experiment.model.head:10} {experiment.tasks.num_tasks:2} "
-              f"{experiment.tasks.encoding:12} {experiment.reference}")
+        tasks = experiment.tasks
+        outputs = (f"{len(tasks)} {' + '.join(task.encoding for task in tasks)}" if isinstance(tasks, tuple)
+                   else f"{tasks.num_tasks} {tasks.encoding}")
+        print(f"{name:29} {experiment.model.backbone:12} {experiment.model.head:10} {outputs:27} {experiment.reference}")
 
 
 def demo(arguments):
@@ -190,12 +239,13 @@ def demo(arguments):
     run_demo(arguments.out)
 
 
-COMMANDS = {"synthesize": synthesize, "import": import_corpus, "train": train, "evaluate": evaluate, "export": export,
-            "detect": detect, "presets": presets, "demo": demo}
+COMMANDS = {"synthesize": synthesize, "import": import_corpus, "standin": standin, "check": check, "train": train,
+            "evaluate": evaluate, "sweep": sweep, "export": export, "detect": detect, "presets": presets, "demo": demo}
 
 
 def main(argv=None):
-    """Run a command. Returns 0 on success, 2 after a line on a user's mistake, 130 when interrupted."""
+    """Run a command. Returns 0 on success, 1 where `check` found something, 2 after a line on a user's mistake, 130 when
+    interrupted."""
     arguments = build_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
@@ -203,11 +253,10 @@ def main(argv=None):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     from polysed_keras.errors import InputError
     try:
-        COMMANDS[arguments.command](arguments)
+        return COMMANDS[arguments.command](arguments) or 0
     except (InputError, OSError) as error:
         print(f"polysed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("polysed: interrupted; a training goes on with --resume", file=sys.stderr)
         return 130
-    return 0

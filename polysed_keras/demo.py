@@ -1,6 +1,7 @@
 """The main job on sounds that the program makes: mixtures, two networks, tables, an export, detections, pictures."""
 import pathlib
 
+from polysed_keras.callbacks import STATE
 from polysed_keras.datasets import load_dataset
 from polysed_keras.datasets.corpora import synthesize
 from polysed_keras.datasets.procedural import write_soundbank
@@ -17,7 +18,6 @@ from polysed_keras.plots import plot_detections, plot_soundscape, plot_training,
 from polysed_keras.postprocessing import write_detections
 from polysed_keras.presets import get_preset
 from polysed_keras.specs import set_fields
-from polysed_keras.training import STATE
 
 PRESETS = ("multilabel_small", "mcmt_2_small")
 MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0

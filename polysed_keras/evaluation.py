@@ -28,6 +28,12 @@ class RunResult:
     labels: tuple
     mixtures: tuple
     counts: np.ndarray
+    unit = "mixtures"  # what intervals are over
+
+    @property
+    def reference(self):
+        """Active frames of the reference: (mixtures, polyphony, labels)."""
+        return self.counts[..., 0] + self.counts[..., 2]
 
     def __post_init__(self):
         expected = (len(self.mixtures), len(self.labels) + 1, len(self.labels), 3)
@@ -53,7 +59,7 @@ def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
     Raises:
         InputError: no runs, runs that cannot be compared (the message says why), or an unknown measure.
     """
-    _check_comparable(results)
+    check_comparable(results)
     score = _measure(measure)
 
     def scores(counts):
@@ -62,7 +68,7 @@ def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
         return np.concatenate([score(counts, None), *averages], axis=-1)
 
     rows = [*results[0].labels, "average", "overall"]
-    return _compare(results, f"class_wise_{measure}", rows, scores, resamples, seed)
+    return compare_runs(results, f"class_wise_{measure}", rows, scores, resamples, seed)
 
 
 def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
@@ -70,14 +76,14 @@ def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
 
     Silent frames are in no row. Arguments, result and errors as in `class_wise_table`.
     """
-    _check_comparable(results)
+    check_comparable(results)
     score = _measure(measure)
-    highest = max(np.flatnonzero(_reference_of(results[0]).sum(axis=(0, 2))), default=0)
+    highest = max(np.flatnonzero(results[0].reference.sum(axis=(0, 2))), default=0)
 
     def scores(counts):
         return score(counts[..., 1:highest + 1, :, :], "micro")
 
-    return _compare(results, f"polyphony_{measure}", range(1, highest + 1), scores, resamples, seed)
+    return compare_runs(results, f"polyphony_{measure}", range(1, highest + 1), scores, resamples, seed)
 
 
 def format_tables(*tables):
@@ -110,12 +116,8 @@ def _measure(name):
     return MEASURES[name]
 
 
-def _reference_of(result):
-    """Active frames of the reference: (mixtures, polyphony, labels)."""
-    return result.counts[..., 0] + result.counts[..., 2]
-
-
-def _check_comparable(results):
+def check_comparable(results):
+    """Raises InputError where there are no runs, a run twice, or runs of other labels, data or references."""
     if not results:
         raise InputError("runs: expected at least one, received none.")
     first, seen = results[0], set()
@@ -124,10 +126,11 @@ def _check_comparable(results):
             raise InputError(f"runs: {other.name} with seed {other.seed} is there twice. Give each run of a preset "
                              "once, with a seed of its own.")
         seen.add((other.name, other.seed))
-        for what in ("labels", "mixtures"):
+        for what in ("labels", first.unit):
             _check_same(what, first.name, getattr(first, what), other.name, getattr(other, what))
-        for index in np.flatnonzero((_reference_of(first) != _reference_of(other)).any(axis=(1, 2)))[:1]:
-            raise InputError(f"runs {first.name} and {other.name}: the reference of mixture {first.mixtures[index]} "
+        differs = (first.reference != other.reference).any(axis=tuple(range(1, first.reference.ndim)))
+        for index in np.flatnonzero(differs)[:1]:
+            raise InputError(f"runs {first.name} and {other.name}: the reference of {getattr(first, first.unit)[index]} "
                              "differs. Evaluate both on the same data with the same time resolution.")
 
 
@@ -140,9 +143,9 @@ def _check_same(what, name, values, other_name, other_values):
                          "Evaluate runs of the same data together.")
 
 
-def _compare(results, table, rows, scores, resamples, seed):
-    """One line per row and run; `scores` maps counts (..., polyphony, labels, 3) to (..., rows)."""
-    weights = _resample_weights(len(results[0].mixtures), resamples, seed)
+def compare_runs(results, table, rows, scores, resamples, seed):
+    """A table as class_wise_table's, of one line per row and run; `scores` maps sums of counts to (..., rows)."""
+    weights = _resample_weights(len(results[0].counts), resamples, seed)
     first = first_resampled = np.nan  # the first run has no difference to itself
     blocks = []
     for name in dict.fromkeys(result.name for result in results):
@@ -159,7 +162,9 @@ def _compare(results, table, rows, scores, resamples, seed):
             "difference_low": difference_low, "difference_high": difference_high}))
         if len(blocks) == 1:
             first, first_resampled = value, resampled
-    return pd.concat(blocks, ignore_index=True)
+    joined = pd.concat(blocks, ignore_index=True)
+    joined.attrs["unit"] = results[0].unit
+    return joined
 
 
 def _resample_weights(num_mixtures, resamples, seed):
@@ -185,7 +190,7 @@ def _interval(resampled):
 
 def _format_table(table):
     first, columns, spreads = table["run"].iloc[0], [], []
-    title = f"{table['table'].iloc[0]} in % [95 % interval over mixtures]"
+    title = f"{table['table'].iloc[0]} in % [95 % interval over {table.attrs['unit']}]"
     for run, lines in table.groupby("run", sort=False):
         columns.append(_column(run, lines, "{:.1f} [{:.1f}, {:.1f}]", ["value", "low", "high"]))
         if run != first:

@@ -1,27 +1,28 @@
-"""From a preset and a data folder to a run folder, and from a run folder to its counts and its export."""
+"""From a preset and a data folder to a run folder, and from a run folder to its results and its export."""
 import dataclasses
 import pathlib
 
 import numpy as np
 
-from polysed_keras.datasets import load_dataset
+from polysed_keras.callbacks import EXPERIMENT, STATE
+from polysed_keras.clip_evaluation import ClipResult
+from polysed_keras.clips import load_clip_features, predict_clips
+from polysed_keras.datasets import load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation import RunResult
 from polysed_keras.export import export_saved_model
 from polysed_keras.files import read_json, write_json
 from polysed_keras.inference import decode_activity, predict_posteriors
-from polysed_keras.metrics import frame_counts
+from polysed_keras.metrics import frame_counts, recognised, retrieved
 from polysed_keras.mixing import fresh_recordings
 from polysed_keras.pipeline import load_recordings
 from polysed_keras.specs import Experiment
 from polysed_keras.tasks import resolve_tasks, task_labels
-from polysed_keras.training import EXPERIMENT, STATE, fit_model, load_best_model
+from polysed_keras.training import fit_model, load_best_model
 
 
-def _prepare_directory(experiment, mixing, directory, resume):
-    path, content = pathlib.Path(directory) / EXPERIMENT, experiment.to_dict()
-    if mixing:
-        content["mixing"] = mixing.to_dict()
+def _prepare_directory(experiment, extra, directory, resume):
+    path, content = pathlib.Path(directory) / EXPERIMENT, experiment.to_dict() | extra
     if path.exists():
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{directory}: holds a run already. Add --resume to go on with it, or choose another folder.")
@@ -32,7 +33,7 @@ def _prepare_directory(experiment, mixing, directory, resume):
     write_json(content, path)
 
 
-def run_experiment(experiment, data, directory, *, mixing=None, resume=False, progress=True, **runtime):
+def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, resume=False, progress=True, **runtime):
     """Train an experiment on a corpus; the run's folder holds all that evaluate and export need.
 
     Args:
@@ -40,6 +41,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, resume=False, pr
         data: folder of the corpus.
         directory: the run's folder.
         mixing: mixing.Mixing, for training mixtures that are drawn anew every epoch in place of the corpus's.
+        pretrained: folder of a run whose weights the network begins with, but for those of its tasks.
         resume: go on from the last finished epoch of the same experiment.
         runtime: jit_compile, strategy, as in training.fit_model.
 
@@ -49,15 +51,56 @@ def run_experiment(experiment, data, directory, *, mixing=None, resume=False, pr
     Raises:
         InputError: anything wrong with data, labels, decomposition or folder, before the training begins.
     """
+    name = experiment.name + (" fresh" if mixing else "") + (" pre-trained" if pretrained else "")  # reports tell by it
+    experiment, extra = dataclasses.replace(experiment, name=name), {}
+    network = None
+    if pretrained:
+        extra["pretrained"], source = str(pretrained), load_run(pretrained)
+        network = load_best_model(source, pretrained)
+    if mixing:
+        extra["mixing"] = mixing.to_dict()
+    prepare = _clip_data if experiment.clip_level else _recording_data
+    experiment, load = prepare(experiment, data, mixing, progress)
+    _prepare_directory(experiment, extra, directory, resume)
+    return fit_model(experiment, load("train"), load("validate"), directory, resume=resume, progress=progress,
+                     pretrained=network, **runtime)
+
+
+def _recording_data(experiment, data, mixing, progress):
+    """The experiment with its tasks resolved, and a function that loads a partition."""
     dataset = load_dataset(data, experiment.dataset)
-    name = experiment.name + (" fresh" if mixing else "")  # reports tell runs by it
-    experiment = dataclasses.replace(experiment, name=name, tasks=resolve_tasks(experiment.tasks, dataset.labels))
-    labels = task_labels(experiment.tasks)
+    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, dataset.labels))
     draw = fresh_recordings(mixing, dataset, experiment) if mixing else None
-    _prepare_directory(experiment, mixing, directory, resume)
-    recordings = draw or load_recordings(dataset, "train", labels, experiment.features, progress=progress)
-    validation = load_recordings(dataset, "validate", labels, experiment.features, progress=progress)
-    return fit_model(experiment, recordings, validation, directory, resume=resume, progress=progress, **runtime)
+
+    def load(partition):
+        if draw and partition == "train":
+            return draw
+        return load_recordings(dataset, partition, task_labels(experiment.tasks), experiment.features, progress=progress)
+
+    return experiment, load
+
+
+def _clip_data(experiment, data, mixing, progress):
+    """As _recording_data, for corpora of clips."""
+    if mixing:
+        raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of clips. "
+                         "Make a corpus of clips by polysed standin.")
+    datasets = load_clips(data, experiment.dataset)
+    labels = {name: dataset.labels for name, dataset in datasets.items()}
+    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
+    for task in experiment.tasks:
+        unknown = sorted(set(task.labels) - set(labels[task.name]))
+        if unknown:
+            raise InputError(f"{datasets[task.name].folder}: expected the labels of task {task.name}. Received a corpus "
+                             f"without {', '.join(unknown)}.")
+
+    def load(partition):
+        return {task.name: load_clip_features(
+            datasets[task.name], partition, task.labels, experiment.features, experiment.training.segment_frames,
+            hours=experiment.training.event_hours if partition == "train" and task.name == "events" else None,
+            seed=experiment.training.seed, progress=progress) for task in experiment.tasks}
+
+    return experiment, load
 
 
 def load_run(directory):
@@ -66,23 +109,30 @@ def load_run(directory):
     if not path.is_file():
         raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
-    return Experiment.from_dict({key: value for key, value in read_json(path).items() if key != "mixing"})
+    return Experiment.from_dict({key: value for key, value in read_json(path).items()
+                                 if key not in ("mixing", "pretrained")})
 
 
 def evaluate_run(directory, data, partition="test", *, progress=True):
-    """Counts of a run's best epoch on every recording of a partition, decoded as its tasks say.
+    """What a run's best epoch scores on every recording or clip of a partition, decoded as its tasks say.
 
     Args:
         directory: the run's folder.
         data: folder of a corpus with the run's labels.
 
     Returns:
-        evaluation.RunResult, whose labels are in the corpus's order.
+        evaluation.RunResult, whose labels are in the corpus's order; of a run on clips a tuple of
+        clip_evaluation.ClipResult, one a task.
 
     Raises:
         InputError: no trained run, other labels, or unreadable data.
     """
     experiment = load_run(directory)
+    evaluate = _evaluate_clips if experiment.clip_level else _evaluate_recordings
+    return evaluate(experiment, directory, data, partition, progress)
+
+
+def _evaluate_recordings(experiment, directory, data, partition, progress):
     dataset = load_dataset(data, experiment.dataset)
     labels, spec = task_labels(experiment.tasks), experiment.training
     if sorted(labels) != sorted(dataset.labels):
@@ -98,10 +148,38 @@ def evaluate_run(directory, data, partition="test", *, progress=True):
                      np.stack(counts))
 
 
+def _evaluate_clips(experiment, directory, data, partition, progress):
+    experiment, load = _clip_data(experiment, data, None, progress)
+    clips, model, results = load(partition), load_best_model(experiment, directory), []
+    for task in experiment.tasks:
+        activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
+        counts = (recognised(activity, task.decode(posteriors)) if task.encoding == "multi_class"
+                  else retrieved(activity, posteriors))
+        results.append(ClipResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
+                                  clips[task.name].names, counts))
+    return tuple(results)
+
+
 def export_run(directory, out):
     """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
     experiment = load_run(directory)
     model = load_best_model(experiment, directory)
     history = read_json(pathlib.Path(directory) / STATE)["history"]
-    best = max(history, key=lambda row: row["val_f1"])
-    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], "validation_f1": best["val_f1"]})
+    best = max(history, key=lambda row: row[experiment.measure])
+    measure = experiment.measure.replace("val_", "validation_")
+    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
+
+
+def balanced_alpha(scene_loss, event_loss):
+    """The alpha at which both losses weigh the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
+
+    Args:
+        scene_loss, event_loss: converged losses of the two single-task baselines.
+
+    Raises:
+        InputError: a loss that is negative or not finite, or two that are 0.
+    """
+    losses = np.array([scene_loss, event_loss], float)
+    if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:
+        raise InputError(f"losses: expected two numbers of at least 0, not both 0. Received: {scene_loss}, {event_loss}.")
+    return float(losses[0] / losses.sum())

@@ -18,12 +18,14 @@ DESCRIPTION_KEYS = ("labels", "sample_rate", "hop_length", "win_length", "segmen
 
 
 def describe(experiment):
-    """What travels inside an export: labels, sample rate (Hz), hop and window (samples), seconds a frame, Experiment."""
+    """What travels inside an export: labels, sample rate (Hz), hop and window (samples), frames of a segment, seconds of
+    an output (a frame, or a clip where clips are labelled as a whole), Experiment."""
     features = experiment.features
+    time_resolution = features.time_resolution * (experiment.training.segment_frames if experiment.clip_level else 1)
     return {
         "labels": list(task_labels(experiment.tasks)), "sample_rate": features.sample_rate,
         "hop_length": features.hop_length, "win_length": features.win_length,
-        "segment_frames": experiment.training.segment_frames, "time_resolution": features.time_resolution,
+        "segment_frames": experiment.training.segment_frames, "time_resolution": time_resolution,
         "experiment": experiment.to_dict(),
     }
 
@@ -32,14 +34,17 @@ def _serving_function(model, experiment):
     features, frames_per_segment = experiment.features, experiment.training.segment_frames
     front_end, tasks = LogMelSpectrogram(features), experiment.tasks
     num_labels = len(task_labels(tasks))
+    outputs_per_segment = 1 if experiment.clip_level else frames_per_segment
 
-    # a function of its own is traced once, however often the signatures around it are
-    @tf.function(input_signature=[tf.TensorSpec([None, frames_per_segment, features.n_mels])], autograph=False)
     def predict(segments):
         outputs = model(segments, training=False)
         posteriors = tf.concat([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)
         activity = tf.concat([task.decode(outputs[task.name]) for task in tasks], axis=-1)
-        return posteriors, activity
+        shape = [-1, outputs_per_segment, num_labels]
+        return tf.reshape(posteriors, shape), tf.reshape(activity, shape)
+
+    # Tracing a network of many tasks takes most of the time, and a tf.function is traced twice: this once.
+    predict = tf.compat.v1.wrap_function(predict, [tf.TensorSpec([None, frames_per_segment, features.n_mels])])
 
     def predict_in_steps(segments):
         def step(index, posteriors, activity):
@@ -47,7 +52,7 @@ def _serving_function(model, experiment):
             return (index + SEGMENTS_PER_STEP, tf.concat([posteriors, part_posteriors], axis=0),
                     tf.concat([activity, part_activity], axis=0))
 
-        shape = [None, frames_per_segment, num_labels]
+        shape = [None, outputs_per_segment, num_labels]
         empty = [tf.zeros([0, *shape[1:]], dtype) for dtype in (tf.float32, tf.uint8)]
         _, posteriors, activity = tf.while_loop(
             lambda index, *_: index < tf.shape(segments)[0], step, [0, *empty],
@@ -61,7 +66,8 @@ def _serving_function(model, experiment):
         padding = segments * frames_per_segment - num_frames
         log_mel = tf.pad(log_mel, [[0, 0], [0, padding], [0, 0]], constant_values=SILENCE_DB)
         cut = tf.reshape(log_mel, [batch * segments, frames_per_segment, features.n_mels])
-        joined = (tf.reshape(part, [batch, segments * frames_per_segment, num_labels])[:, :num_frames]
+        num_outputs = segments if experiment.clip_level else num_frames
+        joined = (tf.reshape(part, [batch, segments * outputs_per_segment, num_labels])[:, :num_outputs]
                   for part in predict_in_steps(cut))
         return dict(zip(("posteriors", "activity"), joined))
 
@@ -85,7 +91,8 @@ def export_saved_model(model, experiment, directory, card=None):
 
     The network is built again without cuDNN's kernels and given the weights, so that it runs on any CPU wherever it was
     trained. Its default signature takes `waveform` float32 (batch, samples) at the Experiment's sample rate, of any
-    length, and returns `posteriors` float32 and `activity` uint8, both (batch, ceil(samples / hop_length), labels).
+    length, and returns `posteriors` float32 and `activity` uint8, both (batch, ceil(samples / hop_length), labels); of
+    networks that label clips (batch, clips, labels), where a clip is a segment and the last one is filled with silence.
     The signature `describe` takes nothing and returns what export.describe says, the Experiment as JSON.
 
     Args:

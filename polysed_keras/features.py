@@ -73,6 +73,14 @@ def compute_log_mel(waveform, spec, chunk_frames=4096):
     return np.concatenate(chunks) if chunks else np.zeros((0, spec.n_mels), np.float32)
 
 
+def _cache_path(path, spec, cache):
+    return pathlib.Path(cache) / f"{pathlib.Path(path).stem}-{spec.digest()}.npy"
+
+
+def _is_current(target, path):
+    return target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns
+
+
 def cached_log_mel(path, spec, cache):
     """Log-mel features of an audio file, kept as `cache`/<stem>-<spec>.npy and made anew when the file is newer.
 
@@ -81,8 +89,8 @@ def cached_log_mel(path, spec, cache):
     Raises:
         InputError: as load_audio.
     """
-    path, target = pathlib.Path(path), pathlib.Path(cache) / f"{pathlib.Path(path).stem}-{spec.digest()}.npy"
-    if target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+    path, target = pathlib.Path(path), _cache_path(path, spec, cache)
+    if _is_current(target, path):
         try:
             return np.load(target)
         except (OSError, ValueError, EOFError):
@@ -94,3 +102,17 @@ def cached_log_mel(path, spec, cache):
     except InputError as error:
         logger.warning("features are not kept: %s", error)
     return log_mel
+
+
+def store_log_mel(path, spec, cache):
+    """As cached_log_mel, but what is returned is where the features are kept.
+
+    Raises:
+        InputError: as load_audio, and where the cache cannot be written.
+    """
+    path, target = pathlib.Path(path), _cache_path(path, spec, cache)
+    if not _is_current(target, path):
+        log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
+        with atomic_file(target) as temporary:
+            np.save(temporary, log_mel)
+    return target

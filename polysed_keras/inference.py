@@ -7,7 +7,8 @@ import numpy as np
 from polysed_keras.audio import audio_blocks
 from polysed_keras.errors import InputError
 from polysed_keras.features import SILENCE_DB
-from polysed_keras.postprocessing import posteriors_to_events
+from polysed_keras.postprocessing import posteriors_to_events, posteriors_to_tags
+from polysed_keras.specs import Experiment
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ class Detector:
     Attributes:
         labels: tuple of event labels.
         sample_rate: Hz.
-        time_resolution: seconds a frame.
+        time_resolution: seconds an output: a frame, or a whole clip.
+        tasks: tuple of Task, whose labels `labels` joins.
+        clip_level: whether it labels clips: `tag` is for these, `detect` for the others.
         description: the dict that travels in the model, with the whole Experiment.
     """
 
@@ -60,7 +63,9 @@ class Detector:
         self.labels = tuple(description["labels"])
         self.sample_rate = description["sample_rate"]
         self.time_resolution = description["time_resolution"]
-        self._hop_length = description["hop_length"]
+        experiment = Experiment.from_dict(description["experiment"])
+        self.tasks, self.clip_level = experiment.tasks, experiment.clip_level
+        self._samples_per_output = round(self.time_resolution * self.sample_rate)
         self._context = description["win_length"] - description["hop_length"]
         self._segment_samples = description["segment_frames"] * description["hop_length"]
 
@@ -73,7 +78,7 @@ class Detector:
             sample_rate: of the waveform, Hz; other than the model's is an error.
 
         Returns:
-            posteriors float32 (frames, labels), activity uint8 (frames, labels).
+            posteriors float32 (frames, labels), activity uint8 (frames, labels); of a model that labels clips (clips, labels).
 
         Raises:
             InputError: unreadable audio, a waveform that is not (samples,), not finite, or of another rate.
@@ -95,15 +100,42 @@ class Detector:
 
         Returns:
             DataFrame onset, offset (seconds), event_label, confidence.
+
+        Raises:
+            InputError: as posteriors; unknown labels; a model that labels clips.
         """
-        unknown = sorted(set(labels or ()) - set(self.labels))
-        if unknown:
-            raise InputError(f"labels: expected some of {list(self.labels)}. Received: {unknown}.")
+        if self.clip_level:
+            raise InputError("detect: expected a model that detects events. Received one that labels clips. Use tag.")
+        self._check_labels(labels)
         posteriors, activity = self.posteriors(audio, sample_rate)
         events = posteriors_to_events(posteriors, self.labels, self.time_resolution,
                                       activity=activity if threshold is None else None,
                                       threshold=0.5 if threshold is None else threshold, **postprocessing)
         return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
+
+    def tag(self, audio, *, sample_rate=None, threshold=0.5, labels=None):
+        """Label the clips of a file or waveform: its scene and its events, each 10 s (or what the model was trained on).
+
+        Args:
+            threshold: of the posteriors of events.
+            labels: the events wanted; None for all.
+
+        Returns:
+            DataFrame as postprocessing.posteriors_to_tags, a line a clip; the last one is filled up with silence.
+
+        Raises:
+            InputError: as posteriors; unknown labels; a model that detects events.
+        """
+        if not self.clip_level:
+            raise InputError("tag: expected a model that labels clips. Received one that detects events. Use detect.")
+        self._check_labels(labels)
+        posteriors, _ = self.posteriors(audio, sample_rate)
+        return posteriors_to_tags(posteriors, self.tasks, self.time_resolution, threshold, labels)
+
+    def _check_labels(self, labels):
+        unknown = sorted(set(labels or ()) - set(self.labels))
+        if unknown:
+            raise InputError(f"labels: expected some of {list(self.labels)}. Received: {unknown}.")
 
     def _waveform_blocks(self, audio, sample_rate):
         if isinstance(audio, (str, pathlib.Path)):
@@ -122,10 +154,10 @@ class Detector:
         for block in blocks:
             pending = np.concatenate([pending, block])
             while len(pending) >= step + self._context:
-                yield pending[:step + self._context], step // self._hop_length
+                yield pending[:step + self._context], step // self._samples_per_output
                 pending = pending[step:]
         if len(pending):
-            yield pending, -(-len(pending) // self._hop_length)
+            yield pending, -(-len(pending) // self._samples_per_output)
 
     def _predict(self, waveform, num_frames):
         outputs = self._serve(waveform[None])

@@ -88,14 +88,7 @@ def lwlrap(reference, scores):
     Raises:
         InputError: the shapes differ or a score is NaN.
     """
-    reference, scores = np.asarray(reference) > 0, np.asarray(scores)
-    _check_shapes(reference, scores)
-    if np.isnan(scores).any():
-        raise InputError("scores: expected numbers, received NaN. Check the model's output.")
-    clips, labels = np.nonzero(reference)
-    ahead = scores[clips] >= scores[clips, labels][:, None]  # (pairs, labels)
-    hits = (ahead & reference[clips]).sum(axis=1)
-    return float(np.mean(hits / ahead.sum(axis=1))) if len(clips) else float("nan")
+    return float(share(retrieved(reference, scores).sum(axis=0)))
 
 
 def macro_accuracy(reference, estimated):
@@ -112,9 +105,56 @@ def macro_accuracy(reference, estimated):
     """
     reference, estimated = np.asarray(reference), np.asarray(estimated)
     _check_shapes(reference, estimated)
-    _, classes = np.unique(reference, return_inverse=True)
-    recognised = np.bincount(classes, weights=reference == estimated) / np.bincount(classes)
-    return float(np.mean(recognised)) if len(recognised) else float("nan")
+    classes = np.unique(reference)
+    counts = recognised(reference[:, None] == classes, estimated[:, None] == classes)
+    return float(share(counts.sum(axis=0), "macro"))
+
+
+def recognised(reference, estimated):
+    """What macro accuracy is made of, clip by clip; sums over clips add up.
+
+    Args:
+        reference, estimated: one-hot arrays (clips, classes) of 0 and 1.
+
+    Returns:
+        float64 array (clips, classes, 2): (1 where the clip's class was recognised, 1 at the clip's class).
+    """
+    reference, estimated = _activity_pair(reference, estimated)
+    return np.stack([reference & estimated, reference], axis=-1).astype(float)
+
+
+def retrieved(reference, scores):
+    """What lwlrap is made of, clip by clip; sums over clips add up. Arguments and errors as in `lwlrap`.
+
+    Returns:
+        float64 array (clips, labels, 2): (the precision at the label's rank, 1) at the clip's labels, else zeros.
+    """
+    reference, scores = np.asarray(reference) > 0, np.asarray(scores)
+    _check_shapes(reference, scores)
+    if np.isnan(scores).any():
+        raise InputError("scores: expected numbers, received NaN. Check the model's output.")
+    clips, labels = np.nonzero(reference)
+    counts = np.zeros((*reference.shape, 2))
+    ahead = scores[clips] >= scores[clips, labels][:, None]  # (pairs, labels)
+    counts[clips, labels, 0] = (ahead & reference[clips]).sum(axis=1) / ahead.sum(axis=1)
+    counts[clips, labels, 1] = 1
+    return counts
+
+
+def share(counts, average="micro"):
+    """The first of `counts` over the second.
+
+    Args:
+        counts: array (..., labels, 2), sums over clips of `recognised` or `retrieved`.
+        average: "micro" pools the labels, "macro" is the mean over the labels that there are, None gives one a label.
+
+    Returns:
+        float64 array (...), or (..., labels) where average is None; NaN where nothing is counted.
+    """
+    counts = np.asarray(counts)
+    if average == "micro":
+        counts = counts.sum(axis=-2)
+    return _average(_ratio(counts[..., 0], counts[..., 1]), average)
 
 
 def _activity_pair(reference, estimated):
@@ -134,7 +174,10 @@ def _score(counts, average, weights):
     counts = np.asarray(counts)
     if average == "micro":
         counts = counts.sum(axis=-2)
-    scores = _ratio(weights[0] * counts[..., 0], counts @ np.array(weights))
+    return _average(_ratio(weights[0] * counts[..., 0], counts @ np.array(weights)), average)
+
+
+def _average(scores, average):
     if average == "macro":
         present = ~np.isnan(scores)
         return _ratio(np.where(present, scores, 0).sum(axis=-1), present.sum(axis=-1))

@@ -3,6 +3,9 @@ import argparse
 
 FORMATS = ("tsv", "csv", "audacity")
 ANNOTATION_FORMATS = ("sed_eval", "audacity", "raven", "urban_sed", "desed")
+CORPORA = ("tut_sed_synthetic_2016", "tut_urban_acoustic_scenes_2018", "audioset")
+SWEEPS = ("alpha", "events", "hours", "k", "transfer", "regularizers")
+EVENT_CHOICES = ("random", "correlated", "uncorrelated")
 MIXTURES = (60, 20, 20)  # as TUT-SED Synthetic 2016 has them
 
 
@@ -21,6 +24,7 @@ def _add_training_parser(commands):
     parser.add_argument("--mix", nargs="+", default=[], metavar="FIELD=VALUE", help="of new mixtures: as synthesize --set")
     parser.add_argument("--out", required=True, help="the run's folder")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="such as training.epochs=3")
+    parser.add_argument("--pretrained", metavar="RUN", help="begin with the weights of a run, but for its outputs")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
     parser.add_argument("--mixed-precision", action="store_true", help="float16 on a GPU")
     parser.add_argument("--xla", action="store_true", help="compile by XLA; slower for several tasks on a CPU")
@@ -33,6 +37,10 @@ def _add_mixture_arguments(parser):
     parser.add_argument("--mixtures", nargs=3, type=int, metavar=("TRAIN", "VALIDATE", "TEST"),
                         help=f"numbers of them; {' '.join(map(str, MIXTURES))} by default")
     parser.add_argument("--duration", type=float, default=340.0, metavar="SECONDS", help="of a mixture")
+    _add_folds_argument(parser)
+
+
+def _add_folds_argument(parser):
     parser.add_argument("--folds", nargs=3, type=fold_lists, metavar=("TRAIN", "VALIDATE", "TEST"),
                         help="of ESC-50's layout, as lists: 1,2 3 4")
 
@@ -63,8 +71,38 @@ def _add_import_parser(commands):
     parser.add_argument("--seed", type=int, default=0, help="of the random partition")
 
 
+def _add_clip_parsers(commands):
+    parser = commands.add_parser("standin", help="make clips of scenes and of events, laid out as paper 2's corpora")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--soundbank", help="a folder of recordings per label, or ESC-50's layout")
+    source.add_argument("--procedural", action="store_true", help="a soundbank made by the program")
+    parser.add_argument("--out", required=True, help="folder of both new corpora")
+    _add_folds_argument(parser)
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="such as scenes=8 k=10 correlation=1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser = commands.add_parser("check", help="what of a corpus is missing, corrupt, short or at another rate")
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("--data", required=True, help="its folder")
+    parser.add_argument("--out", metavar="FILE", help="write all names as JSON there too")
+
+
+def _add_sweep_parser(commands):
+    parser = commands.add_parser("sweep", help="paper 2's experiments: alpha, choice of events, hours, k, ...")
+    parser.add_argument("name", choices=SWEEPS)
+    parser.add_argument("--data", required=True, help="folder with both corpora of clips")
+    parser.add_argument("--out", required=True, help="for runs/, NAME.csv and NAME.png; what is there is not done again")
+    parser.add_argument("--points", nargs="+", help="values; the paper's by default")
+    parser.add_argument("--seeds", type=int, default=4, help="trainings a point")
+    parser.add_argument("--small", action="store_true", help="the presets for a CPU")
+    parser.add_argument("--k", type=int, default=35, help="events of a point, or as many as there are")
+    parser.add_argument("--choice", choices=EVENT_CHOICES, default="random", help="of these events")
+    parser.add_argument("--tagger", metavar="MODEL", help="SavedModel that ranks the events in the scenes, such as YAMNet")
+    parser.add_argument("--endpoint", help="of the tagger: where its scores are; found out where it is clear")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of all trainings: as train --set")
+
+
 def _add_detection_parser(commands):
-    parser = commands.add_parser("detect", help="detect events in audio files")
+    parser = commands.add_parser("detect", help="detect events, or label clips, in audio files")
     parser.add_argument("audio", nargs="+", help="files and folders")
     parser.add_argument("--model", help="saved_models/NAME or saved_models/NAME/VERSION; the only one there by default")
     parser.add_argument("--out", help="write OUT/<stem> instead of the terminal")
@@ -82,12 +120,14 @@ def build_parser():
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     _add_synthesis_parser(commands)
     _add_import_parser(commands)
+    _add_clip_parsers(commands)
     _add_training_parser(commands)
     parser_evaluate = commands.add_parser("evaluate", help="Tables 2 and 3 of runs, side by side")
     parser_evaluate.add_argument("runs", nargs="+", metavar="RUN")
     parser_evaluate.add_argument("--data", required=True)
     parser_evaluate.add_argument("--partition", choices=("train", "validate", "test"), default="test")
     parser_evaluate.add_argument("--out", help="write CSV and JSON there too")
+    _add_sweep_parser(commands)
     parser_export = commands.add_parser("export", help="export a run as a SavedModel")
     parser_export.add_argument("run", metavar="RUN")
     parser_export.add_argument("--out", required=True, help="saved_models/NAME; the next version is made in it")

@@ -9,6 +9,7 @@ from polysed_keras.files import atomic_file
 
 REFERENCE, ESTIMATED, NEUTRAL = "#0072B2", "#E69F00", "#666666"  # Okabe and Ito's: told apart with any colour vision
 DYNAMIC_RANGE = 80  # dB below the loudest point: the floor of digital silence would take half of the colours
+MEASURES = {"val_f1": "F1, overall", "val_accuracy": "macro accuracy", "val_lwlrap": "lwlrap"}
 FREQUENCY_TICKS = (100, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
@@ -61,31 +62,71 @@ def plot_detections(log_mel, reference, estimated, labels, time_resolution, *, f
     return figure
 
 
-def plot_training(history, title=None):
-    """Draw the losses and the validation F1 by epoch, with the epoch of the best F1 marked.
+def plot_training(history, title=None, measure="val_f1"):
+    """Draw the losses and a measure of the validation by epoch, with the epoch of its best marked.
 
     Args:
-        history: DataFrame with the columns epoch, loss, val_loss and val_f1 (0..1), a line an epoch.
+        history: DataFrame with the columns epoch, loss, val_loss and `measure` (0..1), a line an epoch.
         title: over the figure.
+        measure: a key of MEASURES.
 
     Returns:
         matplotlib Figure.
     """
     figure, (top, bottom) = _figure([2.4, 2.4], title, width=7)
-    epochs, best = history["epoch"], history.loc[history["val_f1"].idxmax()]
+    epochs, best = history["epoch"], history.loc[history[measure].idxmax()]
     top.plot(epochs, history["loss"], "o-", color=REFERENCE, markersize=4, label="training")
     top.plot(epochs, history["val_loss"], "s--", color=ESTIMATED, markersize=4, label="validation")
     top.set_ylabel("cross-entropy loss (nats)")
-    bottom.plot(epochs, 100 * history["val_f1"], "s--", color=ESTIMATED, markersize=4)
-    bottom.plot(best["epoch"], 100 * best["val_f1"], "*", color=NEUTRAL, markersize=12, linestyle="none",
-                label=f"best: epoch {best['epoch']:.0f}, {100 * best['val_f1']:.1f} %")
-    bottom.set_ylabel("validation F1, overall (%)")
+    bottom.plot(epochs, 100 * history[measure], "s--", color=ESTIMATED, markersize=4)
+    bottom.plot(best["epoch"], 100 * best[measure], "*", color=NEUTRAL, markersize=12, linestyle="none",
+                label=f"best: epoch {best['epoch']:.0f}, {100 * best[measure]:.1f} %")
+    bottom.set_ylabel(f"validation {MEASURES[measure]} (%)")
     bottom.set_xlabel("epoch")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
         axes.axvline(best["epoch"], color=NEUTRAL, linewidth=1, linestyle=":")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
+    return figure
+
+
+def plot_sweep(table, axis, *, baselines=(), title=None):
+    """Draw accuracy and lwlrap over the points of a sweep: every seed's, their mean, and the baselines' (paper 2's figures).
+
+    Args:
+        table: DataFrame point (numbers or names), seed, accuracy, lwlrap (0..1, NaN where there is none), a line a training.
+        axis: what the points are.
+        baselines: points that are drawn as a line over all of the others, with the range of their seeds.
+        title: over the figure.
+
+    Returns:
+        matplotlib Figure.
+    """
+    figure, panels = _figure([2.6, 2.0], title, width=8)
+    points = table[~table["point"].isin(baselines)]
+    values = list(dict.fromkeys(points["point"]))
+    numbers = all(isinstance(value, (int, float, np.number)) for value in values)
+    place = {value: value if numbers else index for index, value in enumerate(values)}
+    for axes, (measure, name) in zip(panels, (("accuracy", "scenes: macro accuracy (%)"), ("lwlrap", "events: lwlrap (%)"))):
+        for baseline, color in zip(baselines, (NEUTRAL, ESTIMATED)):
+            scores = 100 * table.loc[table["point"] == baseline, measure].dropna()
+            if len(scores):
+                axes.axhline(scores.mean(), color=color, linestyle="--", linewidth=1.2, label=baseline)
+                axes.axhspan(scores.min(), scores.max(), color=color, alpha=0.15, linewidth=0)
+        known = points.dropna(subset=[measure])
+        axes.plot(known["point"].map(place), 100 * known[measure], "o", color=REFERENCE, markersize=3.5, alpha=0.5,
+                  label="a seed")
+        means = 100 * known.groupby("point", sort=False)[measure].mean()
+        axes.plot([place[value] for value in means.index], means, "D-" if numbers else "D", color=REFERENCE, markersize=6,
+                  label="mean over seeds")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+    if not numbers:
+        panels[-1].set_xticks(range(len(values)), values)
+        panels[-1].set_xlim(-0.5, len(values) - 0.5)
+    panels[-1].set_xlabel(axis)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

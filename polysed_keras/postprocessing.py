@@ -1,11 +1,13 @@
 """From posteriors to event lists: thresholds, median filters, merging; and the files that detections are written to."""
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, PRECISION, event_roll_to_event_list, merge_events, write_events
 from polysed_keras.files import atomic_file
 
+TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
 FORMATS = {"tsv": ".tsv", "csv": ".csv", "audacity": ".txt"}  # format of write_detections -> its usual suffix
 
 
@@ -62,6 +64,45 @@ def write_detections(events, path, format="tsv"):
         return write_events(events, path)
     with atomic_file(path) as temporary:
         events[[*COLUMNS, "confidence"]].to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def posteriors_to_tags(posteriors, tasks, clip_seconds, threshold=0.5, labels=None):
+    """What clips are labelled with: a scene each, of a `multi_class` task, and any number of events of a `multi_label` one.
+
+    Args:
+        posteriors: array (clips, labels), the tasks' labels side by side.
+        tasks: tuple of Task; clip_seconds: of a clip.
+        threshold: an event's posterior is at least this.
+        labels: the events wanted; None for all.
+
+    Returns:
+        DataFrame onset, offset (seconds), scene, confidence, tags, tag_confidences: the last two joined by ";", the
+        likeliest first. What the model has no task for is empty.
+    """
+    rows = []
+    for index, row in enumerate(np.asarray(posteriors)):
+        scene, confidence, tags, column = "", np.nan, [], 0
+        for task in tasks:
+            own, column = row[column:column + len(task.labels)], column + len(task.labels)
+            if task.encoding == "multi_class":
+                scene, confidence = task.labels[own.argmax()], float(own.max())
+            else:
+                tags += [(float(own[place]), task.labels[place]) for place in np.argsort(-own, kind="stable")
+                         if own[place] >= threshold and (labels is None or task.labels[place] in labels)]
+        rows.append((index * clip_seconds, (index + 1) * clip_seconds, scene, confidence,
+                     ";".join(label for _, label in tags), ";".join(f"{value:.3f}" for value, _ in tags)))
+    return pd.DataFrame(rows, columns=TAG_COLUMNS)
+
+
+def write_tags(tags, path, format="tsv"):
+    """Write the lines of `posteriors_to_tags` to a file, atomically; formats as in `write_detections`: "tsv" without a
+    header, "csv" with one, "audacity" with scene and tags as a clip's label."""
+    if format == "audacity":
+        labels = [" ".join(filter(None, [f"{tag.scene}:" if tag.scene else "", tag.tags])) for tag in tags.itertuples()]
+        return write_events(pd.DataFrame({"onset": tags.onset, "offset": tags.offset, "event_label": labels}), path)
+    with atomic_file(path) as temporary:
+        tags.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n", header=format == "csv",
+                    sep="," if format == "csv" else "\t")
 
 
 def _check_shape(name, shape, expected):

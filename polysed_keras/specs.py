@@ -80,7 +80,9 @@ class ModelSpec:
 class TrainSpec:
     """A training: batch of segments, epochs, Adam's learning rate, segments in frames, weight alpha of the event loss.
 
-    `learning_rate_schedule` is `constant` (paper 1) or `cosine`, which falls to 0 at the end of the last epoch.
+    `learning_rate_schedule` is `constant` (paper 1) or `cosine`, which falls to 0 at the end of the last epoch. Beside
+    `batch_size` scene clips a joint batch has `event_batch_size` event clips (paper 2, section 2), of which `event_hours`
+    are trained on; None takes all. A clip is a segment.
     """
 
     batch_size: int = 32
@@ -91,15 +93,39 @@ class TrainSpec:
     alpha: float | None = None
     seed: int = 0
     learning_rate_schedule: str = "constant"
+    event_batch_size: int = 128
+    event_hours: float | None = None
 
     def __post_init__(self):
-        for field in ("batch_size", "epochs", "segment_frames", "segment_hop"):
+        for field in ("batch_size", "epochs", "segment_frames", "segment_hop", "event_batch_size"):
             _check(getattr(self, field) >= 1, f"training.{field}", "at least 1", getattr(self, field))
         _check(0 < self.learning_rate < float("inf"), "training.learning_rate", "a positive number", self.learning_rate)
         _check(0 <= self.seed < 2 ** 31, "training.seed", "0 to 2^31 - 1", self.seed)
         _check(self.learning_rate_schedule in ("constant", "cosine"), "training.learning_rate_schedule",
                "constant or cosine", self.learning_rate_schedule)
+        _check(self.event_hours is None or self.event_hours > 0, "training.event_hours", "a positive number of hours",
+               self.event_hours)
         _check(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentSpec:
+    """Augmentation of training clips, off by default (paper 2, section 2; its strengths are ours to choose).
+
+    SpecAugment: at most so many masks of at most so many frames or mels. MixUp: the parameter of the symmetric Beta
+    distribution that the weights of two clips of one task are drawn from; 0 mixes none.
+    """
+
+    time_masks: int = 0
+    time_mask_frames: int = 0
+    frequency_masks: int = 0
+    frequency_mask_mels: int = 0
+    mixup: float = 0.0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _check(0 <= value < float("inf"), f"augment.{field.name}", "0 or more", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +139,23 @@ class Experiment:
     tasks: Decomposition | tuple = Decomposition()
     model: ModelSpec = ModelSpec()
     training: TrainSpec = TrainSpec()
+    augment: AugmentSpec = AugmentSpec()
+
+    def __post_init__(self):
+        _check(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips", self.augment)
+
+    @property
+    def clip_level(self):
+        """Whether clips are labelled as a whole (paper 2), not frame by frame (paper 1)."""
+        return self.model.head == "pooled"
+
+    @property
+    def measure(self):
+        """What the best epoch is chosen by: overall F1, or macro accuracy; lwlrap where nothing is learnt of scenes."""
+        if not self.clip_level:
+            return "val_f1"
+        scene = any(task.encoding == "multi_class" for task in self.tasks) and self.training.alpha != 1
+        return "val_accuracy" if scene else "val_lwlrap"
 
     def to_dict(self):
         """Plain dicts, lists and numbers, for JSON."""
@@ -121,7 +164,8 @@ class Experiment:
     @classmethod
     def from_dict(cls, data):
         """The inverse of to_dict. Raises InputError for unknown or missing fields."""
-        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "tasks": _tasks_from}
+        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "augment": AugmentSpec,
+                 "tasks": _tasks_from}
         try:
             return cls(**{key: parts[key](value) if key == "tasks" else parts[key](**value) if key in parts else value
                           for key, value in data.items()})
@@ -179,7 +223,8 @@ def _value(name, text, current):
         value = text
     if isinstance(current, float) and type(value) is int:
         value = float(value)
-    expected = (float, int, type(None)) if name == "training.alpha" else (list, type(None)) if current is None else (
+    optional = name in ("training.alpha", "training.event_hours")
+    expected = (float, int, type(None)) if optional else (list, type(None)) if current is None else (
         list if isinstance(current, tuple) else type(current))
     _check(isinstance(value, expected) and isinstance(value, bool) == isinstance(current, bool), f"--set {name}",
            f"a value such as {json.dumps(current)}", text)

@@ -69,13 +69,11 @@ class Task:
         """Turn 0/1 activity (..., labels) into the training target.
 
         Returns:
-            float32 (..., labels) for `multi_label`; int32 (...), the index of the class or combination, otherwise.
+            int32 (...), the index of the combination, for a powerset; otherwise float32 (..., labels), which MixUp may mix.
         """
         activity = np.asarray(activity)
-        if self.encoding == "multi_label":
+        if self.encoding != "powerset":
             return activity.astype(np.float32)
-        if self.encoding == "multi_class":
-            return activity.argmax(axis=-1).astype(np.int32)
         return (activity.astype(np.int64) @ self._bit_values).astype(np.int32)
 
     def decode(self, posteriors, threshold=0.5):
@@ -158,8 +156,15 @@ def decompose(labels, num_tasks, strategy="contiguous", *, encoding="powerset", 
 
 
 def resolve_tasks(tasks, labels):
-    """Fill the labels of the data into an Experiment's `tasks`: a Decomposition, or a tuple of Task kept as it is."""
-    return tasks.tasks(labels) if isinstance(tasks, Decomposition) else tuple(tasks)
+    """Fill the labels of the data into an Experiment's `tasks`.
+
+    Args:
+        tasks: a Decomposition, or a tuple of Task.
+        labels: all labels; or, for corpora of clips, {task name: labels}, which tasks without labels take.
+    """
+    if isinstance(tasks, Decomposition):
+        return tasks.tasks(labels)
+    return tuple(task if task.labels else dataclasses.replace(task, labels=labels[task.name]) for task in tasks)
 
 
 def task_labels(tasks):

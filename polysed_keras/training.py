@@ -1,30 +1,29 @@
-"""Compile and fit: stock losses by encoding, model.fit on tf.data, and checkpoints that an interrupted run resumes from."""
+"""Compile and fit: stock losses by encoding, model.fit on tf.data, with checkpoints to resume from."""
+import dataclasses
 import pathlib
-import shutil
-import sys
+from typing import Callable
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
+from polysed_keras.callbacks import BEST_WEIGHTS, STATE, Checkpoints, Progress, Validation, restore_checkpoint
+from polysed_keras.clips import epoch_steps, joint_dataset, predict_clips
 from polysed_keras.errors import InputError
 from polysed_keras.features import SILENCE_DB
-from polysed_keras.files import atomic_file, read_json, write_json
+from polysed_keras.files import read_json
 from polysed_keras.inference import decode_activity, predict_posteriors
-from polysed_keras.metrics import f_score, frame_counts
+from polysed_keras.metrics import f_score, frame_counts, lwlrap, macro_accuracy
 from polysed_keras.models import NORMALIZATION, build_model
 from polysed_keras.pipeline import fresh_segment_dataset, num_batches, segment_dataset, task_activity
 from polysed_keras.tasks import task_labels
 
 LOSSES = {
     "multi_label": keras.losses.BinaryCrossentropy,
-    "multi_class": keras.losses.SparseCategoricalCrossentropy,
+    "multi_class": keras.losses.CategoricalCrossentropy,
     "powerset": keras.losses.SparseCategoricalCrossentropy,
 }
-EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
-
 
 def task_losses(tasks):
     """One stock loss per task. Rows without a label have sample weight 0, so a loss is the mean over its own rows."""
@@ -32,17 +31,25 @@ def task_losses(tasks):
 
 
 def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile=False):
-    """Compile with Adam and the mean cross-entropy over tasks (paper 1, section 3.2).
+    """Compile with Adam and the weighted sum of the tasks' cross-entropies.
 
     Args:
         learning_rate: a number or a Keras schedule.
-        loss_weights: {task.name: weight}; None weighs every task 1 / N.
+        loss_weights: {task.name: weight}; None weighs every task 1 / N (paper 1, section 3.2).
         jit_compile: XLA; slower than none on a CPU for networks of several tasks.
     """
     model.compile(keras.optimizers.Adam(learning_rate), task_losses(tasks),
                   loss_weights=loss_weights or {task.name: 1 / len(tasks) for task in tasks}, jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)  # where fit has to make them, it traces the network twice
     return model
+
+
+def task_weights(experiment):
+    """{task name: weight}: of scenes 1 - alpha, of events alpha (paper 2, equation 1); where there are not both, 1 / N."""
+    tasks, alpha = experiment.tasks, experiment.training.alpha
+    if alpha is None or {task.encoding for task in tasks} != {"multi_class", "multi_label"}:
+        return {task.name: 1 / len(tasks) for task in tasks}
+    return {task.name: alpha if task.encoding == "multi_label" else 1 - alpha for task in tasks}
 
 
 def set_normalization(model, recordings):
@@ -74,91 +81,82 @@ def validate(model, recordings, tasks, segment_frames):
     return {"val_loss": float(loss), "val_f1": float(f_score(counts.sum(axis=0)))}
 
 
-class Validation(keras.callbacks.Callback):
-    """Puts val_loss and val_f1 into the logs of an epoch, for the callbacks after it."""
+def validate_clips(model, clips, tasks, weights):
+    """The weighted loss of clips and, task by task, its loss, and macro accuracy or lwlrap.
 
-    def __init__(self, recordings, tasks, segment_frames):
-        super().__init__()
-        self._arguments = recordings, tasks, segment_frames
+    Args:
+        clips: {task name: ClipFeatures}; weights: {task name: weight of its loss}.
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update(validate(self.model, *self._arguments))
-
-
-def _seed_states(model):
-    """The random states of dropout, which Keras's own files leave out."""
-    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """After every epoch: the whole state to resume from, the history, and the weights of the best val_f1.
-
-    state.json names the checkpoint that belongs to it, and is written last: a kill leaves the epoch before.
+    Returns:
+        dict val_loss, val_<task>_loss, and val_accuracy for a `multi_class` task, val_lwlrap for a `multi_label` one.
     """
-
-    def __init__(self, directory, history):
-        super().__init__()
-        self.directory, self.history = pathlib.Path(directory), history
-
-    def on_epoch_end(self, epoch, logs=None):
-        best = max((row["val_f1"] for row in self.history), default=-1.0)
-        self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
-        checkpoint = f"epoch-{epoch + 1}.weights.h5"
-        with atomic_file(self.directory / checkpoint) as temporary:
-            self.model.save_weights(temporary)
-        if logs["val_f1"] > best:
-            with atomic_file(self.directory / BEST_WEIGHTS) as temporary:
-                shutil.copyfile(self.directory / checkpoint, temporary)
-        write_json({"checkpoint": checkpoint, "history": self.history,
-                    "seeds": [state.numpy().tolist() for state in _seed_states(self.model)]}, self.directory / STATE)
-        with atomic_file(self.directory / HISTORY) as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
-        for old in self.directory.glob("epoch-*.weights.h5"):
-            if old.name != checkpoint:
-                old.unlink()
+    losses, result = task_losses(tasks), {"val_loss": 0.0}
+    for task in tasks:
+        activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
+        loss = float(losses[task.name](task.encode(activity), posteriors))
+        result |= {f"val_{task.name}_loss": loss, "val_loss": result["val_loss"] + weights[task.name] * loss}
+        if task.encoding == "multi_class":
+            result["val_accuracy"] = macro_accuracy(activity.argmax(axis=-1), posteriors.argmax(axis=-1))
+        else:
+            result["val_lwlrap"] = lwlrap(activity, posteriors)
+    return result
 
 
-class Progress(keras.callbacks.Callback):
-    """A bar over all steps of a training with the time left, and a line an epoch."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Feed:
+    """What a training is fed with: recordings to normalise by, steps of an epoch, batches, validation of a network."""
 
-    def __init__(self, epochs, steps_per_epoch, first_epoch):
-        super().__init__()
-        # a log file wants fewer lines than a terminal
-        self._bar = tqdm(total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step",
-                         mininterval=1.0 if sys.stderr.isatty() else 30.0, smoothing=0.05)
-        self._epochs = epochs
+    recordings: list
+    steps: int
+    dataset: tf.data.Dataset
+    validate: Callable
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._bar.update()
 
-    def on_epoch_end(self, epoch, logs=None):
-        values = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss", "val_f1"))
-        self._bar.write(f"epoch {epoch + 1}/{self._epochs}  {values}")
+def _segment_feed(experiment, recordings, validation, done):
+    spec, tasks = experiment.training, experiment.tasks
+    first = recordings(done) if callable(recordings) else recordings
+    segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
+    order = {"seed": spec.seed, "first_epoch": done}
+    if callable(recordings):
+        dataset = fresh_segment_dataset(lambda epoch: first if epoch == done else recordings(epoch), tasks, **segments,
+                                        **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
+    else:
+        dataset = segment_dataset(recordings, tasks, **segments, **order)
+    return Feed(first, num_batches(first, **segments), dataset,
+                lambda model: validate(model, validation, tasks, spec.segment_frames))
 
-    def on_train_end(self, logs=None):
-        self._bar.close()
+
+def _clip_feed(experiment, clips, validation, done):
+    """An epoch is a pass over the clips of the first task: paper 2's scenes, where there are any."""
+    spec, tasks, weights = experiment.training, experiment.tasks, task_weights(experiment)
+    batch_sizes = {task.name: spec.event_batch_size if index else spec.batch_size for index, task in enumerate(tasks)}
+    steps = epoch_steps(clips[tasks[0].name], spec.batch_size)
+    dataset = joint_dataset(clips, tasks, batch_sizes, spec=experiment.augment, seed=spec.seed, first_step=done * steps)
+    sampled = [recording for task in tasks for recording in clips[task.name].sample()]
+    return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
 
 
 def fit_model(experiment, recordings, validation, directory, *, resume=False, jit_compile=False, strategy=None,
-              progress=True):
-    """Train a network, keep its best epoch by validation overall F1, and be able to go on after an interruption.
+              progress=True, pretrained=None):
+    """Train a network, keep its best epoch by `experiment.measure`, and be able to go on after an interruption.
 
     Args:
         experiment: Experiment whose tasks are resolved.
-        recordings: list of RecordingFeatures to train on, or a function of the epoch (0, 1, ...) that returns one.
-        validation: list of RecordingFeatures to select the epoch by.
+        recordings: list of RecordingFeatures to train on, or a function of the epoch (0, 1, ...) that returns one; for an
+            experiment of clips {task name: clips.ClipFeatures}.
+        validation: the same to select the epoch by, but no function.
         directory: the run's folder, which exists.
         resume: go on from the last finished epoch, if there is one.
         strategy: a tf.distribute.Strategy; None for the default device.
+        pretrained: a network to begin with the weights of, but for what belongs to tasks.
 
     Returns:
-        DataFrame epoch, loss (one per task too), val_loss, val_f1.
+        DataFrame epoch, loss (one per task too), val_loss, the measures of the validation.
 
     Raises:
         InputError: no recordings, or a checkpoint that cannot be read.
     """
-    directory, spec, tasks = pathlib.Path(directory), experiment.training, experiment.tasks
-    segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
+    directory, spec = pathlib.Path(directory), experiment.training
     keras.utils.set_random_seed(spec.seed)
     for half_written in directory.glob(".*-????????.*"):  # what a kill left of files.atomic_file
         half_written.unlink()
@@ -166,25 +164,19 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
     done = len(history)
     if done >= spec.epochs:
         return pd.DataFrame(history)
-    first = recordings(done) if callable(recordings) else recordings
-    steps = num_batches(first, **segments)
+    feed = (_clip_feed if experiment.clip_level else _segment_feed)(experiment, recordings, validation, done)
     with (strategy or tf.distribute.get_strategy()).scope():
-        model = new_model(experiment, first, steps_per_epoch=steps, jit_compile=jit_compile)
+        model = new_model(experiment, feed.recordings, steps_per_epoch=feed.steps, jit_compile=jit_compile)
+        if pretrained is not None:
+            copy_shared_weights(pretrained, model, experiment.tasks)
         if done:
             restore_checkpoint(model, directory)
-    segments |= {"seed": spec.seed, "first_epoch": done}
-    if callable(recordings):
-        dataset = fresh_segment_dataset(lambda epoch: first if epoch == done else recordings(epoch), tasks,
-                                        **segments, epochs=spec.epochs, n_mels=experiment.features.n_mels)
-    else:
-        dataset = segment_dataset(recordings, tasks, **segments)
-    callbacks = [Validation(validation, tasks, spec.segment_frames),
-                 keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False),
-                 Checkpoints(directory, history)]
+    callbacks = [Validation(feed.validate), keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False),
+                 Checkpoints(directory, history, experiment.measure)]
     if progress:
-        callbacks.append(Progress(spec.epochs, steps, done))
+        callbacks.append(Progress(spec.epochs, feed.steps, done, experiment.measure))
     # the dataset shuffles itself, by (seed, epoch)
-    model.fit(dataset, steps_per_epoch=steps, initial_epoch=done, epochs=spec.epochs, verbose=0, shuffle=False,
+    model.fit(feed.dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=spec.epochs, verbose=0, shuffle=False,
               callbacks=callbacks)
     return pd.DataFrame(history)
 
@@ -196,27 +188,25 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
         learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, spec.epochs * steps_per_epoch)
     model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, experiment.features.n_mels))
     set_normalization(model, recordings)
-    return compile_model(model, experiment.tasks, learning_rate=learning_rate, jit_compile=jit_compile)
+    return compile_model(model, experiment.tasks, learning_rate=learning_rate, loss_weights=task_weights(experiment),
+                         jit_compile=jit_compile)
 
 
-def restore_checkpoint(model, directory):
-    """Give a compiled network the state of the last finished epoch: weights, optimiser, and dropout's random state.
-
-    Networks are always built from their spec: Keras's load_model tells the objects of a config apart by id(), and has
-    given two Bidirectional layers one GRU where a temporary layer was collected in between.
+def copy_shared_weights(source, target, tasks):
+    """Give a network another's weights, layer by layer, but for the layers that are named after its tasks.
 
     Raises:
-        InputError: the checkpoint is missing or broken, or another network's.
+        InputError: a layer that the other network lacks or has in another shape.
     """
-    state = read_json(pathlib.Path(directory) / STATE)
-    path = pathlib.Path(directory) / state["checkpoint"]
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: expected the checkpoint that {STATE} names, of {model.name} with the same options. "
-                         f"Received: {error}. Train anew in another folder.") from error
-    for variable, seed in zip(_seed_states(model), state["seeds"], strict=True):
-        variable.assign(seed)
+    for layer in target.layers:
+        if not layer.weights or layer.name.startswith(tuple(f"{task.name}_" for task in tasks)):
+            continue
+        try:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+        except ValueError as error:
+            raise InputError(f"pre-trained network: expected the same backbone. Received: {error}. Choose a run of the "
+                             "same preset family with the same --set model values.") from error
+    target.get_layer(NORMALIZATION).finalize_state()
 
 
 def load_best_model(experiment, directory, *, use_cudnn="auto"):

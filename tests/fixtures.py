@@ -11,8 +11,9 @@ import tempfile
 import numpy as np
 import soundfile
 
+from clip_fixtures import write_clip_corpora
 from polysed_keras.specs import Experiment, LogMelSpec, ModelSpec, TrainSpec
-from polysed_keras.tasks import Decomposition
+from polysed_keras.tasks import Decomposition, Task
 
 RATE, HOP = 8000, 160
 LABELS = ("beep", "hiss", "hum", "whistle")
@@ -25,6 +26,13 @@ MULTI_LABEL = Experiment("tiny", features=FEATURES, tasks=Decomposition(1, encod
 POWERSET = Experiment("tiny_tasks", features=FEATURES, model=ModelSpec(
     head="attention", filters=(8,), recurrent_units=8, dense_units=(16,), dropout=0.1, stem_strides=(4, 2)),
     tasks=Decomposition(groups=(("whistle", "beep"), ("hum", "hiss"))), training=TRAINING)
+# Two tasks on clips of 2 s: 25 frames of 80 ms.
+CLIPS = Experiment(
+    "tiny_clips", dataset="tut_urban_acoustic_scenes_2018+audioset",
+    features=LogMelSpec(8000, win_length=640, hop_length=640, n_fft=1024, n_mels=32, fmin=50, fmax=4000),
+    tasks=(Task("scene", (), "multi_class"), Task("events", (), "multi_label")),
+    model=ModelSpec(backbone="resnet18", head="pooled", filters=(8, 8, 8, 8), dropout=0.0),
+    training=TrainSpec(batch_size=8, event_batch_size=8, epochs=12, learning_rate=1e-2, segment_frames=25, alpha=0.5))
 
 
 def sound(label, samples, rng):
@@ -93,11 +101,17 @@ def shared_corpus():
 
 
 @functools.cache
+def shared_clips():
+    """The folder of both corpora of clips that tests only read."""
+    return write_clip_corpora(_shared_folder() / "clips")
+
+
+@functools.cache
 def shared_run(experiment):
     """The folder of a trained run of MULTI_LABEL or POWERSET that tests only read."""
     from polysed_keras.experiments import run_experiment
     folder = _shared_folder() / experiment.name
-    run_experiment(experiment, shared_corpus(), folder, progress=False)
+    run_experiment(experiment, shared_clips() if experiment.clip_level else shared_corpus(), folder, progress=False)
     return folder
 
 

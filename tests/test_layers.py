@@ -12,22 +12,26 @@ LAYERS = [
     {"errors", "files"},
     {"tasks", "events", "metrics", "specs"},
     {"audio", "features", "augment", "datasets", "models"},
-    {"pipeline", "mixing", "training", "inference", "postprocessing", "evaluation", "export", "serving", "plots", "viewer"},
-    {"presets", "experiments", "tuning", "demo"},
+    {"pipeline", "mixing", "clips", "callbacks", "training", "inference", "postprocessing", "evaluation", "clip_evaluation",
+     "export", "serving", "taggers", "tagging", "plots", "viewer"},
+    {"presets", "experiments", "sweeps", "tuning", "demo"},
     {"cli", "parsers"},
     {"__main__"},
 ]
 LAYER = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 SAME_LAYER = {  # importing module or package: what it may import in its own layer
     "files": {"errors"}, "specs": {"tasks"}, "datasets": {"audio"}, "features": {"audio"},
-    "mixing": {"pipeline"}, "evaluation": {"inference"}, "training": {"inference", "pipeline"}, "export": {"inference"},
+    "mixing": {"pipeline"}, "clips": {"pipeline"}, "training": {"callbacks", "clips", "inference", "pipeline"},
+    "evaluation": {"inference"}, "clip_evaluation": {"evaluation"}, "export": {"inference"},
     "inference": {"postprocessing"}, "serving": {"export"}, "viewer": {"plots"},
-    "cli": {"parsers"}, "experiments": {"presets"}, "tuning": {"presets"}, "demo": {"presets", "experiments"},
+    "taggers": {"export"}, "tagging": {"taggers"},
+    "cli": {"parsers"}, "experiments": {"presets"}, "sweeps": {"experiments", "presets"}, "tuning": {"presets"},
+    "demo": {"presets", "experiments"},
 }
 MODELS = {"models": {"models.backbones", "models.heads"}, "models.backbones": {"models.blocks"},
           "models.heads": {"models.blocks"}, "models.blocks": set()}
 LIGHT = ("errors", "files", "events", "metrics", "specs", "tasks", "audio", "datasets", "postprocessing", "evaluation",
-         "plots", "cli")
+         "clip_evaluation", "plots", "cli")
 HEAVY = {"tensorflow", "keras", "tensorflow_io", "keras_tuner"}
 
 

@@ -1,4 +1,4 @@
-"""Networks: sizes and shapes of paper 1, masks and equation 1 against plain numpy, and that they can learn."""
+"""Networks: sizes and shapes of both papers, masks, equation 1 and blocks against plain numpy, and that they can learn."""
 import dataclasses
 
 import keras
@@ -10,17 +10,20 @@ from sklearn.metrics import f1_score
 from polysed_keras.errors import InputError
 from polysed_keras.inference import decode_activity
 from polysed_keras.models import build_model
-from polysed_keras.models.backbones import conv_blocks
-from polysed_keras.models.blocks import channel_masks, time_frequency_masks
+from polysed_keras.models.backbones import BACKBONES, conv_blocks, densenet
+from polysed_keras.models.blocks import basic_block, channel_masks, time_frequency_masks
 from polysed_keras.presets import PRESETS, get_preset
 from polysed_keras.specs import ModelSpec
-from polysed_keras.tasks import decompose, resolve_tasks, task_labels
+from polysed_keras.tasks import Task, decompose, resolve_tasks, task_labels
 from polysed_keras.training import compile_model
 
 LABELS = tuple("abcdefghijklmnop")
 TINY = ModelSpec(head="attention", filters=(4, 6, 8), recurrent_units=5, dense_units=(7, 6), dropout=0.3)
 TASKS = decompose("abcde", 2)  # of 3 and 2 labels
 NORMALIZATION_PARAMETERS = 2 * 64 + 1
+CLIP_TASKS = (Task("scene", "abc", "multi_class"), Task("events", "vwxyz", "multi_label"))
+RESNET18 = ModelSpec(backbone="resnet18", head="pooled", filters=(64, 128, 256, 512), dropout=0.0)
+CLIP_BACKBONES = sorted(BACKBONES.keys() - {"conv_blocks"})
 
 
 def preset_model(name, frames=128, labels=LABELS, **changes):
@@ -33,7 +36,9 @@ def randomize(model, seed=0):
     rng = np.random.default_rng(seed)
     model.set_weights([(rng.uniform(0.5, 1.5, weight.shape) if "var" in weight.path or "gamma" in weight.path
                         else rng.normal(0, 0.3, weight.shape)).astype(weight.dtype) for weight in model.weights])
-    model.get_layer("normalization").finalize_state()
+    for layer in model.layers:
+        if layer.name == "normalization":
+            layer.finalize_state()
     return model
 
 
@@ -224,6 +229,174 @@ def test_small_networks_overfit_one_batch(name):
     assert score() >= 0.95
 
 
+# Networks of clips (paper 2)
+
+def clip_model(backbone, shape=(32, 16), **changes):
+    filters = (16, 24, 20) if backbone == "densenet" else (4, 6, 8)
+    spec = dataclasses.replace(RESNET18, backbone=backbone, filters=filters, recurrent_units=5)
+    return build_model(dataclasses.replace(spec, **changes), CLIP_TASKS, shape)
+
+
+def resnet18_parameters(channels):
+    """Kernels and two numbers a channel of every batch normalisation, counted from the published table."""
+    convolutions = [(7, channels, 64), *[(3, 64, 64)] * 4]
+    for before, filters in ((64, 128), (128, 256), (256, 512)):
+        convolutions += [(3, before, filters), *[(3, filters, filters)] * 3, (1, before, filters)]
+    return sum(kernel ** 2 * before * filters + 2 * filters for kernel, before, filters in convolutions)
+
+
+def test_resnet18_is_the_published_one():
+    """11,689,512 parameters with 3 channels in and 1000 classes out; paper 2's clips of 500 x 64 take 2.24 GFLOP."""
+    assert resnet18_parameters(channels=3) == 11_689_512 - 513 * 1000
+    model = build_model(RESNET18, CLIP_TASKS, (500, 64))
+    heads = 513 * 3 + 513 * 5
+    assert sum(np.prod(weight.shape) for weight in model.trainable_weights) - heads == resnet18_parameters(channels=1)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    multiplications = sum(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3]) for layer in convolutions)
+    assert len(convolutions) == 20 and round(2 * multiplications / 1e9, 2) == 2.24
+    stages = [model.get_layer(f"backbone_stage{stage}_2_relu").output.shape[1:] for stage in (1, 2, 3, 4)]
+    assert stages == [(125, 16, 64), (63, 8, 128), (32, 4, 256), (16, 2, 512)]
+
+
+def normalized_by(x, layer):
+    gamma, beta, mean, variance = layer.get_weights()
+    return (x - mean) / np.sqrt(variance + layer.epsilon) * gamma + beta
+
+
+def convolved_by(x, model, name, strides=1):
+    """A convolution padded on both sides by hand, and its batch normalisation."""
+    kernel = model.get_layer(f"{name}_conv").get_weights()[0]
+    size = [-(-length // strides) for length in x.shape[1:3]]
+    total = [max((out - 1) * strides + len(kernel) - length, 0) for out, length in zip(size, x.shape[1:3])]
+    x = np.pad(x, [(0, 0), *((part // 2, part - part // 2) for part in total), (0, 0)])
+    y = np.zeros((len(x), *size, kernel.shape[-1]))
+    for row, column in np.ndindex(*size):
+        patch = x[:, row * strides:row * strides + len(kernel), column * strides:column * strides + len(kernel)]
+        y[:, row, column] = np.einsum("btfc,tfcd->bd", patch, kernel)
+    return normalized_by(y, model.get_layer(f"{name}_bn"))
+
+
+@pytest.mark.parametrize("filters, strides", [(3, 1), (5, 1), (3, 2), (5, 2)])
+def test_a_basic_block_by_hand(filters, strides):
+    """He et al., figure 5: F(x) + x, or F(x) + a projection of x where the shapes differ."""
+    x = keras.Input((7, 6, 3))
+    model = randomize(keras.Model(x, basic_block(x, filters, strides, "block")))
+    x = np.random.default_rng(1).normal(0, 1, (2, 7, 6, 3)).astype(np.float32)
+    inner = np.maximum(convolved_by(x, model, "block_1", strides), 0)
+    shortcut = x if (filters, strides) == (3, 1) else convolved_by(x, model, "block_shortcut", strides)
+    expected = np.maximum(convolved_by(inner, model, "block_2") + shortcut, 0)
+    assert (expected > 0).mean() > 0.2
+    np.testing.assert_allclose(model(x), expected, atol=1e-4)
+
+
+def test_a_densenet_of_121_layers_is_kerass():
+    """keras.applications pads strided layers on the left where this pads on the right: flipped, they are one network."""
+    log_mel = keras.Input((64, 32))
+    own = keras.Model(log_mel, densenet(log_mel, ModelSpec(filters=(256, 512, 1024, 1024)))[-1][-1])
+    theirs = randomize(keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 32, 1)))
+    assert own.count_params() == theirs.count_params() == 7_037_504 - 2 * 7 * 7 * 64
+    layers = [[layer for layer in model.layers if layer.weights] for model in (own, theirs)]
+    for ours, layer in zip(*layers, strict=True):
+        weights = layer.get_weights()
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = weights[0] / np.sqrt(np.prod(weights[0].shape[:-1]))  # else numbers grow over 121 layers
+            layer.set_weights([kernel])
+            ours.set_weights([kernel[::-1, ::-1]])
+        else:
+            ours.set_weights([*weights[:3], weights[3] + layer.epsilon - ours.epsilon])
+    x = np.random.default_rng(2).normal(0, 1, (1, 64, 32)).astype(np.float32)
+    expected = theirs(x[:, ::-1, ::-1, None]).numpy()[:, ::-1, ::-1]
+    assert expected.shape == (1, 2, 1, 1024) and 0.1 < expected.std() < 100
+    np.testing.assert_allclose(own(x), expected, atol=1e-3 * expected.std())
+
+
+@pytest.mark.parametrize("backbone, filters, shape, expected", [
+    ("vgg", (64, 128, 256, 512), (500, 64), [(250, 32, 64), (125, 16, 128), (63, 8, 256), (32, 4, 512)]),
+    ("crnn", (64, 128, 256, 512), (500, 64), [(250, 32, 64), (125, 16, 128), (125, 8, 256), (125, 4, 512)]),
+    ("crnn", (4, 6), (9, 5), [(5, 3, 4), (3, 2, 6)])])
+def test_vgg_and_crnn_pool_stage_by_stage(backbone, filters, shape, expected):
+    model = clip_model(backbone, shape, filters=filters)
+    assert [model.get_layer(f"backbone_stage{stage + 1}_pool").output.shape[1:]
+            for stage in range(len(filters))] == expected
+    last = model.get_layer("pooled").input.shape[1:]
+    assert last == (expected[-1] if backbone == "vgg" else (expected[-1][0], 1, 10))
+
+
+def test_a_crnns_gru_goes_over_time():
+    model = randomize(clip_model("crnn"))
+    log_mel = np.random.default_rng(3).normal(0, 1, (2, 32, 16)).astype(np.float32)
+    inner = keras.Model(model.input, [model.get_layer("backbone_stage3_pool").output, model.get_layer("pooled").input])
+    before, after = (output.numpy() for output in inner(log_mel))
+    assert before.shape == (2, 8, 2, 8) and after.shape == (2, 8, 1, 10)
+    expected = model.get_layer("backbone_gru")(np.stack([frame.reshape(2, 16) for frame in before.swapaxes(0, 1)], 1))
+    np.testing.assert_allclose(after[:, :, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("use_cudnn", ["auto", False])
+def test_cudnn_is_left_out_of_every_gru_where_it_is_asked_for(use_cudnn):
+    crnn = dataclasses.replace(RESNET18, backbone="crnn", filters=(4,), recurrent_units=3)
+    for spec, tasks, name in ((crnn, CLIP_TASKS, "backbone_gru"), (TINY, TASKS, "task_2_gru"),
+                              (dataclasses.replace(TINY, head="recurrent"), TASKS, "gru")):
+        gru = build_model(spec, tasks, (8, 16), use_cudnn=use_cudnn).get_layer(name)
+        assert gru.forward_layer.use_cudnn == gru.backward_layer.use_cudnn == use_cudnn
+
+
+@pytest.mark.parametrize("backbone, changes", [
+    *((name, {}) for name in CLIP_BACKBONES), ("conv_blocks", {"filters": (4, 8)}),
+    ("conv_blocks", {"filters": (4, 8), "stem_strides": (4, 2)})])
+def test_a_clip_has_one_posterior_a_label_from_the_mean_of_its_last_map(backbone, changes):
+    model = randomize(clip_model(backbone, (30, 16), **changes))
+    log_mel = np.random.default_rng(4).normal(0, 1, (3, 30, 16)).astype(np.float32)
+    last = keras.Model(model.input, model.get_layer("pooled").input)(log_mel).numpy()
+    logits = {task.name: last.mean(axis=(1, 2)) @ model.get_layer(f"{task.name}_output").get_weights()[0]
+              + model.get_layer(f"{task.name}_output").get_weights()[1] for task in CLIP_TASKS}
+    exponentials = np.exp(logits["scene"] - logits["scene"].max(axis=-1, keepdims=True))
+    outputs = model(log_mel)
+    assert {name: output.shape for name, output in outputs.items()} == {"scene": (3, 3), "events": (3, 5)}
+    np.testing.assert_allclose(outputs["scene"], exponentials / exponentials.sum(axis=-1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(outputs["events"], sigmoid(logits["events"]), atol=1e-5)
+
+
+def test_dropout_of_clips_is_before_the_outputs():
+    model = randomize(clip_model("resnet18", dropout=0.5))
+    log_mel = np.random.default_rng(5).normal(0, 1, (2, 32, 16)).astype(np.float32)
+    trained = [model(log_mel, training=True)["events"].numpy() for _ in range(2)]
+    assert np.abs(trained[0] - trained[1]).max() > 1e-3
+    np.testing.assert_array_equal(*(model(log_mel)["events"] for _ in range(2)))
+
+
+@pytest.mark.parametrize("backbone", CLIP_BACKBONES)
+def test_running_means_follow_a_short_training(backbone):
+    """A tenth of the way a step, so that 60 steps leave 0.2 % of where they began; by Keras's default they leave 55 %."""
+    model = clip_model(backbone)
+    log_mel = np.random.default_rng(6).normal(3, 2, (4, 32, 16)).astype(np.float32)
+    means = [weight for weight in model.weights if weight.path.endswith("moving_mean")]
+    model(log_mel, training=True)
+    first = [weight.numpy() for weight in means]
+    model(log_mel, training=True)
+    assert len(means) >= 6 and all(np.abs(mean).max() > 1e-3 for mean in first)
+    for before, mean in zip(first, means):
+        np.testing.assert_allclose(mean, before * 1.9, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_of_clips_learns_both_tasks_at_once():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(7)
+    model = compile_model(clip_model("resnet18", filters=(8, 16, 32)), CLIP_TASKS, learning_rate=3e-3)
+    log_mel = rng.normal(0, 1, (24, 32, 16)).astype(np.float32)
+    activity = {"scene": np.eye(3)[rng.integers(0, 3, 24)], "events": rng.integers(0, 2, (24, 5))}
+    targets = {task.name: task.encode(activity[task.name]) for task in CLIP_TASKS}
+
+    def right():
+        outputs = model(log_mel, training=False)
+        return {task.name: (task.decode(outputs[task.name].numpy()) == activity[task.name]).mean() for task in CLIP_TASKS}
+
+    assert max(right().values()) < 0.9
+    data = tf.data.Dataset.from_tensors((log_mel, targets)).repeat()
+    model.fit(data, steps_per_epoch=80, verbose=0, shuffle=False)
+    assert min(right().values()) > 0.95
+
+
 # What cannot be built
 
 @pytest.mark.parametrize("changes, shape, message", [
@@ -232,6 +405,12 @@ def test_small_networks_overfit_one_batch(name):
     ({"stem_strides": (4, 2)}, (130, 64), "training.segment_frames: expected a multiple.*4. Received: 130"),
     ({}, (128, 7), "features.n_mels"),
     ({"stem_strides": (1, 4)}, (128, 16), "features.n_mels"),
+    ({"backbone": "resnet18"}, (128, 64), "model.backbone: expected conv_blocks with the head 'attention'.*'resnet18'.*pooled"),
+    ({"backbone": "crnn", "head": "recurrent"}, (128, 64), "conv_blocks with the head 'recurrent'.*'crnn'"),
+    ({"backbone": "vgg", "head": "pooled", "stem_strides": (4, 2)}, (128, 64), "model.stem_strides: expected.*vgg.*(4, 2)"),
+    ({"backbone": "densenet", "head": "pooled"}, (128, 64), "model.filters.*DenseNet-121. Received: .4, 6, 8"),
+    ({"backbone": "densenet", "head": "pooled", "filters": (64, 32)}, (128, 64), "model.filters.*64, 32"),
+    ({"backbone": "densenet", "head": "pooled", "filters": (64, 67)}, (128, 64), "model.filters.*64, 67"),
 ])
 def test_networks_that_do_not_fit_are_refused(changes, shape, message):
     with pytest.raises(InputError, match=message):
@@ -239,4 +418,5 @@ def test_networks_that_do_not_fit_are_refused(changes, shape, message):
 
 
 def test_layers_have_names_that_tensorflow_can_store():
-    assert not [layer.name for layer in preset_model("mcmt_2_small").layers if "/" in layer.name]
+    models = [preset_model("mcmt_2_small"), *map(clip_model, CLIP_BACKBONES)]
+    assert not [layer.name for model in models for layer in model.layers if "/" in layer.name]

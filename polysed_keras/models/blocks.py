@@ -2,16 +2,65 @@
 from keras import layers, ops
 
 
-def conv_bn_relu(x, filters, dropout, name, *, kernel_size=3, strides=1):
-    """Convolution without bias, batch normalisation, ReLU and dropout: (batch, T, F, C) -> (batch, T', F', filters).
+# Networks of clips take tens of steps an epoch where those of segments take hundreds: their running means follow faster.
+CLIP_MOMENTUM = 0.9
 
-    Paper 1, section 3.1; decision: no bias in front of a batch normalisation.
+
+def conv(x, filters, name, *, kernel_size=3, strides=1):
+    """Convolution, padded to ceil(size / strides): (batch, T, F, C) -> (batch, T', F', filters).
+
+    Decision: no bias in front of a batch normalisation.
     """
-    x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False,
-                      kernel_initializer="he_normal", name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    x = layers.ReLU(name=f"{name}_relu")(x)
+    return layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False,
+                         kernel_initializer="he_normal", name=f"{name}_conv")(x)
+
+
+def batch_norm(x, name, momentum=CLIP_MOMENTUM):
+    """Batch normalisation; shape unchanged."""
+    return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
+
+
+def bn_relu(x, name, momentum=CLIP_MOMENTUM):
+    """Batch normalisation and ReLU; shape unchanged."""
+    return layers.ReLU(name=f"{name}_relu")(batch_norm(x, name, momentum))
+
+
+def conv_bn_relu(x, filters, dropout, name, *, kernel_size=3, strides=1):
+    """Convolution, batch normalisation, ReLU and dropout (paper 1, section 3.1): shapes as conv."""
+    x = bn_relu(conv(x, filters, name, kernel_size=kernel_size, strides=strides), name, momentum=0.99)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x)
+
+
+def basic_block(x, filters, strides, name):
+    """Two 3x3 convolutions beside a shortcut, which a strided 1x1 convolution projects where shapes differ.
+
+    He et al., "Deep residual learning for image recognition", figure 5 and section 3.3, option B:
+    (batch, T, F, C) -> (batch, T', F', filters).
+    """
+    shortcut = x
+    if strides != 1 or x.shape[-1] != filters:
+        shortcut = conv(x, filters, f"{name}_shortcut", kernel_size=1, strides=strides)
+        shortcut = batch_norm(shortcut, f"{name}_shortcut")
+    x = bn_relu(conv(x, filters, f"{name}_1", strides=strides), f"{name}_1")
+    x = batch_norm(conv(x, filters, f"{name}_2"), f"{name}_2")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def dense_layer(x, growth_rate, name):
+    """Append `growth_rate` channels to a map: (batch, T, F, C) -> (batch, T, F, C + growth_rate).
+
+    Huang et al., "Densely connected convolutional networks", section 3, with bottleneck (DenseNet-B).
+    """
+    new = conv(bn_relu(x, f"{name}_1"), 4 * growth_rate, f"{name}_1", kernel_size=1)
+    new = conv(bn_relu(new, f"{name}_2"), growth_rate, f"{name}_2")
+    return layers.Concatenate(name=f"{name}_joined")([x, new])
+
+
+def transition(x, name):
+    """Halve channels, time and frequency between two dense blocks (DenseNet-C)."""
+    x = conv(bn_relu(x, name), x.shape[-1] // 2, name, kernel_size=1)
+    return layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
 
 
 def pool_frequency(x, name):

@@ -47,4 +47,10 @@ def attention(maps, tasks, spec, use_cudnn):
     return [x[:, :, index] for index in range(len(tasks))]
 
 
-HEADS = {"recurrent": recurrent, "attention": attention}
+def pooled(maps, tasks, spec, use_cudnn):
+    """Paper 2, figure 1: the mean of the last map over time and frequency, shared by all tasks: (batch, C)."""
+    x = layers.GlobalAveragePooling2D(name="pooled")(maps[-1][-1])
+    return [layers.Dropout(spec.dropout, name="pooled_dropout")(x)] * len(tasks)
+
+
+HEADS = {"recurrent": recurrent, "attention": attention, "pooled": pooled}
