@@ -8,9 +8,9 @@ Paper 2 is "Impact of acoustic event tagging on scene classification in a multi-
 2022, arXiv 2206.13476. Numbers are its macro-average accuracy on TUT Urban Acoustic Scenes 2018 (sections 1 and 3.3):
 `polysed train NAME --data DATA --out runs/NAME`, where DATA holds a folder named as each corpus.
 
-Ours to choose, because the papers leave it open: of paper 1 n_fft 2048, Slaney mels, where dropout sits in the head, the
-epoch selected by validation overall F1; of paper 2 the features (paper 1's), Adam and its learning rate, epochs, the
-strengths of SpecAugment and MixUp; and everything of the `_small` presets, which are for a CPU.
+Ours to choose, because the papers leave it open: of paper 1 n_fft 2048, Slaney mels, where dropout sits in the head,
+the epoch selected by validation overall F1; of paper 2 the features (paper 1's), Adam, its learning rate and schedule,
+epochs, the strengths of SpecAugment and MixUp; and everything of the `_small` presets, which are for a CPU.
 """
 import dataclasses
 
@@ -23,8 +23,8 @@ NUM_TASKS = (2, 4, 5, 8, 10, 16)
 
 # Quarter width; time strided by 4 and frequency by 2, because blocks at full resolution are nearly all of the cost.
 # Dropout of 0.25 on so few channels leaves even the training mixtures unlearnt.
-SMALL_MODEL = {"filters": (16, 16, 32, 32, 64), "recurrent_units": 64, "dense_units": (128, 128), "stem_strides": (4, 2),
-               "dropout": 0.1}
+SMALL_MODEL = {"filters": (16, 16, 32, 32, 64), "recurrent_units": 64, "dense_units": (128, 128),
+               "stem_strides": (4, 2), "dropout": 0.1}
 SMALL_TRAINING = TrainSpec(epochs=8, learning_rate=2e-3, learning_rate_schedule="cosine", segment_hop=32)
 
 SCENES, EVENTS = Task("scene", (), "multi_class"), Task("events", (), "multi_label")  # their labels are the data's
@@ -56,8 +56,8 @@ def _segments(name, num_tasks, model, encoding="powerset"):
 
 
 def _clips(name, reference, dataset, tasks, model=RESNET18, **training):
-    experiment = Experiment(name, "arXiv 2206.13476, " + reference, dataset, tasks=tasks, model=model, augment=CLIP_AUGMENT,
-                            training=dataclasses.replace(CLIP_TRAINING, **training))
+    experiment = Experiment(name, "arXiv 2206.13476, " + reference, dataset, tasks=tasks, model=model,
+                            training=dataclasses.replace(CLIP_TRAINING, **training), augment=CLIP_AUGMENT)
     return _with_small(
         experiment, features=SMALL_CLIP_FEATURES, augment=SMALL_CLIP_AUGMENT,
         model=dataclasses.replace(model, filters=SMALL_FILTERS[model.backbone], recurrent_units=64),

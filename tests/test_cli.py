@@ -9,10 +9,12 @@ import soundfile
 from fixtures import FEATURES, LABELS, RATE, write_bank, write_corpus
 from polysed_keras import parsers
 from polysed_keras.cli import main
-from polysed_keras.datasets import load_dataset
+from polysed_keras.datasets import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.datasets.annotations import FORMATS as ANNOTATION_FORMATS
 from polysed_keras.pipeline import load_recordings
 from polysed_keras.postprocessing import FORMATS
+from polysed_keras.sweeps import SWEEPS
+from polysed_keras.tagging import STRATEGIES
 
 TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
 
@@ -207,8 +209,10 @@ def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
 
 
-def test_formats_are_the_tables():
+def test_choices_are_the_tables():
     assert set(parsers.FORMATS) == set(FORMATS) and set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
+    assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
+    assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == STRATEGIES
 
 
 def test_presets_are_listed(capsys):

@@ -1,4 +1,4 @@
-"""Networks: sizes and shapes of both papers, masks, equation 1 and blocks against plain numpy, and that they can learn."""
+"""Networks: the papers' sizes and shapes, masks, equation 1 and blocks against plain numpy, and that they can learn."""
 import dataclasses
 
 import keras
@@ -290,7 +290,7 @@ def test_a_basic_block_by_hand(filters, strides):
 
 
 def test_a_densenet_of_121_layers_is_kerass():
-    """keras.applications pads strided layers on the left where this pads on the right: flipped, they are one network."""
+    """keras.applications pads strided layers on the left where this pads on the right: flipped, they are one."""
     log_mel = keras.Input((64, 32))
     own = keras.Model(log_mel, densenet(log_mel, ModelSpec(filters=(256, 512, 1024, 1024)))[-1][-1])
     theirs = randomize(keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 32, 1)))
@@ -328,7 +328,8 @@ def test_a_crnns_gru_goes_over_time():
     inner = keras.Model(model.input, [model.get_layer("backbone_stage3_pool").output, model.get_layer("pooled").input])
     before, after = (output.numpy() for output in inner(log_mel))
     assert before.shape == (2, 8, 2, 8) and after.shape == (2, 8, 1, 10)
-    expected = model.get_layer("backbone_gru")(np.stack([frame.reshape(2, 16) for frame in before.swapaxes(0, 1)], 1))
+    frames = [frame.reshape(2, 16) for frame in before.swapaxes(0, 1)]
+    expected = model.get_layer("backbone_gru")(np.stack(frames, axis=1))
     np.testing.assert_allclose(after[:, :, 0], expected, atol=1e-6)
 
 
@@ -367,7 +368,7 @@ def test_dropout_of_clips_is_before_the_outputs():
 
 @pytest.mark.parametrize("backbone", CLIP_BACKBONES)
 def test_running_means_follow_a_short_training(backbone):
-    """A tenth of the way a step, so that 60 steps leave 0.2 % of where they began; by Keras's default they leave 55 %."""
+    """A tenth of the way a step, so 60 steps leave 0.2 % of where they began; by Keras's default they leave 55 %."""
     model = clip_model(backbone)
     log_mel = np.random.default_rng(6).normal(3, 2, (4, 32, 16)).astype(np.float32)
     means = [weight for weight in model.weights if weight.path.endswith("moving_mean")]
@@ -389,12 +390,12 @@ def test_a_network_of_clips_learns_both_tasks_at_once():
 
     def right():
         outputs = model(log_mel, training=False)
-        return {task.name: (task.decode(outputs[task.name].numpy()) == activity[task.name]).mean() for task in CLIP_TASKS}
+        return [(task.decode(outputs[task.name].numpy()) == activity[task.name]).mean() for task in CLIP_TASKS]
 
-    assert max(right().values()) < 0.9
+    assert max(right()) < 0.9
     data = tf.data.Dataset.from_tensors((log_mel, targets)).repeat()
     model.fit(data, steps_per_epoch=80, verbose=0, shuffle=False)
-    assert min(right().values()) > 0.95
+    assert min(right()) > 0.95
 
 
 # What cannot be built
@@ -405,9 +406,9 @@ def test_a_network_of_clips_learns_both_tasks_at_once():
     ({"stem_strides": (4, 2)}, (130, 64), "training.segment_frames: expected a multiple.*4. Received: 130"),
     ({}, (128, 7), "features.n_mels"),
     ({"stem_strides": (1, 4)}, (128, 16), "features.n_mels"),
-    ({"backbone": "resnet18"}, (128, 64), "model.backbone: expected conv_blocks with the head 'attention'.*'resnet18'.*pooled"),
+    ({"backbone": "resnet18"}, (128, 64), "model.backbone: expected conv_blocks .*'attention'.*'resnet18'.*pooled"),
     ({"backbone": "crnn", "head": "recurrent"}, (128, 64), "conv_blocks with the head 'recurrent'.*'crnn'"),
-    ({"backbone": "vgg", "head": "pooled", "stem_strides": (4, 2)}, (128, 64), "model.stem_strides: expected.*vgg.*(4, 2)"),
+    ({"backbone": "vgg", "head": "pooled", "stem_strides": (4, 2)}, (128, 64), "model.stem_strides: .*vgg.*4, 2"),
     ({"backbone": "densenet", "head": "pooled"}, (128, 64), "model.filters.*DenseNet-121. Received: .4, 6, 8"),
     ({"backbone": "densenet", "head": "pooled", "filters": (64, 32)}, (128, 64), "model.filters.*64, 32"),
     ({"backbone": "densenet", "head": "pooled", "filters": (64, 67)}, (128, 64), "model.filters.*64, 67"),

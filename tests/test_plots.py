@@ -10,7 +10,8 @@ from matplotlib.colors import same_color
 
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, event_list_to_event_roll
-from polysed_keras.plots import ESTIMATED, REFERENCE, plot_detections, plot_soundscape, plot_training, save_figure
+from polysed_keras.plots import (ESTIMATED, REFERENCE, plot_detections, plot_soundscape, plot_sweep, plot_training,
+                                 save_figure)
 
 LABELS = ["bird", "cat", "dog"]
 RESOLUTION = 0.02
@@ -145,3 +146,30 @@ def test_unwritable_outputs_are_refused_and_leave_nothing(tmp_path):
 def test_neither_pyplot_nor_tensorflow_is_imported():
     code = "import sys, polysed_keras.plots; print({'matplotlib.pyplot', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+SWEEP = pd.DataFrame({"point": ["base", 0.1, 0.9] * 2, "seed": [0] * 3 + [1] * 3, "accuracy": [0.5, 0.6, 0.7, 0.54, 0.62, 0.74],
+                      "lwlrap": [np.nan, 0.2, 0.3, np.nan, 0.24, 0.34]})
+
+
+def points_of(axes, marker):
+    """(x, y) of the points of a marker."""
+    return [xy for line in axes.lines if line.get_marker() == marker for xy in np.round(line.get_xydata(), 6).tolist()]
+
+
+def test_a_sweep_shows_seeds_means_and_the_baseline():
+    top, bottom = plot_sweep(SWEEP, "alpha", baselines=("base",), title="x").axes
+    assert points_of(top, "D") == [[0.1, 61.0], [0.9, 72.0]] and points_of(bottom, "D") == [[0.1, 22.0], [0.9, 32.0]]
+    assert sorted(points_of(top, "o")) == [[0.1, 60.0], [0.1, 62.0], [0.9, 70.0], [0.9, 74.0]]
+    baseline = [line for line in top.lines if line.get_label() == "base"]
+    assert baseline[0].get_ydata()[0] == pytest.approx(52.0) and not [line for line in bottom.lines if line.get_label() == "base"]
+    low, high = top.patches[0].get_extents().transformed(top.transData.inverted()).get_points()[:, 1]
+    assert (low, high) == (pytest.approx(50.0), pytest.approx(54.0))
+    assert bottom.get_xlabel() == "alpha" and "%" in top.get_ylabel()
+
+
+def test_a_sweep_of_names_is_in_their_order():
+    named = SWEEP.assign(point=["base", "b", "a"] * 2)
+    top, bottom = plot_sweep(named, "choice", baselines=("base",)).axes
+    assert points_of(top, "D") == [[0, 61.0], [1, 72.0]]
+    assert [tick.get_text() for tick in bottom.get_xticklabels()] == ["b", "a"]

@@ -16,7 +16,8 @@ def test_there_is_a_small_one_of_each():
 @pytest.mark.parametrize("name", CLIPS)
 def test_tasks_are_those_of_the_corpora(name):
     experiment = get_preset(name)
-    assert [task.name for task in experiment.tasks] == [CLIP_CORPORA[corpus] for corpus in experiment.dataset.split("+")]
+    corpora = experiment.dataset.split("+")
+    assert [task.name for task in experiment.tasks] == [CLIP_CORPORA[corpus] for corpus in corpora]
     assert all(task.labels == () for task in experiment.tasks)  # they are the data's
     assert {task.name: task.encoding for task in experiment.tasks}.items() <= {
         "scene": "multi_class", "events": "multi_label"}.items()

@@ -24,9 +24,12 @@ def _experiment(name):
 def _targets(experiment, rng):
     """Of two clips, or of the frames of one segment; one label at a time where a task takes no more."""
     shape = (2,) if experiment.clip_level else (1, 8)
-    return {task.name: task.encode(np.eye(len(task.labels))[rng.integers(0, len(task.labels), shape)]
-                                   if task.encoding == "multi_class" else rng.integers(0, 2, (*shape, len(task.labels))))
-            for task in experiment.tasks}
+
+    def activity(number, encoding):
+        one = np.eye(number)[rng.integers(0, number, shape)]
+        return one if encoding == "multi_class" else rng.integers(0, 2, (*shape, number))
+
+    return {task.name: task.encode(activity(len(task.labels), task.encoding)) for task in experiment.tasks}
 
 
 def _posteriors(model, log_mel, tasks):

@@ -42,7 +42,7 @@ def build_model(spec, tasks, input_shape, *, use_cudnn="auto"):
         head `pooled` of clips, (batch, task.num_outputs).
 
     Raises:
-        InputError: an unknown backbone or head, two that do not fit each other, or a segment that the stem does not divide.
+        InputError: an unknown backbone or head, two that do not fit, or a segment that the stem does not divide.
     """
     backbone, head = _choose(BACKBONES, spec.backbone, "model.backbone"), _choose(HEADS, spec.head, "model.head")
     _check_fit(spec, input_shape[0])
@@ -51,7 +51,8 @@ def build_model(spec, tasks, input_shape, *, use_cudnn="auto"):
     outputs = {}
     for task, x_task in zip(tasks, head(backbone(x, spec, use_cudnn), tasks, spec, use_cudnn)):
         # float32 outputs keep the softmax and the loss exact under mixed precision
-        x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32", name=f"{task.name}_output")(x_task)
+        x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32",
+                         name=f"{task.name}_output")(x_task)
         if spec.head != "pooled" and spec.stem_strides[0] > 1:
             x = layers.UpSampling1D(spec.stem_strides[0], name=f"{task.name}_repeat")(x)
         outputs[task.name] = x

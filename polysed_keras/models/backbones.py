@@ -78,8 +78,8 @@ def densenet(x, spec, use_cudnn="auto", name="backbone"):
     growth_rate = spec.filters[0] // 8
     before = (2 * growth_rate, *(filters // 2 for filters in spec.filters[:-1]))
     if spec.filters[0] % 8 or any(to <= of or (to - of) % growth_rate for of, to in zip(before, spec.filters)):
-        raise InputError("model.filters: expected for a densenet first a multiple of 8, then half of the number before and "
-                         "some times an eighth of the first, such as (256, 512, 1024, 1024) for DenseNet-121. "
+        raise InputError("model.filters: expected for a densenet first a multiple of 8, then half of the number before "
+                         "and some times an eighth of the first, such as (256, 512, 1024, 1024) for DenseNet-121. "
                          f"Received: {spec.filters}.")
     x = _stem(x, before[0], f"{name}_stem")
     for block, (of, to) in enumerate(zip(before, spec.filters), start=1):

@@ -2,7 +2,7 @@
 from keras import layers, ops
 
 
-# Networks of clips take tens of steps an epoch where those of segments take hundreds: their running means follow faster.
+# Networks of clips take tens of steps an epoch, those of segments hundreds: running means have to follow faster.
 CLIP_MOMENTUM = 0.9
 
 
