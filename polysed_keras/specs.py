@@ -54,8 +54,9 @@ class LogMelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A network: backbone and head by name, and their sizes. `stem_strides` (time, frequency) other than (1, 1) put a
-    strided convolution with filters[0] kernels in front, and outputs are repeated to the frame rate."""
+    """A network: backbone and head by name, and their sizes. `filters` are the channels that the backbone's stages end
+    with. In front of `conv_blocks`, `stem_strides` (time, frequency) other than (1, 1) put a strided convolution with
+    filters[0] kernels, and outputs are repeated to the frame rate."""
 
     backbone: str = "conv_blocks"
     head: str = "recurrent"
