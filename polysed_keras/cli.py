@@ -159,7 +159,8 @@ def evaluate(arguments):
 
 def sweep(arguments):
     """Train and test every point of one of paper 2's experiments."""
-    from polysed_keras.sweeps import build_study, format_sweep, parse_values, run_sweep, sweep_alpha
+    from polysed_keras.studies import build_study, parse_values
+    from polysed_keras.sweeps import format_sweep, run_sweep, sweep_alpha
     values = parse_values(arguments.name, arguments.points)
     study = build_study(arguments.data, values, small=arguments.small, k=arguments.k, choice=arguments.choice,
                         tagger=arguments.tagger, endpoint=arguments.endpoint, assignments=arguments.set)

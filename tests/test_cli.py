@@ -13,7 +13,7 @@ from polysed_keras.datasets import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.datasets.annotations import FORMATS as ANNOTATION_FORMATS
 from polysed_keras.pipeline import load_recordings
 from polysed_keras.postprocessing import FORMATS
-from polysed_keras.sweeps import SWEEPS
+from polysed_keras.studies import SWEEPS
 from polysed_keras.tagging import STRATEGIES
 
 TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]

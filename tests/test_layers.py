@@ -14,7 +14,7 @@ LAYERS = [
     {"audio", "features", "augment", "datasets", "models"},
     {"pipeline", "mixing", "clips", "callbacks", "training", "inference", "postprocessing", "evaluation", "clip_evaluation",
      "export", "serving", "taggers", "tagging", "plots", "viewer"},
-    {"presets", "experiments", "sweeps", "tuning", "demo"},
+    {"presets", "experiments", "studies", "sweeps", "tuning", "demo"},
     {"cli", "parsers"},
     {"__main__"},
 ]
@@ -25,7 +25,8 @@ SAME_LAYER = {  # importing module or package: what it may import in its own lay
     "evaluation": {"inference"}, "clip_evaluation": {"evaluation"}, "export": {"inference"},
     "inference": {"postprocessing"}, "serving": {"export"}, "viewer": {"plots"},
     "taggers": {"export"}, "tagging": {"taggers"},
-    "cli": {"parsers"}, "experiments": {"presets"}, "sweeps": {"experiments", "presets"}, "tuning": {"presets"},
+    "cli": {"parsers"}, "experiments": {"presets"}, "studies": {"presets"},
+    "sweeps": {"experiments", "studies"}, "tuning": {"presets"},
     "demo": {"presets", "experiments"},
 }
 MODELS = {"models": {"models.backbones", "models.heads"}, "models.backbones": {"models.blocks"},

@@ -11,8 +11,8 @@ from polysed_keras import presets, sweeps
 from polysed_keras.errors import InputError
 from polysed_keras.experiments import balanced_alpha
 from polysed_keras.specs import AugmentSpec
-from polysed_keras.sweeps import (EVENT, JOINT, SCENE, SWEEPS, Study, build_study, format_sweep, parse_values, run_sweep,
-                                  sweep_alpha)
+from polysed_keras.studies import EVENT, JOINT, SCENE, SWEEPS, Study, build_study, draw_points, parse_values
+from polysed_keras.sweeps import format_sweep, run_sweep, sweep_alpha
 
 LABELS = ("Speech", "Dog", "Music", "Rain", "Bus", "Cat")
 
@@ -130,6 +130,17 @@ def test_more_hours_than_there_are_stop_before_the_first_training(tiny_presets, 
     with pytest.raises(InputError, match=r"hours: expected at most 0.0133 h"):
         run_sweep("hours", build_study(shared_clips(), ()), (0.005, 3.0), shared_clips(), tmp_path, seeds=1)
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_points_of_other_events_have_the_same_hours(tiny_presets):
+    from polysed_keras.datasets import load_clips
+    clips = load_clips(shared_clips(), CLIPS.dataset)["events"].partitions["train"]
+    chosen = draw_points("k", build_study(shared_clips(), ()), (1, 3), shared_clips())[1:]
+    with_event = sum(event_labels(chosen[0])[0] in clip.labels for clip in clips)
+    assert with_event < len(clips)
+    assert [point.experiment.training.event_hours for point in chosen] == [pytest.approx(with_event * 2 / 3600)] * 2
+    own = draw_points("k", build_study(shared_clips(), (), assignments=["training.event_hours=0.001"]), (1, 3), shared_clips())
+    assert [point.experiment.training.event_hours for point in own[1:]] == [0.001] * 2
 
 
 def test_a_choice_by_a_tagger_needs_one():
