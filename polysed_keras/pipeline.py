@@ -1,7 +1,9 @@
 """From a corpus to features and event rolls in memory, and by tf.data to shuffled batches of segments."""
 import concurrent.futures
+import contextlib
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -118,6 +120,17 @@ def _join(recordings, tasks, segment_frames, segment_hop):
                                               for task in tasks}
 
 
+@contextlib.contextmanager
+def _prompt_threads():
+    """Let Python's threads take turns every 0.2 ms: at the usual 5 ms the training waits in every step for the drawing."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(2e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels):
     """Batches as segment_dataset's, of recordings that are drawn anew for every epoch, in a thread beside the training.
 
@@ -126,7 +139,7 @@ def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_siz
         first_epoch, epochs: from the first to before the last that is drawn.
     """
     def batches():
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(draw, first_epoch)
             for epoch in range(first_epoch, epochs):
                 starts, features, targets = _join(upcoming.result(), tasks, segment_frames, segment_hop)

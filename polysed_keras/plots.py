@@ -126,7 +126,8 @@ def plot_sweep(table, axis, *, baselines=(), title=None):
         panels[-1].set_xticks(range(len(values)), values)
         panels[-1].set_xlim(-0.5, len(values) - 0.5)
     panels[-1].set_xlabel(axis)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
