@@ -130,7 +130,8 @@ def check_comparable(results):
             _check_same(what, first.name, getattr(first, what), other.name, getattr(other, what))
         differs = (first.reference != other.reference).any(axis=tuple(range(1, first.reference.ndim)))
         for index in np.flatnonzero(differs)[:1]:
-            raise InputError(f"runs {first.name} and {other.name}: the reference of {getattr(first, first.unit)[index]} "
+            raise InputError(f"runs {first.name} and {other.name}: the reference of {first.unit[:-1]} "
+                             f"{getattr(first, first.unit)[index]} "
                              "differs. Evaluate both on the same data with the same time resolution.")
 
 
@@ -190,7 +191,7 @@ def _interval(resampled):
 
 def _format_table(table):
     first, columns, spreads = table["run"].iloc[0], [], []
-    title = f"{table['table'].iloc[0]} in % [95 % interval over {table.attrs['unit']}]"
+    title = f"{table['table'].iloc[0]} in % [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
     for run, lines in table.groupby("run", sort=False):
         columns.append(_column(run, lines, "{:.1f} [{:.1f}, {:.1f}]", ["value", "low", "high"]))
         if run != first:

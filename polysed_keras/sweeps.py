@@ -66,13 +66,18 @@ def _run_point(point, seed, data, runs):
     run = runs / _slug(experiment.name + (" pre-trained" if pretrained else ""), seed)
     _train(experiment, data, run, pretrained)
     if not (run / RESULT).exists():
-        scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False)}
-        history = pd.DataFrame(read_json(run / STATE)["history"])
-        best = history.loc[history[load_run(run).measure].idxmax()]
-        write_json(scores | {key: best[key] for key in best.index if re.fullmatch("val_.+_loss", key)}, run / RESULT)
+        write_json(_test(run, data), run / RESULT)
     found = read_json(run / RESULT)
     columns = ("accuracy", "lwlrap", "val_scene_loss", "val_events_loss")
     return {column: found.get(column, np.nan) for column in columns} | {"run": run.name}
+
+
+def _test(run, data):
+    """Scores of the test partition, and the validation losses of the epoch that has them."""
+    scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False)}
+    history = pd.DataFrame(read_json(run / STATE)["history"])
+    best = history.loc[history[load_run(run).measure].idxmax()]
+    return scores | {key: best[key] for key in best.index if re.fullmatch("val_.+_loss", key)}
 
 
 def _train(experiment, data, run, pretrained=None):

@@ -31,7 +31,7 @@ CLIPS = Experiment(
     "tiny_clips", dataset="tut_urban_acoustic_scenes_2018+audioset",
     features=LogMelSpec(8000, win_length=640, hop_length=640, n_fft=1024, n_mels=32, fmin=50, fmax=4000),
     tasks=(Task("scene", (), "multi_class"), Task("events", (), "multi_label")),
-    model=ModelSpec(backbone="resnet18", head="pooled", filters=(8, 8, 8, 8), dropout=0.0),
+    model=ModelSpec(backbone="vgg", head="pooled", filters=(8, 16), dropout=0.0),  # a ResNet-18 takes longer to trace
     training=TrainSpec(batch_size=8, event_batch_size=8, epochs=12, learning_rate=1e-2, segment_frames=25, alpha=0.5))
 
 

@@ -175,7 +175,7 @@ def test_fine_tuning_takes_the_shared_layers_only(tmp_path):
 
 def test_fine_tuning_another_network_is_an_error(tiny_preset, tmp_path, capsys):
     assert main(["train", "tiny_clips", "--data", str(shared_clips()), "--out", str(tmp_path / "run"), "--pretrained",
-                 str(shared_run(CLIPS)), "--set", "model.filters=[8,8,8,16]"]) == 2
+                 str(shared_run(CLIPS)), "--set", "model.filters=[8,32]"]) == 2
     assert "expected the same backbone" in capsys.readouterr().err
 
 

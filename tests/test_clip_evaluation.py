@@ -79,7 +79,7 @@ def test_a_table_a_task_and_files(tmp_path):
 
 @pytest.mark.parametrize("changes, message", [
     ({"labels": ("bus", "park", "plane")}, "the same labels"), ({"clips": tuple(map(str, range(1, 61)))}, "the same clips"),
-    ({"counts": np.zeros((60, 3, 2))}, "the reference of 0 differs")])
+    ({"counts": np.zeros((60, 3, 2))}, "the reference of clip 0 differs")])
 def test_runs_that_cannot_be_compared(changes, message):
     import dataclasses
     first = scene_result("a")[0]

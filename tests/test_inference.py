@@ -18,7 +18,7 @@ from polysed_keras.tasks import Task
 
 WINDOW, SEGMENT = 320, 32
 DESCRIPTION = {"labels": ["energy", "segment"], "sample_rate": RATE, "hop_length": HOP, "win_length": WINDOW,
-               "segment_frames": SEGMENT, "time_resolution": HOP / RATE}
+               "segment_frames": SEGMENT, "time_resolution": HOP / RATE, "experiment": MULTI_LABEL.to_dict()}
 
 
 def waveform_of(samples, seed=0):

@@ -94,16 +94,15 @@ def test_values_that_are_none(name, texts, message):
 
 
 def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_presets, tmp_path, monkeypatch):
-    build = build_study(shared_clips(), (0.0, 0.5), k=35)
+    build = build_study(shared_clips(), (0.5,), k=35)
     assert build.labels == EVENTS and build.k == 3  # the corpus has no more
     lines = []
-    table = run_sweep("alpha", build, (0.0, 0.5), shared_clips(), tmp_path, seeds=2, progress=lines.append)
-    assert table.point.tolist() == 2 * [SCENE, EVENT, 0.0, 0.5] and table.seed.tolist() == 4 * [0] + 4 * [1]
-    assert table.accuracy.notna().tolist() == 2 * [True, False, True, True]
-    assert table.lwlrap.notna().tolist() == 2 * [False, True, True, True]
+    table = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=1, progress=lines.append)
+    assert table.point.tolist() == [SCENE, EVENT, 0.5]
+    assert table.accuracy.notna().tolist() == [True, False, True] and table.lwlrap.notna().tolist() == [False, True, True]
     stored = pd.read_csv(tmp_path / "alpha.csv")
     np.testing.assert_allclose(stored.accuracy, table.accuracy, atol=1e-6)
-    assert (tmp_path / "alpha.png").stat().st_size > 10000 and len(lines) == 8
+    assert (tmp_path / "alpha.png").stat().st_size > 10000 and len(lines) == 3
     losses = table.groupby("point").mean(numeric_only=True)
     scene, events = losses.val_scene_loss[SCENE], losses.val_events_loss[EVENT]
     assert sweep_alpha(table) == pytest.approx(scene / (scene + events))
@@ -112,18 +111,25 @@ def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_preset
         raise AssertionError("trained again")
 
     monkeypatch.setattr("polysed_keras.training.new_model", no_training)
-    again = run_sweep("alpha", build, (0.0, 0.5), shared_clips(), tmp_path, seeds=2, progress=lines.append)
+    again = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=1, progress=lines.append)
     pd.testing.assert_frame_equal(again, table)
 
 
-def test_fine_tuning_begins_with_the_event_baselines_weights(tiny_presets, tmp_path, monkeypatch):
-    copied = []
-    copy = sweeps.run_experiment
-    monkeypatch.setattr(sweeps, "run_experiment", lambda *a, **k: (copied.append((a[0].name, k["pretrained"])), copy(*a, **k))[1])
-    run_sweep("transfer", build_study(shared_clips(), ()), ("pre-training",), shared_clips(), tmp_path, seeds=1,
-              progress=lambda line: None)
-    assert [(name.split()[0], run and run.name.split("-")[0]) for name, run in copied] == [
-        (SCENE, None), (EVENT, None), (SCENE, "event_baseline")]
+def test_seeds_and_fine_tuning_are_trained_in_order(tiny_presets, tmp_path, monkeypatch):
+    trained = []
+
+    def run_experiment(experiment, data, run, *, pretrained, **_):
+        trained.append((experiment.name.split()[0], experiment.training.seed, pretrained and pretrained.name))
+
+    monkeypatch.setattr(sweeps, "run_experiment", run_experiment)
+    monkeypatch.setattr(sweeps, "_test", lambda run, data: {"accuracy": len(trained) / 10})
+    table = run_sweep("transfer", build_study(shared_clips(), ()), ("pre-training",), shared_clips(), tmp_path, seeds=2,
+                      progress=lambda line: None)
+    first, second = [(SCENE, seed, None) for seed in (0, 1)], [
+        [(EVENT, seed, None), (SCENE, seed, f"event_baseline-k=3-random-seed{seed}")] for seed in (0, 1)]
+    assert trained == [first[0], *second[0], first[1], *second[1]]
+    assert table.seed.tolist() == [0, 0, 1, 1] and table.accuracy.tolist() == [0.1, 0.3, 0.4, 0.6]
+    assert len(set(table.run)) == 4
 
 
 def test_more_hours_than_there_are_stop_before_the_first_training(tiny_presets, tmp_path):
