@@ -1,8 +1,11 @@
 """What several tests use."""
 import os
 import pathlib
+import shutil
 
 import pytest
+
+os.environ.setdefault("POLYSED_TEST_RUN", str(os.getpid()))  # the processes of this run inherit it
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,10 @@ def pytest_collection_modifyitems(config, items):
     """Of several processes one begins with the zoo, which takes half of the time, so that none is left alone with it."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.path.name != "test_zoo.py")
+
+
+def pytest_sessionfinish(session):
+    """Remove what the run's processes shared."""
+    if not hasattr(session.config, "workerinput"):
+        from fixtures import shared_folder
+        shutil.rmtree(shared_folder(), ignore_errors=True)

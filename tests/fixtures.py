@@ -1,9 +1,8 @@
 """A corpus of tones and noise that is learnt in seconds, and a run trained on it once for all test modules."""
-import atexit
+import fcntl
 import functools
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,39 +87,53 @@ def write_corpus(folder, recordings=3, seed=0):
 
 
 @functools.cache
-def _shared_folder():
-    folder = tempfile.mkdtemp(prefix="polysed-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return pathlib.Path(folder)
-
-
-@functools.cache
-def shared_corpus():
-    """The folder of a corpus that tests only read."""
-    return write_corpus(_shared_folder() / "corpus")
-
-
-@functools.cache
-def shared_clips():
-    """The folder of both corpora of clips that tests only read."""
-    return write_clip_corpora(_shared_folder() / "clips")
-
-
-@functools.cache
-def shared_run(experiment):
-    """The folder of a trained run of MULTI_LABEL or POWERSET that tests only read."""
-    from polysed_keras.experiments import run_experiment
-    folder = _shared_folder() / experiment.name
-    run_experiment(experiment, shared_clips() if experiment.clip_level else shared_corpus(), folder, progress=False)
+def shared_folder():
+    """A folder of this test run, the same one in all of its processes; conftest.py removes it at the end."""
+    folder = pathlib.Path(tempfile.gettempdir(), f"polysed-tests-{os.environ['POLYSED_TEST_RUN']}")
+    folder.mkdir(exist_ok=True)
     return folder
 
 
 @functools.cache
+def _made_once(name, make, *arguments):
+    """A folder that one process of the test run makes, by make(*arguments, folder), while others wait for it."""
+    folder, done = shared_folder() / name, shared_folder() / f"{name}.done"
+    with open(shared_folder() / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(*arguments, folder)
+            done.touch()
+    return folder
+
+
+def shared_corpus():
+    """The folder of a corpus that tests only read."""
+    return _made_once("corpus", write_corpus)
+
+
+def shared_clips():
+    """The folder of both corpora of clips that tests only read."""
+    return _made_once("clips", write_clip_corpora)
+
+
+def shared_run(experiment):
+    """The folder of a trained run of MULTI_LABEL, POWERSET or CLIPS that tests only read."""
+    return _made_once(experiment.name, _train, experiment)
+
+
 def shared_export(experiment):
     """The folder of an exported run, as saved_models/NAME."""
+    return _made_once(f"{experiment.name}-export", _export, experiment)
+
+
+def _train(experiment, folder):
+    from polysed_keras.experiments import run_experiment
+    run_experiment(experiment, shared_clips() if experiment.clip_level else shared_corpus(), folder, progress=False)
+
+
+def _export(experiment, folder):
     from polysed_keras.experiments import export_run
-    export_run(shared_run(experiment), _shared_folder() / "saved_models" / experiment.name)
-    return _shared_folder() / "saved_models" / experiment.name
+    export_run(shared_run(experiment), folder)
 
 
 def start_python(code, *arguments):

@@ -222,8 +222,8 @@ def test_small_networks_overfit_one_batch(name):
 
     assert score() < 0.8
     data = tf.data.Dataset.from_tensors((log_mel, targets)).repeat()
-    for _ in range(10):
-        model.fit(data, steps_per_epoch=50, verbose=0, shuffle=False)
+    for _ in range(20):
+        model.fit(data, steps_per_epoch=25, verbose=0, shuffle=False)
         if score() >= 0.95:
             break
     assert score() >= 0.95
