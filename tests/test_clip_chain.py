@@ -33,7 +33,7 @@ def clip():
 
 
 @pytest.fixture(scope="module")
-def test_posteriors():
+def posteriors_of_test():
     """Of the test partition: {task: (activity, posteriors)}."""
     resolved, datasets = load_run(shared_run(CLIPS)), load_clips(shared_clips(), CLIPS.dataset)
     model, found = load_best_model(resolved, shared_run(CLIPS)), {}
@@ -43,11 +43,11 @@ def test_posteriors():
     return found
 
 
-def test_both_tasks_are_learnt_and_scored_as_the_metrics_say(test_posteriors):
+def test_both_tasks_are_learnt_and_scored_as_the_metrics_say(posteriors_of_test):
     scene, events = evaluate_run(shared_run(CLIPS), shared_clips(), progress=False)
-    activity, posteriors = test_posteriors["scene"]
+    activity, posteriors = posteriors_of_test["scene"]
     assert scene.score == pytest.approx(macro_accuracy(activity.argmax(1), posteriors.argmax(1))) and scene.score > 0.6
-    assert events.score == pytest.approx(lwlrap(*test_posteriors["events"])) and events.score > 0.75
+    assert events.score == pytest.approx(lwlrap(*posteriors_of_test["events"])) and events.score > 0.75
     assert scene.labels == SCENES and events.labels == EVENTS and len(scene.clips) == 12
 
 
@@ -60,12 +60,12 @@ def test_the_best_epoch_is_chosen_by_scene_accuracy_or_by_lwlrap_where_alpha_is_
     np.testing.assert_allclose(history.val_loss, 0.5 * history.val_scene_loss + 0.5 * history.val_events_loss, atol=1e-6)
 
 
-def test_an_export_gives_the_posteriors_of_evaluate(detector, test_posteriors):
+def test_an_export_gives_the_posteriors_of_evaluate(detector, posteriors_of_test):
     assert detector.time_resolution == 2.0 and detector.clip_level and detector.labels == SCENES + EVENTS
     for index, clip in enumerate(load_clips(shared_clips(), CLIPS.dataset)["scene"].partitions["test"]):
         posteriors, activity = detector.posteriors(clip.audio)
         assert posteriors.shape == activity.shape == (1, 6)
-        np.testing.assert_allclose(posteriors[0, :3], test_posteriors["scene"][1][index], atol=1e-4)
+        np.testing.assert_allclose(posteriors[0, :3], posteriors_of_test["scene"][1][index], atol=1e-4)
         assert activity[0, :3].argmax() == posteriors[0, :3].argmax() and activity[0, :3].sum() == 1
 
 
