@@ -144,8 +144,8 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
                              "Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` out.")
         model = load_tagger(tagger, endpoint)
         means = mean_scores(datasets["scene"].partitions["train"], model, pathlib.Path(data) / "tagger_scores.json")
-        mids = {name: mid for mid, name in read_class_labels(datasets["events"].folder / CLASS_LABELS).items()}
-        scores = rank_labels(labels, [mids[label] for label in labels], model, means)
+        mids = list(read_class_labels(datasets["events"].folder / CLASS_LABELS))  # in the order of the corpus's labels
+        scores = rank_labels(labels, mids, model, means)
     return Study(labels, min(k, len(labels)), choice, scores, small, tuple(assignments))
 
 
@@ -174,25 +174,21 @@ def draw_points(name, study, values, data):
     Raises:
         InputError: more hours than the events of a point have.
     """
-    points, sweep = SWEEPS[name].points(study, values), SWEEPS[name]
+    sweep = SWEEPS[name]
+    points = sweep.points(study, values)
     clips = load_clips(data, get_preset(JOINT).dataset)["events"]
     there = {point.value: _hours_there(point.experiment, clips) for point in points}
     if sweep.same_hours and not any(point.experiment.training.event_hours for point in points):
         hours = min(there.values())
         logger.info("%s: all points have %.3g hours of event clips, as many as the one with the fewest.", name, hours)
-        points = [_with_hours(point, hours) for point in points]
+        points = [dataclasses.replace(point, experiment=set_fields(point.experiment, [f"training.event_hours={hours}"]))
+                  for point in points]
     for point in points:
         hours = point.experiment.training.event_hours
         if hours and round(hours * HOUR_SECONDS) > round(there[point.value] * HOUR_SECONDS):
             raise InputError(f"hours: expected at most {there[point.value]:.3g} h, what {clips.folder} has of the events of "
                              f"{point.value}. Received: {hours:g}.")
     return [Point(SCENE, study.experiment(SCENE)), *points]
-
-
-def _with_hours(point, hours):
-    training = dataclasses.replace(point.experiment.training, event_hours=hours)
-    name = f"{point.experiment.name} event_hours={hours:.4g}"
-    return dataclasses.replace(point, experiment=dataclasses.replace(point.experiment, training=training, name=name))
 
 
 def _hours_there(experiment, clips):

@@ -1,5 +1,4 @@
 """Paper 2's experiments: many trainings of one family, several seeds a point, resumable, to a CSV and the paper's figure."""
-import dataclasses
 import pathlib
 import re
 
@@ -10,6 +9,7 @@ from polysed_keras.callbacks import STATE
 from polysed_keras.experiments import balanced_alpha, evaluate_run, load_run, run_experiment
 from polysed_keras.files import atomic_file, check_writable, read_json, write_json
 from polysed_keras.plots import plot_sweep, save_figure
+from polysed_keras.specs import set_fields
 from polysed_keras.studies import EVENT, SCENE, SWEEPS, draw_points
 
 RESULT = "result.json"
@@ -59,10 +59,11 @@ def _title(sweep, table):
 
 def _run_point(point, seed, data, runs):
     """Train and test, or read what an earlier call found."""
-    experiment, pretrained = _with_seed(point.experiment, seed), None
+    seeded = [f"training.seed={seed}"]
+    experiment, pretrained = set_fields(point.experiment, seeded), None
     if point.pretrained:
         pretrained = runs / _slug(point.pretrained.name, seed)
-        _train(_with_seed(point.pretrained, seed), data, pretrained)
+        _train(set_fields(point.pretrained, seeded), data, pretrained)
     run = runs / _slug(experiment.name + (" pre-trained" if pretrained else ""), seed)
     _train(experiment, data, run, pretrained)
     if not (run / RESULT).exists():
@@ -84,10 +85,6 @@ def _train(experiment, data, run, pretrained=None):
     import keras
     keras.backend.clear_session()  # a sweep is many networks in one process
     run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
-
-
-def _with_seed(experiment, seed):
-    return dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, seed=seed))
 
 
 def _slug(name, seed):
