@@ -4,23 +4,23 @@ import tempfile
 
 from polysed_keras.callbacks import EXPERIMENT
 from polysed_keras.experiments import export_run
-from polysed_keras.export import find_saved_model, load_saved_model
+from polysed_keras.export import default_model, load_saved_model
 
 
 def load_detector(directory=None):
     """Load an exported model, or the best epoch of a run, which is exported for it.
 
     Args:
-        directory: saved_models/NAME, saved_models/NAME/VERSION or a run's folder; None for the only model in
-            saved_models/.
+        directory: saved_models/NAME, saved_models/NAME/VERSION or a run's folder; None for
+            export.DEFAULT_MODEL.
 
     Returns:
         inference.Detector.
 
     Raises:
-        InputError: neither a model nor a run there; none given, and not one model in saved_models/.
+        InputError: neither a model nor a run there; none given, and no DEFAULT_MODEL.
     """
-    directory = pathlib.Path(directory or find_saved_model("saved_models"))
+    directory = pathlib.Path(directory or default_model())
     if not (directory / EXPERIMENT).is_file():
         return load_saved_model(directory)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,5 +1,6 @@
 """SavedModels: waveforms in, posteriors and activity out, with everything needed to use them inside."""
 import json
+import logging
 import pathlib
 
 import keras
@@ -12,6 +13,8 @@ from polysed_keras.inference import Detector
 from polysed_keras.models import NORMALIZATION, build_model
 from polysed_keras.signatures import build_signatures, describe
 from polysed_keras.warmup import write_warmup_requests
+
+DEFAULT_MODEL = pathlib.Path(__file__).resolve().parents[1] / "saved_models" / "esc10"  # comes with a clone
 
 
 def _next_version(directory):
@@ -119,10 +122,10 @@ def _plain(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
-def find_saved_model(directory):
-    """The only model in a folder of models. Raises InputError where there is none, or several to choose from."""
-    models = sorted({path.parents[1] for path in pathlib.Path(directory).glob("*/*/saved_model.pb")})
-    if len(models) != 1:
-        raise InputError(f"--model: expected a choice, or one model in {directory}/. Received: none, and "
-                         f"{[str(path) for path in models] or 'no models'} there. Export a run, or name one.")
-    return models[0]
+def default_model():
+    """The folder of the model that comes with the project, DEFAULT_MODEL; says so. Raises InputError where it is missing."""
+    if not DEFAULT_MODEL.is_dir():
+        raise InputError(f"--model: expected a choice. Received: none, and the project's own is not there: {DEFAULT_MODEL} "
+                         "(it comes with a clone, not with an installed package). Export a run, or name a model.")
+    logging.getLogger(__name__).info("no --model: taking %s, whose labels its README.md says", DEFAULT_MODEL)
+    return DEFAULT_MODEL

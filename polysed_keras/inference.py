@@ -90,6 +90,7 @@ class Detector:
         time_resolution: seconds an output: a frame, or a whole clip.
         tasks: tuple of Task, whose labels `labels` joins.
         clip_level: whether it labels clips: `tag` is for these, `detect` for the others.
+        segment_samples, context_samples: a segment's, and those after it that its last frame reaches into.
         description: the dict that travels in the model, with the whole Experiment.
     """
 
@@ -104,8 +105,8 @@ class Detector:
         experiment = Experiment.from_dict(description["experiment"])
         self.tasks, self.clip_level = experiment.tasks, experiment.clip_level
         self._samples_per_output = round(self.time_resolution * self.sample_rate)
-        self._context = description["win_length"] - description["hop_length"]
-        self._segment_samples = description["segment_frames"] * description["hop_length"]
+        self.context_samples = description["win_length"] - description["hop_length"]
+        self.segment_samples = description["segment_frames"] * description["hop_length"]
 
     def posteriors(self, audio, sample_rate=None, segments_per_block=SEGMENTS_PER_BLOCK):
         """Posteriors and activity of a file or waveform, in bounded memory: blocks of whole segments and the samples
@@ -193,12 +194,12 @@ class Detector:
         return [waveform]
 
     def _cut(self, blocks, segments_per_block):
-        step = segments_per_block * self._segment_samples
+        step = segments_per_block * self.segment_samples
         pending = np.zeros(0, np.float32)
         for block in blocks:
             pending = np.concatenate([pending, block])
-            while len(pending) >= step + self._context:
-                yield pending[:step + self._context], step // self._samples_per_output
+            while len(pending) >= step + self.context_samples:
+                yield pending[:step + self.context_samples], step // self._samples_per_output
                 pending = pending[step:]
         if len(pending):
             yield pending, -(-len(pending) // self._samples_per_output)

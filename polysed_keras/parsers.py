@@ -9,7 +9,7 @@ RUNTIMES = ("litert_float32", "litert_float16", "litert_int8", "onnx")
 EVENT_CHOICES = ("random", "correlated", "uncorrelated")
 DECOMPOSITIONS = ("contiguous", "random", "cooccurrence", "anti_cooccurrence", "confusion")
 MIXTURES = (60, 20, 20)  # as TUT-SED Synthetic 2016 has them
-MODEL_HELP = "saved_models/NAME, saved_models/NAME/VERSION or a run; the only one in saved_models/ by default"
+MODEL_HELP = "saved_models/NAME, saved_models/NAME/VERSION or a run; default: the project's saved_models/esc10"
 
 
 def fold_lists(text):

@@ -70,23 +70,20 @@ class PosteriorStream:
     """
 
     def __init__(self, detector):
-        said = detector.description
-        self._detector, self._segment_frames = detector, said["segment_frames"]
-        self._segment_samples = said["segment_frames"] * said["hop_length"]
-        self._context = said["win_length"] - said["hop_length"]
+        self._detector, self._segment_frames = detector, detector.description["segment_frames"]
         self._blocks, self._waiting = [], 0
         self._nothing = detector.posteriors(np.zeros(0, np.float32))
-        self.latency = (self._segment_samples + self._context) / detector.sample_rate
+        self.latency = (detector.segment_samples + detector.context_samples) / detector.sample_rate
 
     def feed(self, samples):
         samples = self._checked(samples)
         self._blocks.append(samples.copy())  # the caller may use its buffer again
         self._waiting += len(samples)
-        segments = (self._waiting - self._context) // self._segment_samples
+        segments = (self._waiting - self._detector.context_samples) // self._detector.segment_samples
         if segments < 1:
             return self._nothing
-        waveform, done = np.concatenate(self._blocks), segments * self._segment_samples
-        parts = self._detector.posteriors(waveform[:done + self._context])
+        waveform, done = np.concatenate(self._blocks), segments * self._detector.segment_samples
+        parts = self._detector.posteriors(waveform[:done + self._detector.context_samples])
         self._blocks, self._waiting = [waveform[done:].copy()], len(waveform) - done
         return tuple(part[:segments * self._segment_frames] for part in parts)
 

@@ -14,7 +14,7 @@ from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import event_list_to_event_roll, read_events
 from polysed_keras.experiments import evaluate_run, export_run, load_run
-from polysed_keras.export import export_saved_model, find_saved_model, load_saved_model
+from polysed_keras.export import default_model, export_saved_model, load_saved_model
 from polysed_keras.signatures import describe
 from polysed_keras.specs import Experiment
 from polysed_keras.tasks import task_labels
@@ -141,15 +141,10 @@ def test_the_highest_version_is_taken(tmp_path):
     assert load_saved_model(str(tmp_path / "9")).labels == LABELS
 
 
-def test_the_only_model_of_a_folder_is_found(tmp_path):
-    with pytest.raises(InputError, match="no models"):
-        find_saved_model(tmp_path)
-    shutil.copytree(shared_export(MULTI_LABEL), tmp_path / "tiny")
-    (tmp_path / "README.md").write_text("an index")
-    assert find_saved_model(tmp_path) == tmp_path / "tiny"
-    shutil.copytree(shared_export(MULTI_LABEL), tmp_path / "other")
-    with pytest.raises(InputError, match="other.*tiny"):
-        find_saved_model(tmp_path)
+def test_a_default_model_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("polysed_keras.export.DEFAULT_MODEL", tmp_path / "esc10")
+    with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*esc10 .*Export a run, or name a model"):
+        default_model()
 
 
 @pytest.mark.parametrize("step", ["write_out", "write_json"])

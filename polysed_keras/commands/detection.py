@@ -47,9 +47,9 @@ def _detector(arguments):
     if not arguments.server:
         from polysed_keras.detectors import load_detector
         return load_detector(arguments.model)
-    from polysed_keras.export import find_saved_model
+    from polysed_keras.export import default_model
     from polysed_keras.serving import connect
-    return connect(arguments.server, arguments.model or find_saved_model("saved_models"), timeout=arguments.timeout)
+    return connect(arguments.server, arguments.model or default_model(), timeout=arguments.timeout)
 
 
 def _check_stems(paths):
