@@ -139,12 +139,6 @@ def test_view_writes_a_page(model, data, tmp_path, capsys):
     assert_mistake(capsys, ["view", audio, "--model", tmp_path, "--out", page], tmp_path, "polysed export")
 
 
-def test_detect_finds_the_only_model(model, data, monkeypatch, capsys):
-    monkeypatch.chdir(model.parents[1])
-    assert main(["detect", str(data / "audio" / "test0.wav"), "--threshold", "0.0"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(LABELS)
-
-
 def test_eight_kilohertz_and_six_channels(model, tmp_path, capsys):
     time = np.arange(8000 * 3) / 8000
     soundfile.write(tmp_path / "low.wav", 0.2 * np.sin(2 * np.pi * 120 * time), 8000)
