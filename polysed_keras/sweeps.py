@@ -70,11 +70,11 @@ def run_variants(variants, data, out, *, seeds=(0,), partition="test", progress=
     runs = {}
     for name, experiment in variants.items():
         for seed in seeds:
-            run = pathlib.Path(out) / _slug(name, seed)
+            run = run_folder(out, name, seed)
             progress(f"training {len(runs) + 1} of {len(variants) * len(seeds)}: {name}, seed {seed}")
             _train(set_fields(experiment, [f"training.seed={seed}"]), data, run)
             runs[run] = name
-    seen = load_seen_combinations(runs)
+    seen = load_seen_combinations(runs, runs.values())
     return [dataclasses.replace(evaluate_run(run, data, partition, seen=seen, progress=False), name=name)
             for run, name in runs.items()]
 
@@ -115,6 +115,11 @@ def _train(experiment, data, run, pretrained=None):
     import keras
     keras.backend.clear_session()  # a sweep is many networks in one process
     run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
+
+
+def run_folder(out, name, seed):
+    """The folder of a run of run_variants."""
+    return pathlib.Path(out) / _slug(name, seed)
 
 
 def _slug(name, seed):

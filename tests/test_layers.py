@@ -16,7 +16,7 @@ LAYERS = [
      "clip_evaluation", "unseen", "signatures", "warmup", "export", "runtimes", "deployment", "transports", "serving", "taggers",
      "tagging", "plots", "curves", "viewer"},
     {"presets", "experiments", "detectors", "parity", "studies", "sweeps", "tuning", "trials", "oracles",
-     "workers", "search_report", "tuner", "demo"},
+     "workers", "search_report", "tuner", "decompositions", "demo"},
     {"cli", "commands", "parsers"},
     {"__main__"},
 ]
@@ -31,7 +31,7 @@ SAME_LAYER = {  # importing module or package: what it may import in its own lay
     "taggers": {"export"}, "tagging": {"taggers"},
     "cli": {"commands", "parsers"}, "commands": {"parsers"}, "experiments": {"presets"}, "detectors": {"experiments"},
     "parity": {"experiments"}, "studies": {"presets"},
-    "sweeps": {"experiments", "studies"}, "tuning": {"presets"}, "trials": {"experiments"}, "oracles": {"tuning"},
+    "sweeps": {"experiments", "studies"}, "decompositions": {"experiments"}, "tuning": {"presets"}, "trials": {"experiments"}, "oracles": {"tuning"},
     "workers": {"trials"}, "search_report": {"trials", "tuning"},
     "tuner": {"experiments", "oracles", "search_report", "trials", "tuning", "workers"},
     "demo": {"presets", "experiments"},

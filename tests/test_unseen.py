@@ -10,7 +10,7 @@ from fixtures import POWERSET, shared_corpus, shared_run
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.evaluation import RunResult, format_tables
-from polysed_keras.experiments import load_run
+from polysed_keras.experiments import load_run, load_seen_combinations
 from polysed_keras.metrics import frame_counts
 from polysed_keras.pipeline import RecordingFeatures, load_recordings
 from polysed_keras.specs import Experiment, set_fields
@@ -158,3 +158,9 @@ def test_combinations_that_were_all_seen_are_not_scored():
     assert (shares["value"] == 0).all() and len(shares) == 3
     shares, scores = unseen_tables([result_of(roll, roll, seen=(everything, SEEN))])
     assert len(shares) == 6 and scores["row"].tolist() == ["powerset: unseen", "powerset: others"]
+
+
+def test_seen_combinations_take_names_in_place_of_the_experiments():
+    run = shared_run(POWERSET)
+    assert [seen.name for seen in load_seen_combinations([run])] == [POWERSET.name]
+    assert [seen.name for seen in load_seen_combinations({run: "contiguous"}, ["contiguous"])] == ["contiguous"]

@@ -1,0 +1,101 @@
+"""The study of decompositions: which labels share a group, and what of the gain is the powerset's (paper 1 leaves both open)."""
+import dataclasses
+
+import pandas as pd
+
+from polysed_keras.evaluation import class_wise_table
+from polysed_keras.experiments import load_run
+from polysed_keras.models.costs import experiment_cost, widen, with_num_labels
+from polysed_keras.specs import set_fields
+from polysed_keras.tasks import Decomposition
+
+CRNN, WIDE_CRNN, ONE_SUBNET, SUBNETS = "crnn", "wide_crnn", "one_subnet_sigmoids", "subnets_sigmoids"
+CONTIGUOUS = "contiguous"
+
+
+def capacity_controls(crnn, powersets, num_labels):
+    """Networks that lack what the powersets have beside their encoding: size, attention, more than one subnet.
+
+    Args:
+        crnn: Experiment of the multi-label CRNN; powersets: of a network with a softmax over all combinations a task.
+        num_labels: of the corpus.
+
+    Returns:
+        {name: Experiment}: the CRNN; the CRNN widened to the powersets' multiply-adds; one attention subnet with a sigmoid
+        for each label; as many subnets as the powersets, with sigmoids.
+
+    Raises:
+        InputError: more tasks than labels, or networks of clips.
+    """
+    cost = experiment_cost(with_num_labels(powersets, num_labels))
+    wide = widen(with_num_labels(crnn, num_labels), cost).model
+    return {CRNN: crnn, WIDE_CRNN: dataclasses.replace(crnn, model=wide),
+            ONE_SUBNET: set_fields(powersets, ["tasks.num_tasks=1", "tasks.encoding=multi_label"]),
+            SUBNETS: set_fields(powersets, ["tasks.encoding=multi_label"])}
+
+
+def grouping_strategies(powersets, confusion_groups, unequal_groups=None):
+    """The powersets over other groups of labels.
+
+    Args:
+        powersets: as in capacity_controls, over contiguous groups.
+        confusion_groups: of experiments.find_groups by the strategy `confusion`.
+        unequal_groups: a list of lists of labels; None for none.
+
+    Returns:
+        {name: Experiment}, the contiguous groups first; random ones by two seeds.
+    """
+    given = {"confusion": confusion_groups, **({"unequal": unequal_groups} if unequal_groups else {})}
+    return {CONTIGUOUS: powersets,
+            **{f"random{seed}": set_fields(powersets, ["tasks.strategy=random", f"tasks.seed={seed}"]) for seed in (0, 1)},
+            **{name: set_fields(powersets, [f"tasks.strategy={name}"]) for name in ("cooccurrence", "anti_cooccurrence")},
+            **{name: dataclasses.replace(powersets, tasks=Decomposition(groups=groups)) for name, groups in given.items()}}
+
+
+def with_epochs(variants, epochs):
+    """{name: Experiment} trained for so many epochs."""
+    return {name: set_fields(experiment, [f"training.epochs={epochs}"]) for name, experiment in variants.items()}
+
+
+def best_strategies(results, number=2):
+    """The names of the strategies beside the contiguous one that score highest overall; of equal ones the first.
+
+    Args:
+        results: RunResults of grouping_strategies' networks.
+    """
+    scores = overall_scores(results)["F1"].drop(CONTIGUOUS)
+    return list(scores.sort_values(ascending=False, kind="stable").index[:number])
+
+
+def overall_scores(results, against=None):
+    """Overall frame-based F1 in per cent, with 95 % intervals over recordings, a row a network.
+
+    Args:
+        results: RunResults.
+        against: name of the network to which the paired differences are; None for the first.
+
+    Returns:
+        DataFrame F1, its interval (low, high), lowest and highest of the seeds, and difference with its interval.
+    """
+    ordered = sorted(results, key=lambda result: against not in (None, result.name))  # stable: the first is compared with
+    table = class_wise_table(ordered).query("row == 'overall'").set_index("run")
+    columns = {"value": "F1", "low": "low", "high": "high", "seed_min": "lowest seed", "seed_max": "highest seed",
+               "difference": "difference", "difference_low": "low of difference", "difference_high": "high of difference"}
+    return (100 * table[list(columns)].rename(columns=columns)).astype(float).round(1)
+
+
+def run_costs(runs):
+    """What networks cost, a row each.
+
+    Args:
+        runs: {name: folder of a run}.
+
+    Returns:
+        DataFrame of million multiply-adds a second of audio, and million weights.
+
+    Raises:
+        InputError: a folder without a run.
+    """
+    found = {name: experiment_cost(load_run(run)) for name, run in runs.items()}
+    return pd.DataFrame({"million multiply-adds a second": [round(cost.multiply_adds / 1e6, 1) for cost in found.values()],
+                         "million weights": [round(cost.weights / 1e6, 2) for cost in found.values()]}, index=list(found))
