@@ -17,6 +17,7 @@ author = copyright = "the polysed_keras authors"
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "generated"]
 exclude_patterns = ["_build"]
+smartquotes = False
 default_role = "py:obj"  # `name` in a docstring is code, and a link where there is such a name
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md"}
 NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35  # of TUT-SED Synthetic 2016, of TUT Urban 2018, of paper 2's event sets
-HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "multiply-adds / s"
+HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s"
 
 
 def include_page(app, docname, source):
@@ -56,9 +56,10 @@ def zoo_rows(clip_level):
             experiment = _resolved(experiment)
             with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
                 cost = experiment_cost(experiment)
-            yield (name, experiment.reference, _tasks_text(experiment.tasks),
+            reference = experiment.reference.partition(" after ")[0].partition(", ")
+            yield (name, reference[2] or reference[0], _tasks_text(experiment.tasks),
                    f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
-                   f"{cost.multiply_adds / 1e6:,.1f} million")
+                   f"{cost.multiply_adds / 1e6:,.1f}")
 
 
 class Zoo(SphinxDirective):
