@@ -24,8 +24,8 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_preserve_defaults = True  # NAME, not the value that it has
 add_module_names = False
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False  # what is returned is said in words, which are no types to link
-napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
@@ -33,7 +33,7 @@ myst_heading_anchors = 3
 highlight_language = "none"
 
 html_theme = "furo"
-html_title = f"polysed_keras {release}"
+html_title = project
 html_static_path = ["_static"]
 html_css_files = ["own.css"]
 html_copy_source = False

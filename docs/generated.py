@@ -6,7 +6,9 @@ import pathlib
 import re
 
 from docutils import nodes
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md"}
@@ -57,7 +59,7 @@ def zoo_rows(clip_level):
             with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
                 cost = experiment_cost(experiment)
             reference = experiment.reference.partition(" after ")[0].partition(", ")
-            yield (name, reference[2] or reference[0], _tasks_text(experiment.tasks),
+            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"), _tasks_text(experiment.tasks),
                    f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
                    f"{cost.multiply_adds / 1e6:,.1f}")
 
@@ -71,7 +73,7 @@ class Zoo(SphinxDirective):
         rows = [HEADER, *zoo_rows(self.arguments[0] == "clips")]
         group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in HEADER), cols=len(HEADER))
         group += [nodes.thead("", _row(rows[0])), nodes.tbody("", *map(_row, rows[1:]))]
-        return [nodes.table("", group, classes=["zoo"])]
+        return [nodes.table("", group, classes=["zoo", "colwidths-auto"])]
 
 
 def _row(texts):
@@ -98,8 +100,34 @@ def _section(name, summary, parser):
     return section
 
 
+def _words(docstring, preprocess_types=False):
+    return [("", "", docstring._dedent(docstring._consume_to_next_section()))]
+
+
+def dashes(app, doctree):
+    """Between a parameter and its text; smartquotes, which would do it, is off for the sake of --set."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
+def short_name(app, env, node, contnode):
+    """Link `module.name` and `Class` of a docstring to what has this name in the whole package, if one thing has."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") == "py" and ("." in target or target[:1].isupper()):
+        domain = env.domains["py"]
+        found = [name for name in domain.objects if name.endswith(f".{target}")]
+        if len(found) == 1:
+            page = domain.objects[found[0]].docname
+            return make_refnode(app.builder, node["refdoc"], page, domain.objects[found[0]].node_id, contnode)
+
+
 def setup(app):
+    # What is returned is said in words, such as {task name: posteriors}, and no type before a colon.
+    GoogleDocstring._consume_returns_section = _words
     app.add_directive("zoo", Zoo)
     app.add_directive("commands", Commands)
     app.connect("source-read", include_page)
+    app.connect("doctree-read", dashes)
+    app.connect("missing-reference", short_name)
     return {"parallel_read_safe": True}

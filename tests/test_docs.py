@@ -20,7 +20,7 @@ from test_layers import modules_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-OWN = re.compile(r"polysed_keras(?:\.\w+)+")
+SEPARATORS = "();<>|&\n"
 
 
 def fences(path, language):
@@ -29,20 +29,20 @@ def fences(path, language):
 
 
 def commands_of(script):
-    """Yield the arguments of every `polysed ...` in shell lines, with continuations, pipes and comments."""
-    for line in script.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        command, first = None, True
-        for word in [*lexer, ";"]:
-            if set(word) <= set("();<>|&"):
-                if command is not None:
-                    yield command
-                command, first = None, True
-            elif first:
-                command, first = [] if word == "polysed" else None, False
-            elif command is not None:
-                command.append(word)
+    """Yield the arguments of every `polysed ...` in a script, which may have continuations, pipes and comments."""
+    script = re.sub(r"(^|\s)#.*", "", script.replace("\\\n", " "), flags=re.M)
+    lexer = shlex.shlex(script + "\n", posix=True, punctuation_chars=SEPARATORS)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " ", True, ""
+    command, first = None, True
+    for word in lexer:
+        if set(word) <= set(SEPARATORS):
+            if command is not None:
+                yield command
+            command, first = None, True
+        elif first:
+            command, first = [] if word == "polysed" else None, False
+        elif command is not None:
+            command.append(word)
 
 
 def names_of(module):
@@ -75,7 +75,7 @@ def test_every_public_module_is_in_the_reference_once():
 @pytest.mark.parametrize("script, commands", [
     ("polysed train a --set b=[1,2] \\\n  c=d  # e\n", [["train", "a", "--set", "b=[1,2]", "c=d"]]),
     ("arecord -r 4 | polysed listen - > x; (polysed presets)", [["listen", "-"], ["presets"]]),
-    ("pip install polysed; echo 'polysed a'", []),
+    ("pip install polysed; echo 'polysed a\n'\npolysed demo", [["demo"]]),
 ])
 def test_commands_are_found_in_scripts(script, commands):
     assert list(commands_of(script)) == commands
@@ -147,7 +147,7 @@ def test_pages_say_what_they_are_made_of(built):
     assert set(rows) == set(PRESETS)
     for name, weights in {"multilabel": "3,233,360", "mcmt_2": "8,866,014", "mcmt_16": "58,223,440"}.items():
         assert weights in rows[name]  # as counted by hand from the paper
-    assert "66.8 %" in rows["mcmt_8"] and "8 powerset" in rows["mcmt_8"]
+    assert "66.8\N{NO-BREAK SPACE}%" in rows["mcmt_8"] and "8 powerset" in rows["mcmt_8"]
     commands = text_of(built / "commands.html")
     assert "usage: polysed train" in commands and "--kept-epochs" in commands
     assert "event_list_to_event_roll" in text_of(built / "reference" / "meaning.html")
