@@ -16,7 +16,6 @@ project = "polysed_keras"
 author = copyright = "the polysed_keras authors"
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "generated"]
-exclude_patterns = ["_build"]
 smartquotes = False
 default_role = "py:obj"  # `name` in a docstring is code, and a link where there is such a name
 
@@ -24,7 +23,6 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_preserve_defaults = True  # NAME, not the value that it has
 add_module_names = False
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
