@@ -1,4 +1,4 @@
-# make demo, make test, make soak: each sets up the environment first, on Debian or Ubuntu with Python 3.11, 3.12 or 3.13.
+# make demo, make test, make docs, make soak: each sets up the environment first, on Debian or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make test PYTEST="-m 'not slow' tests/test_x.py"   pytest's arguments
 VENV ?= .venv
@@ -10,13 +10,17 @@ LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "p
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test soak clean
+.PHONY: demo test docs soak clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
 
 test: $(VENV)/installed-tests
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs
+	@echo build/docs/index.html
 
 # What takes minutes: kills, memory. Results: tests/soak/RESULTS.md.
 soak: $(VENV)/installed-tests
@@ -42,6 +46,10 @@ $(VENV)/bin/pip:
 
 $(VENV)/installed: setup.cfg setup.py $(wildcard constraints/*.txt) | $(VENV)/bin/pip
 	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 # One oracle is compiled as it is installed: where that fails, its tests skip, with the reason.

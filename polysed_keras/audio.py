@@ -61,6 +61,11 @@ def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
 
     Channels are averaged; another rate is converted by soxr, as a stream, so memory does not grow with the length.
 
+    Args:
+        path: the file.
+        sample_rate: Hz, of the blocks.
+        block_seconds: how much of the file is read at a time.
+
     Yields:
         float32 (samples,): blocks of varying length, whose concatenation is load_audio's answer.
 
@@ -98,7 +103,11 @@ def resample_blocks(blocks, from_rate, sample_rate):
 
 
 def load_audio(path, sample_rate=44100):
-    """Read an audio file as one waveform: mono float32 (samples,) at `sample_rate`. See audio_blocks."""
+    """Read an audio file as one waveform: mono float32 (samples,) from -1 to 1 at `sample_rate` Hz; as audio_blocks.
+
+    Raises:
+        InputError: as audio_blocks.
+    """
     return np.concatenate(list(audio_blocks(path, sample_rate)))
 
 
@@ -135,7 +144,7 @@ def decode_with_tensorflow_io(path):
 
 
 def find_audio(paths):
-    """Audio files among `paths`: files as they are, folders searched for audio (sorted, other files left out).
+    """List of the audio files among `paths`: files as they are, folders searched (sorted, other files left out).
 
     Raises:
         InputError: a path that does not exist, or a folder without audio.

@@ -33,6 +33,11 @@ class Checkpoints(keras.callbacks.Callback):
     """After every epoch: the whole state to resume from, the history, and the weights of the best epoch by `measure`.
 
     state.json names the checkpoint that belongs to it, and is written last: a kill leaves the epoch before.
+
+    Args:
+        directory: the run's folder.
+        history: list of a dict an epoch, which grows; of a resumed training the epochs before.
+        measure: key of the logs whose highest value is the best.
     """
 
     def __init__(self, directory, history, measure):

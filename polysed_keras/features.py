@@ -20,7 +20,7 @@ SILENCE_DB = -100.0  # log-mel of digital silence
 
 @functools.cache
 def mel_matrix(spec):
-    """Slaney mel filters of a LogMelSpec, float32 (n_fft // 2 + 1, n_mels)."""
+    """Slaney mel filters from fmin to fmax of a LogMelSpec, float32 (n_fft // 2 + 1, n_mels)."""
     return librosa.filters.mel(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin,
                                fmax=spec.fmax).T.astype(np.float32)
 

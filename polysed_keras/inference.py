@@ -35,7 +35,9 @@ def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
     """Posteriors of a whole recording (paper 1, section 4.2: test segments without overlap).
 
     Args:
+        model: a network of build_model for `tasks`, a tuple of Task.
         log_mel: (frames, n_mels), dB.
+        segment_frames: frames of a segment; batch_size: segments at a time.
 
     Returns:
         {task.name: float32 (frames, task.num_outputs)}.
@@ -77,7 +79,7 @@ def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
 
 
 def decode_activity(posteriors, tasks, threshold=0.5):
-    """Decoded activity of all tasks side by side: uint8 (frames, labels)."""
+    """Decode posteriors {task.name: (frames, outputs)}: activity of all tasks side by side, uint8 (frames, labels)."""
     return np.concatenate([task.decode(posteriors[task.name], threshold) for task in tasks], axis=-1)
 
 
@@ -138,6 +140,7 @@ class Detector:
         """Detect the events of a file or waveform.
 
         Args:
+            audio, sample_rate: as of posteriors.
             threshold: of the label posteriors; None takes the decoded activity (0.5 per label for `multi_label`, the
                 likeliest combination for a powerset).
             labels: the labels wanted; None for all.
@@ -162,6 +165,7 @@ class Detector:
         """Label the clips of a file or waveform: its scene and its events, each 10 s (or what the model was trained on).
 
         Args:
+            audio, sample_rate: as of posteriors.
             threshold: of the posteriors of events.
             labels: the events wanted; None for all.
 

@@ -57,7 +57,8 @@ def export_runtimes(run, version, runtimes, data=None):
 
 
 def noise_and_tones(detector, segments=8.5):
-    """A waveform of so many segments: noise whose level falls, under a tone that rises; the last tenth is silent."""
+    """A waveform of so many segments at the detector's rate, float32 (samples,): noise whose level falls, under a tone
+    that rises; the last tenth is silent."""
     samples = round(segments * detector.description["segment_frames"] * detector.description["hop_length"])
     seconds, end = np.arange(samples) / detector.sample_rate, samples / detector.sample_rate
     tone = 0.3 * signal.chirp(seconds, 50, end, detector.sample_rate / 2, method="logarithmic")
@@ -129,7 +130,7 @@ def _describe(reference, data, recordings):
 
 
 def format_parity(report):
-    """The report for a terminal."""
+    """The report of export_runtimes as lines of text for a terminal."""
     reference = report["tensorflow"]
     rows = [("", "max difference", "same activity", "overall F1", "bytes", "ms a segment"),
             ("tensorflow", "", "", _per_cent(reference["overall_f1"]), "", f"{reference['latency_ms']:.2f}")]

@@ -30,7 +30,9 @@ def load_recordings(dataset, partition, labels, spec, *, progress=True):
     Annotations are all read before the first feature is made, so that their mistakes show at once.
 
     Args:
-        dataset: datasets.Dataset; `labels`: the columns of the event rolls; `spec`: LogMelSpec.
+        dataset: datasets.Dataset; partition: `train`, `validate` or `test`.
+        labels: the columns of the event rolls; spec: LogMelSpec.
+        progress: show a bar.
 
     Returns:
         List of RecordingFeatures.
@@ -54,7 +56,7 @@ def load_recordings(dataset, partition, labels, spec, *, progress=True):
 
 
 def pad_frames(array, num_frames, value):
-    """Append rows of `value` until there are at least `num_frames`."""
+    """Append rows of `value` to an array (frames, ...) until it has at least `num_frames`."""
     return np.pad(array, ((0, max(0, num_frames - len(array))), (0, 0)), constant_values=value)
 
 
@@ -80,6 +82,9 @@ def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_siz
         recordings: list of RecordingFeatures; the event rolls' columns are the tasks' labels in order. Recordings
             shorter than a segment are padded with silence.
         tasks: tuple of Task.
+        segment_frames: frames of a segment; segment_hop: frames from one to the next of a recording.
+        batch_size: segments a batch; the last one of an epoch may hold fewer.
+        seed: of the order; first_epoch: epochs that are left out.
 
     Returns:
         tf.data.Dataset of log_mel (batch, segment_frames, n_mels), {task.name: target (batch, segment_frames, ...)}.
@@ -136,6 +141,7 @@ def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_siz
     Args:
         draw: function of an epoch (0, 1, ...) that returns a list of RecordingFeatures, of one length all.
         first_epoch, epochs: from the first to before the last that is drawn.
+        n_mels: of the features; the others as of segment_dataset.
     """
     def epoch_arrays():
         with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:

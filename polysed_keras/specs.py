@@ -22,7 +22,13 @@ def _check(condition, field, expected, received):
 
 @dataclasses.dataclass(frozen=True)
 class LogMelSpec:
-    """Log-mel features: rates in Hz, lengths in samples. Defaults: paper 1, section 4.2 (40 ms frames, 50 % overlap)."""
+    """Log-mel features; defaults: paper 1, section 4.2 (40 ms frames, 50 % overlap), n_fft ours.
+
+    Attributes:
+        sample_rate: Hz; audio of another rate is converted.
+        win_length, hop_length, n_fft: samples.
+        n_mels: Slaney mels from `fmin` to `fmax`, Hz.
+    """
 
     sample_rate: int = 44100
     win_length: int = 1764
@@ -55,9 +61,15 @@ class LogMelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A network: backbone and head by name, and their sizes. `filters` are the channels that the backbone's stages end
-    with. In front of `conv_blocks`, `stem_strides` (time, frequency) other than (1, 1) put a strided convolution with
-    filters[0] kernels, and outputs are repeated to the frame rate."""
+    """A network: backbone and head by name (keys of BACKBONES and HEADS), and their sizes.
+
+    Attributes:
+        filters: channels that the backbone's stages end with.
+        recurrent_units: of a GRU, a direction; dense_units: of the layers behind it.
+        dropout: rate, 0 to below 1.
+        stem_strides: (time, frequency); other than (1, 1) they put a strided convolution with filters[0] kernels in front
+            of `conv_blocks`, and outputs are repeated to the frame rate.
+    """
 
     backbone: str = "conv_blocks"
     head: str = "recurrent"
@@ -80,11 +92,14 @@ class ModelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """A training: batch of segments, epochs, Adam's learning rate, segments in frames, weight alpha of the event loss.
+    """A training by Adam. A clip is a segment.
 
-    `learning_rate_schedule` is `constant` (paper 1) or `cosine`, which falls to 0 at the end of the last epoch. Beside
-    `batch_size` scene clips a joint batch has `event_batch_size` event clips (paper 2, section 2), of which `event_hours`
-    are trained on; None takes all. A clip is a segment.
+    Attributes:
+        batch_size: segments, or scene clips; a joint batch has `event_batch_size` event clips too (paper 2, section 2).
+        learning_rate_schedule: `constant` (paper 1), or `cosine`, by which the rate falls to 0 at the last epoch's end.
+        segment_frames: frames of a segment; segment_hop: from one training segment of a recording to the next.
+        alpha: weight of the event loss, 0 to 1, beside 1 - alpha of the scene loss (paper 2, equation 1).
+        event_hours: of event clips to train on; None takes all.
     """
 
     batch_size: int = 32

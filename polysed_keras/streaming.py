@@ -16,8 +16,11 @@ class EventStream:
 
     An event has closed when nothing that follows can change it. That is so at the latest `latency` seconds of audio
     after its offset: a segment, the window's reach beyond it, half the median filter, and the gap over which events are
-    merged: (segment_frames * hop_length + win_length - hop_length) / sample_rate
-        + (median_frames // 2 + floor(max_gap / time_resolution)) * time_resolution.
+    merged::
+
+        (segment_frames * hop_length + win_length - hop_length) / sample_rate
+        + (median_frames // 2 + floor(max_gap / time_resolution)) * time_resolution
+
     The size of the blocks and the time that the network computes come on top. Memory does not grow with time: it holds
     a segment, the frames that the filter waits for, and an open event a label.
 

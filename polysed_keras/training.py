@@ -26,7 +26,7 @@ LOSSES = {
 }
 
 def task_losses(tasks):
-    """One stock loss per task. Rows without a label have sample weight 0, so a loss is the mean over its own rows."""
+    """One stock loss per task, {task.name: loss}. Rows without a label have weight 0: it is its own rows' mean."""
     return {task.name: LOSSES[task.encoding](reduction="mean_with_sample_weight") for task in tasks}
 
 
@@ -34,6 +34,7 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
     """Compile with Adam and the weighted sum of the tasks' cross-entropies.
 
     Args:
+        model: a network of build_model for `tasks`, a tuple of Task.
         learning_rate: a number or a Keras schedule.
         loss_weights: {task.name: weight}; None weighs every task 1 / N (paper 1, section 3.2).
         jit_compile: XLA; slower than none on a CPU for networks of several tasks.
@@ -57,6 +58,9 @@ def set_normalization(model, recordings):
 
     Frames of digital silence are left out: at -100 dB they would make up most of the variance, and squeeze what is heard
     into a fraction of it.
+
+    Args:
+        recordings: list of pipeline.RecordingFeatures.
     """
     frames = np.concatenate([recording.log_mel for recording in recordings])
     heard = frames[frames.max(axis=1) > SILENCE_DB]
@@ -69,7 +73,7 @@ def set_normalization(model, recordings):
 
 
 def validate(model, recordings, tasks, segment_frames):
-    """Mean loss over tasks and frames, and overall F1, of whole recordings: {"val_loss", "val_f1"}."""
+    """Mean loss over tasks and frames, overall F1 (0..1), of a list of RecordingFeatures: {"val_loss", "val_f1"}."""
     labels, losses = task_labels(tasks), task_losses(tasks)
     counts, posteriors = 0, []
     for recording in recordings:

@@ -53,7 +53,7 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
 
     Args:
         folder: the corpus's folder.
-        corpus: a name of `CORPORA`. The default also reads the mixtures of `soundscapes.synthesize` and any recordings
+        corpus: a name of `CORPORA`. The default also reads the mixtures of `corpora.synthesize` and any recordings
             laid out as they are.
 
     Raises:

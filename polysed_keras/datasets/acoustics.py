@@ -79,7 +79,8 @@ def _image_sources(room, sample_rate, absorption, order):
 
 
 def trim_impulse_response(response):
-    """Let an impulse response begin just before its peak and have the energy 1: a sound keeps its place and level."""
+    """Let an impulse response (samples,) begin 40 samples before its peak and have the energy 1, so that a sound keeps
+    its place and level: float32."""
     trimmed = response[max(int(np.argmax(np.abs(response))) - 40, 0):]
     return (trimmed / np.sqrt(np.sum(np.square(trimmed, dtype=np.float64)))).astype(np.float32)
 
@@ -92,7 +93,7 @@ def reverberation_time(response, sample_rate):
 
 
 def reverberate(waveform, response):
-    """Convolve a sound (samples,) with an impulse response; the tail is kept."""
+    """Convolve a sound (samples,) with an impulse response (taps,); the tail is kept: float32 (samples + taps - 1,)."""
     return scipy.signal.oaconvolve(waveform, response).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Annotations as other tools write them, read into one form: one function a format, in FORMATS.
+"""Annotations as other tools write them, read into one form: one function a format, in FORMATS::
 
     sed_eval   lines onset, offset, event_label; or a list of many recordings: filename, onset, offset, event_label, or
                filename, scene_label, onset, offset, event_label[, source[, identifier]]; a filename alone has no
@@ -100,12 +100,12 @@ def read_lines(path):
 # What the functions of FORMATS read is said at the top. They return a dict of recording (None: the one that the file is
 # named after) to a list of events, and raise InputError, naming file and line, for what is not of the format.
 def read_sed_eval(path):
-    """A sed_eval event list, of one recording or of many."""
+    """A sed_eval event list, of one recording or of many: {recording or None: events}."""
     return _read_event_list(read_lines(path))
 
 
 def read_audacity(path):
-    """A label track of Audacity."""
+    """A label track of Audacity: {None: events}."""
     events = []
     for place, line in read_lines(path):
         if not (events and line.startswith("\\")):
@@ -114,7 +114,7 @@ def read_audacity(path):
 
 
 def read_raven(path):
-    """A selection table of Raven, of one sound file or several."""
+    """A selection table of Raven, of one sound file or several: {recording or None: events}."""
     lines = read_lines(path)
     if not lines:
         return {None: []}
@@ -138,13 +138,13 @@ def read_raven(path):
 
 
 def read_urban_sed(path):
-    """A file of URBAN-SED: start, end and label a line."""
+    """A file of URBAN-SED, start, end and label a line: {None: events}."""
     return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
                    for place, line in read_lines(path)]}
 
 
 def read_desed(path):
-    """A strong-label list of DESED."""
+    """A strong-label list of DESED: {recording: events}."""
     lines = read_lines(path)
     place, line = lines[0] if lines else (path, "")
     if "filename" not in (_header(line.split("\t"), place) or ()):

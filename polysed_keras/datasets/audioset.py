@@ -2,6 +2,7 @@
 
 Facts: 22,160 segments in the balanced training list, 2,041,789 in the unbalanced one and 20,371 in the evaluation
 list, one segment a video. The audio is not distributed: users have what they could get of it, some is always missing.
+Layout::
 
     class_labels_indices.csv         index, mid, display_name: the labels, and their order
     balanced_train_segments.csv, unbalanced_train_segments.csv      training: one or both
@@ -15,7 +16,7 @@ list, one segment a video. The audio is not distributed: users have what they co
     ontology.json                    optional: read_ontology
 
 Licence: the lists CC BY 4.0, the ontology CC BY-SA 4.0; the audio belongs to the videos' owners.
-Citation: J. F. Gemmeke et al., "Audio Set: an ontology and human-labeled dataset for audio events", ICASSP 2017.
+Citation: J. F. Gemmeke et al., "Audio Set: an ontology and human-labeled dataset for audio events", ICASSP 2017,
 https://research.google.com/audioset
 """
 import collections

@@ -27,10 +27,10 @@ class SoundscapeSpec:
     Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the RMS of its
     loudest 400 ms (the window of momentary loudness) is brought to `level_dbfs` before the random gain, because
     recordings differ by far more than sounds of one place do. A recording whose loudest 20 ms are below `floor_dbfs`
-    counts as silent.
-    `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's (`activity.active_spans`).
+    counts as silent. `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's
+    (`activity.active_spans`). The fields below are not in the paper's recipe.
 
-    Not in the paper's recipe:
+    Attributes:
         background: white, pink or brown noise, or a folder of recordings, at an RMS of `background_dbfs`.
         event_to_background_db: level of a piece's loudest 400 ms over the background, in place of `level_dbfs` and
             `gain_db`.

@@ -2,7 +2,7 @@
 
 Facts: 100 mixtures (566 minutes, 44.1 kHz, 32 bit) of 994 isolated recordings of 16 event labels; 60 are for training,
 20 for validation and 20 for test, and no isolated recording is in two partitions. Events were annotated by
-signal energy.
+signal energy. Layout::
 
     audio/TUT-SED-synthetic-2016-mix-{i}.wav     i = 0..99; one's own recordings: audio/<stem>.<wav, flac, ogg, ...>
     meta/TUT-SED-synthetic-2016-annot-{i}.txt    onset, offset (seconds), event_label; one's own: meta/<stem>.txt
@@ -68,7 +68,7 @@ def read_reference(recording, labels, duration=None):
 
 
 def write_file_lists(folder, stems, labels):
-    """Write evaluation_setup/*.txt and labels.txt; `stems` has the stems of each partition's wav files."""
+    """Write the lists of evaluation_setup/ and labels.txt; `stems` has the stems of each partition's wav files."""
     (folder / "evaluation_setup").mkdir()
     for name in PARTITIONS:
         lines = "".join(f"audio/{stem}.wav\n" for stem in stems.get(name, ()))

@@ -2,7 +2,7 @@
 
 Facts: 8,640 clips (24 h; 48 kHz, 24 bit, stereo) of airport, bus, metro, metro_station, park, public_square,
 shopping_mall, street_pedestrian, street_traffic and tram, 864 each, recorded in six cities; a location has several
-clips. The one official fold has 6,122 for training and 2,518 for test.
+clips. The one official fold has 6,122 for training and 2,518 for test. Layout::
 
     audio/{scene}-{city}-{location}-{segment}-{device}.wav    or the same names as flac, ogg, ...
     meta.csv                                 tabs; header filename, scene_label, identifier, source_label; where it is

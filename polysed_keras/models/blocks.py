@@ -16,7 +16,7 @@ def conv(x, filters, name, *, kernel_size=3, strides=1):
 
 
 def batch_norm(x, name, momentum=CLIP_MOMENTUM):
-    """Batch normalisation; shape unchanged."""
+    """Batch normalisation; shape unchanged. `momentum` is of the moving mean and variance."""
     return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
 
 
@@ -58,7 +58,8 @@ def dense_layer(x, growth_rate, name):
 
 
 def transition(x, name):
-    """Halve channels, time and frequency between two dense blocks (DenseNet-C)."""
+    """Halve channels, time and frequency between two dense blocks (DenseNet-C):
+    (batch, T, F, C) -> (batch, T / 2, F / 2, C / 2)."""
     x = conv(bn_relu(x, name), x.shape[-1] // 2, name, kernel_size=1)
     return layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
 

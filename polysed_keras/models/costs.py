@@ -52,7 +52,7 @@ class Cost:
 
 
 def experiment_cost(experiment):
-    """The Cost of an Experiment whose tasks are resolved."""
+    """The Cost of an Experiment whose tasks are resolved, by the network that build_model makes of it."""
     spec, features = experiment.training, experiment.features
     model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, features.n_mels))
     seconds = spec.segment_frames * features.time_resolution

@@ -6,7 +6,11 @@ from polysed_keras.models.blocks import (bidirectional_gru, channel_masks, conv_
 
 
 def recurrent(maps, tasks, spec, use_cudnn):
-    """The multi-label CRNN of paper 1, section 4.3: BiGRU and dense layers on the last feature map, shared by all tasks."""
+    """The multi-label CRNN of paper 1, section 4.3: BiGRU and dense layers on the last feature map, shared by all tasks.
+
+    Returns:
+        (batch, frames, dense_units[-1]) for every task: the same tensor.
+    """
     x = flatten_frequency(maps[-1][-1], "flatten")
     x = bidirectional_gru(x, spec.recurrent_units, spec.dropout, "gru", use_cudnn=use_cudnn)
     for index, units in enumerate(spec.dense_units, start=1):
@@ -29,6 +33,9 @@ def attention(maps, tasks, spec, use_cudnn):
 
     What tasks share (the pooled inputs of the masks) is computed once, and their equal dense layers are stacked as
     (tasks, ...); the weights and results are those of separate subnets.
+
+    Returns:
+        (batch, frames, dense_units[-1]) for every task.
     """
     xs = [None] * len(tasks)
     for level, (filters, (m1, m2, _)) in enumerate(zip(spec.filters, maps), start=1):

@@ -1,0 +1,133 @@
+"""What pages are made of at build time: the zoo's table from PRESETS, the commands' options from their parsers, and the
+pages that are files of the repository."""
+import argparse
+import dataclasses
+import pathlib
+import re
+
+from docutils import nodes
+from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md"}
+NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35  # of TUT-SED Synthetic 2016, of TUT Urban 2018, of paper 2's event sets
+HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s"
+
+
+def include_page(app, docname, source):
+    """Fill a page with a file of the repository, whose links then begin at this folder."""
+    if docname in PAGES:
+        path = ROOT / PAGES[docname]
+        source[0] = re.sub(r"\[([^\]]*)\]\(([^)#]+)\)", lambda match: _link(path.parent, match), path.read_text("utf-8"))
+        app.env.note_dependency(str(path))
+
+
+def _link(folder, match):
+    target = (folder / match[2]).resolve()
+    if not target.is_relative_to(ROOT) or not target.exists():
+        return match[0]
+    pages = {(ROOT / file): f"{page}.md" for page, file in PAGES.items()}
+    return match[1] if target.is_dir() else f"[{match[1]}]({pages.get(target, f'../{target.relative_to(ROOT)}')})"
+
+
+def _resolved(experiment):
+    """With as many labels as the paper's corpora have; they need no names to be counted."""
+    from polysed_keras.models.costs import with_num_labels
+    if not experiment.clip_level:
+        return with_num_labels(experiment, NUM_LABELS)
+    labels = {"multi_class": range(NUM_SCENES), "multi_label": range(NUM_EVENTS)}
+    tasks = tuple(dataclasses.replace(task, labels=labels[task.encoding]) for task in experiment.tasks)
+    return dataclasses.replace(experiment, tasks=tasks)
+
+
+def _tasks_text(tasks):
+    encodings = [task.encoding for task in tasks]
+    return " + ".join(f"{encodings.count(encoding)} {encoding}" for encoding in dict.fromkeys(encodings))
+
+
+def zoo_rows(clip_level):
+    """A tuple of texts for every preset of clips, or of recordings, as HEADER says."""
+    import keras
+
+    from polysed_keras.models.costs import experiment_cost
+    from polysed_keras.presets import PRESETS
+    for name, experiment in PRESETS.items():
+        if experiment.clip_level == clip_level:
+            experiment = _resolved(experiment)
+            with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
+                cost = experiment_cost(experiment)
+            reference = experiment.reference.partition(" after ")[0].partition(", ")
+            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"), _tasks_text(experiment.tasks),
+                   f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
+                   f"{cost.multiply_adds / 1e6:,.1f}")
+
+
+class Zoo(SphinxDirective):
+    """``{zoo} recordings`` or ``{zoo} clips``: a table of the presets."""
+
+    required_arguments = 1
+
+    def run(self):
+        rows = [HEADER, *zoo_rows(self.arguments[0] == "clips")]
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in HEADER), cols=len(HEADER))
+        group += [nodes.thead("", _row(rows[0])), nodes.tbody("", *map(_row, rows[1:]))]
+        return [nodes.table("", group, classes=["zoo", "colwidths-auto"])]
+
+
+def _row(texts):
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", nodes.literal(text=text) if not index and
+                                                           text not in HEADER else nodes.Text(text)))
+                           for index, text in enumerate(texts)))
+
+
+class Commands(SphinxDirective):
+    """``{commands}``: every command's help, a section each."""
+
+    def run(self):
+        from polysed_keras.parsers import build_parser
+        (choices,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+        help_of = {action.dest: action.help for action in choices._choices_actions}
+        return [_section(name, help_of[name], parser) for name, parser in choices.choices.items()]
+
+
+def _section(name, summary, parser):
+    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
+    text = parser.format_help()
+    section = nodes.section("", nodes.title(text=name), ids=[f"polysed-{name}"], names=[f"polysed-{name}"])
+    section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."), nodes.literal_block(text, text, language="none")]
+    return section
+
+
+def _words(docstring, preprocess_types=False):
+    return [("", "", docstring._dedent(docstring._consume_to_next_section()))]
+
+
+def dashes(app, doctree):
+    """Between a parameter and its text; smartquotes, which would do it, is off for the sake of --set."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
+def short_name(app, env, node, contnode):
+    """Link `module.name` and `Class` of a docstring to what has this name in the whole package, if one thing has."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") == "py" and ("." in target or target[:1].isupper()):
+        domain = env.domains["py"]
+        found = [name for name in domain.objects if name.endswith(f".{target}")]
+        if len(found) == 1:
+            page = domain.objects[found[0]].docname
+            return make_refnode(app.builder, node["refdoc"], page, domain.objects[found[0]].node_id, contnode)
+
+
+def setup(app):
+    # What is returned is said in words, such as {task name: posteriors}, and no type before a colon.
+    GoogleDocstring._consume_returns_section = _words
+    app.add_directive("zoo", Zoo)
+    app.add_directive("commands", Commands)
+    app.connect("source-read", include_page)
+    app.connect("doctree-read", dashes)
+    app.connect("missing-reference", short_name)
+    return {"parallel_read_safe": True}
