@@ -70,7 +70,7 @@ def run_variants(variants, data, out, *, seeds=(0,), partition="test", progress=
     runs = {}
     for name, experiment in variants.items():
         for seed in seeds:
-            run = pathlib.Path(out) / _slug(name, seed)
+            run = run_folder(out, name, seed)
             progress(f"training {len(runs) + 1} of {len(variants) * len(seeds)}: {name}, seed {seed}")
             _train(set_fields(experiment, [f"training.seed={seed}"]), data, run)
             runs[run] = name
@@ -115,6 +115,11 @@ def _train(experiment, data, run, pretrained=None):
     import keras
     keras.backend.clear_session()  # a sweep is many networks in one process
     run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
+
+
+def run_folder(out, name, seed):
+    """The folder of a run of run_variants."""
+    return pathlib.Path(out) / _slug(name, seed)
 
 
 def _slug(name, seed):
