@@ -1,5 +1,6 @@
 """Pictures of results: trainings, sweeps, polyphony, reliability. As in plots, no pyplot state is used."""
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from polysed_keras.errors import InputError
@@ -116,6 +117,40 @@ def plot_polyphony(statistics, axes=None):
     axes.set(xlabel="polyphony (active labels)", ylabel="frames (%)")
     axes.legend(frameon=False)
     return axes
+
+
+def plot_polyphony_scores(table, paper=None):
+    """Draw F1 by polyphony of several runs with their intervals, and the paper's beside it (paper 1, Table 3).
+
+    Args:
+        table: of evaluation.polyphony_table.
+        paper: DataFrame in per cent, a row a polyphony, a column a run; names that `table` has too are of one colour.
+
+    Returns:
+        matplotlib Figure.
+    """
+    runs = list(dict.fromkeys(table["run"]))
+    names = runs if paper is None else [*runs, *(name for name in paper if name not in runs)]
+    styles = {name: {"color": color, "marker": marker, "markersize": 5, "label": name}
+              for name, color, marker in zip(names, COLOURS, "osD^v")}
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, 1 if paper is None else 2, sharey=True, squeeze=False)[0]
+    for index, name in enumerate(runs):
+        rows = 100 * table[table["run"] == name].set_index("row")[["value", "low", "high"]].astype(float)
+        place = rows.index.astype(float) + 0.08 * (index - (len(runs) - 1) / 2)  # so that intervals lie beside each other
+        axes[0].plot(place, rows["value"], **styles[name])
+        axes[0].vlines(place, rows["low"], rows["high"], color=styles[name]["color"], linewidth=1.2)
+    axes[0].set(title="ours, 95 % intervals over mixtures", ylabel="F1 (%)")
+    if paper is not None:
+        for name in paper:
+            axes[1].plot(paper.index, paper[name], **styles[name])
+        axes[1].set_title("the paper's")
+    for each in axes:
+        each.set_xlabel("polyphony (active labels)")
+        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        each.grid(alpha=0.3)
+        each.legend(frameon=False)
+    return figure
 
 
 def plot_reliability(posteriors, activity, *, bins=10, axes=None):

@@ -4,7 +4,7 @@ import pathlib
 from polysed_keras.callbacks import STATE
 from polysed_keras.curves import plot_training
 from polysed_keras.datasets import load_dataset
-from polysed_keras.datasets.corpora import synthesize
+from polysed_keras.datasets.corpora import STATISTICS, synthesize
 from polysed_keras.datasets.procedural import write_soundbank
 from polysed_keras.datasets.soundbank import partition_soundbank, read_soundbank
 from polysed_keras.datasets.soundscapes import SoundscapeSpec
@@ -26,18 +26,39 @@ SETTINGS = ("training.epochs=16", "training.segment_hop=64")
 PICTURE_SECONDS = 60.0
 
 
-def make_data(folder):
-    """The demo's soundbank and mixtures, made where they are not there yet; the folder of the mixtures."""
+def make_data(folder, mixtures=None, duration_seconds=None, *, progress=print, **sounds):
+    """A soundbank and mixtures of it, made where they are not there yet; the folder of the mixtures.
+
+    Args:
+        folder: of `soundbank` and `data`.
+        mixtures, duration_seconds: as of corpora.synthesize and SoundscapeSpec; None for the demo's.
+        progress: called with a line of text before a step, and with the statistics of the mixtures.
+        sounds: `instances`, `labels` or `seed` of procedural.write_soundbank.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     folder = pathlib.Path(folder)
+    mixtures, duration_seconds = mixtures or MIXTURES, duration_seconds or DURATION_SECONDS
     if not (folder / "soundbank").exists():
-        print("1. a soundbank of sixteen labels, made by the program")
-        write_soundbank(folder / "soundbank")
+        progress("1. a soundbank made by the program")
+        write_soundbank(folder / "soundbank", **sounds)
     if not (folder / "data").exists():
-        partitions = partition_soundbank(read_soundbank(folder / "soundbank"))
-        print(f"2. {sum(MIXTURES)} mixtures of {DURATION_SECONDS:.0f} s, no sound in two partitions")
-        statistics = synthesize(partitions, folder / "data", SoundscapeSpec(duration_seconds=DURATION_SECONDS), MIXTURES)
-        print(format_statistics(statistics))
+        progress(f"2. {sum(mixtures)} mixtures of {duration_seconds:.0f} s, no sound in two partitions")
+        progress(format_statistics(make_mixtures(folder / "soundbank", folder / "data", mixtures, duration_seconds)))
     return folder / "data"
+
+
+def make_mixtures(soundbank, out, mixtures, duration_seconds):
+    """Mixtures of a folder of sounds, made where they are not there yet; arguments and errors as of corpora.synthesize.
+
+    Returns:
+        dict of partition to its statistics.
+    """
+    if not pathlib.Path(out).exists():
+        partitions = partition_soundbank(read_soundbank(soundbank))
+        synthesize(partitions, out, SoundscapeSpec(duration_seconds=duration_seconds), mixtures)
+    return read_json(pathlib.Path(out) / STATISTICS)
 
 
 def _train(folder):

@@ -1,0 +1,101 @@
+"""Paper 1's Figure 2: what the subnets of a trained network attend to in an input, and how far their masks lie apart."""
+import dataclasses
+
+import keras
+import numpy as np
+import pandas as pd
+
+from polysed_keras.datasets import load_dataset
+from polysed_keras.errors import InputError
+from polysed_keras.events import event_roll_to_event_list
+from polysed_keras.experiments import load_run
+from polysed_keras.inference import subnet_masks
+from polysed_keras.pipeline import load_recordings
+from polysed_keras.plots import plot_attention
+from polysed_keras.specs import LogMelSpec
+from polysed_keras.sweeps import run_folder
+from polysed_keras.tasks import task_labels
+from polysed_keras.training import load_best_model, new_model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AttentionExample:
+    """An input and what subnets attend to in it (paper 1, Figure 2).
+
+    Attributes:
+        name: of the recording. onset: of the input in it, seconds. features: of the network.
+        log_mel: (frames, n_mels). events: event list. labels: tuple.
+        masks, untrained_masks: {label: (time_frequency, channel)} of inference.subnet_masks, of the labels' subnets.
+    """
+
+    name: str
+    onset: float
+    features: LogMelSpec
+    log_mel: np.ndarray
+    events: pd.DataFrame
+    labels: tuple
+    masks: dict
+    untrained_masks: dict
+
+    def plot(self, shown):
+        """Figure 2 of the subnets of some labels: a matplotlib Figure."""
+        return plot_attention(self.log_mel, self.events, self.labels, {label: self.masks[label] for label in shown},
+                              self.features.time_resolution, title=f"{self.name}, from {self.onset:.2f} s",
+                              frequency_range=(self.features.fmin, self.features.fmax))
+
+
+def attention_example(recipe, wanted, num_events=4):
+    """The masks of Figure 2: of a run of `figure2_recipe`, on a test segment with so many events.
+
+    Args:
+        recipe: Paper1Recipe whose runs are there.
+        wanted: labels that the segment has as many of as any does.
+
+    Raises:
+        InputError: no test segment with so many events.
+    """
+    run = run_folder(recipe.out, next(iter(recipe.experiments)), recipe.seeds[0])
+    experiment = load_run(run)
+    labels, dataset, spec = task_labels(experiment.tasks), load_dataset(recipe.data), experiment.features
+    train, test = (load_recordings(dataset, part, labels, spec, progress=False) for part in ("train", "test"))
+    keras.utils.set_random_seed(experiment.training.seed)
+    networks = load_best_model(experiment, run), new_model(experiment, train, steps_per_epoch=1)
+    recording, first, events = _find_input(test, labels, wanted, num_events, experiment)
+    frames = experiment.training.segment_frames
+    log_mel = recording.log_mel[first:first + frames]
+    masks = [{task.labels[0]: found for task, found in zip(experiment.tasks, subnet_masks(
+        network, log_mel, experiment.tasks, frames).values())} for network in networks]
+    return AttentionExample(recording.name, first * spec.time_resolution, spec, log_mel, events, labels, *masks)
+
+
+def _find_input(recordings, labels, wanted, num_events, experiment):
+    """The first of the segments with so many events that has the most of the wanted labels, its first frame, its events."""
+    frames, resolution, found = experiment.training.segment_frames, experiment.features.time_resolution, []
+    for recording in recordings:
+        for first in range(0, len(recording.log_mel) - frames + 1, frames):
+            events = event_roll_to_event_list(recording.event_roll[first:first + frames], labels, resolution)
+            if len(events) == num_events:
+                found.append((recording, first, events))
+    if not found:
+        raise InputError(f"num_events: expected a number that a test segment of {frames} frames has. Received: {num_events}.")
+    return max(found, key=lambda each: len(set(wanted) & set(each[2]["event_label"])))
+
+
+def mask_differences(example, shown):
+    """How far the masks of tasks lie apart: the mean absolute difference, of masks from 0 to 1.
+
+    Args:
+        example: AttentionExample. shown: two labels.
+
+    Returns:
+        DataFrame, a row a kind of mask; for untrained and trained weights the two shown, and the mean of all pairs.
+    """
+    rows = {}
+    for kind, name in enumerate(("time-frequency mask", "channel mask")):
+        rows[name] = {}
+        for when, masks in (("untrained", example.untrained_masks), ("trained", example.masks)):
+            stack = {label: masks[label][kind] for label in masks}
+            pairs = {(a, b): np.abs(stack[a] - stack[b]).mean() for a in stack for b in stack if a != b}
+            rows[name] |= {f"{when}, {' and '.join(shown)}": pairs[tuple(shown)],
+                           f"{when}, all pairs": np.mean(list(pairs.values()))}
+    return pd.DataFrame(rows).T.astype(float).round(3)
