@@ -16,7 +16,7 @@ LAYERS = [
      "clip_evaluation", "unseen", "signatures", "warmup", "export", "runtimes", "deployment", "transports", "serving", "taggers",
      "tagging", "plots", "curves", "viewer"},
     {"presets", "experiments", "detectors", "parity", "studies", "sweeps", "tuning", "trials", "oracles",
-     "workers", "search_report", "tuner", "demo"},
+     "workers", "search_report", "tuner", "demo", "recipes"},
     {"cli", "commands", "parsers"},
     {"__main__"},
 ]
@@ -34,7 +34,7 @@ SAME_LAYER = {  # importing module or package: what it may import in its own lay
     "sweeps": {"experiments", "studies"}, "tuning": {"presets"}, "trials": {"experiments"}, "oracles": {"tuning"},
     "workers": {"trials"}, "search_report": {"trials", "tuning"},
     "tuner": {"experiments", "oracles", "search_report", "trials", "tuning", "workers"},
-    "demo": {"presets", "experiments"},
+    "demo": {"presets", "experiments"}, "recipes": {"demo", "experiments", "presets", "studies", "sweeps"},
 }
 MODELS = {"models": {"models.backbones", "models.heads"}, "models.backbones": {"models.blocks"},
           "models.heads": {"models.blocks"}, "models.blocks": set(), "models.costs": {"models"}}
