@@ -56,7 +56,8 @@ def plot_sweep(table, axis, *, baselines=(), title=None):
         plot_points(table, measure, baselines=baselines, axes=axes).set_ylabel(name)
     panels[-1].set_xlabel(axis)
     known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=3, frameon=False)
+    names = sorted(known, key=lambda name: name not in baselines)  # baselines in one column
+    figure.legend([known[name] for name in names], names, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -47,6 +47,12 @@ def test_a_sweep_shows_seeds_means_and_the_baseline():
     assert bottom.get_xlabel() == "alpha" and "%" in top.get_ylabel()
 
 
+def test_a_legend_has_the_baselines_first():
+    table = pd.concat([SWEEP, pd.DataFrame({"point": ["events"], "seed": [0], "accuracy": [np.nan], "lwlrap": [0.3]})])
+    [legend] = plot_sweep(table, "alpha", baselines=("base", "events")).legends
+    assert [text.get_text() for text in legend.get_texts()][:3] == ["base", "events", "a seed"]
+
+
 def test_a_sweep_of_names_is_in_their_order():
     named = SWEEP.assign(point=["base", "b", "a"] * 2)
     top, bottom = plot_sweep(named, "choice", baselines=("base",)).axes
