@@ -87,6 +87,8 @@ def plot_points(table, measure, *, baselines=(), axes=None):
     if numbers:
         axes.fill_between(seeds.index, seeds["min"], seeds["max"], color=REFERENCE, alpha=0.2, linewidth=0,
                           label="range over seeds")
+        if all(isinstance(value, (int, np.integer)) for value in values):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.vlines(seeds.index, seeds["min"], seeds["max"], color=REFERENCE, alpha=0.2, linewidth=8,
                     label="range over seeds")

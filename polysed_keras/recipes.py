@@ -16,13 +16,14 @@ from polysed_keras.sweeps import correlation, run_sweep, sweep_table
 DEMO = "demo"  # in place of a folder of data: sounds that the program makes
 
 # Paper 2 at demo size: 3.6 s clips, so that ten are 0.01 h; the labels are those that are made and told apart quickly.
-DEMO_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot", "motorcycle", "rain")
+DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot", "motorcycle",
+                    "rain")
 DEMO_CLIPS = StandinSpec(scenes=3, locations=(4, 2, 4), scene_hours=(0.036, 0.018, 0.06), event_hours=(0.08, 0.02, 0.04),
                          k=6, scene_labels=5, clip_seconds=3.6, piece_seconds=(0.5, 2.0))
-DEMO_NETWORK = ("model.filters=[16]", "training.segment_frames=90", "training.epochs=5", "training.batch_size=4",
-                "training.learning_rate=0.003")  # one of ResNet-18's four stages
-DEMO_EVENTS = ("training.event_batch_size=8", "training.event_hours=0.02")
-DEMO_POINTS = {"alpha": (0.0, 0.5, 0.95, 1.0), "hours": (0.01, 0.02, 0.04), "k": (2, 3, 6)}
+DEMO_CLIP_NETWORK = ("model.filters=[16]", "training.segment_frames=90", "training.epochs=5", "training.batch_size=4",
+                     "training.learning_rate=0.003")  # one of ResNet-18's four stages
+DEMO_CLIP_EVENTS = ("training.event_batch_size=8", "training.event_hours=0.02")
+DEMO_SWEEPS = {"alpha": (0.0, 0.5, 0.95, 1.0), "hours": (0.01, 0.02, 0.04), "k": (2, 3, 6)}
 
 # What paper 2's sections 3.3 and 4.1 to 4.5 say of points (first, last, what); its figures' own numbers are not in its text.
 ABOVE = "above the scene baseline"
@@ -78,8 +79,8 @@ def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, ta
         SweepRecipe. Nothing is made or read yet.
     """
     demo, out = str(data) == DEMO, pathlib.Path(out)
-    own = (*DEMO_NETWORK, *DEMO_EVENTS) if demo else () if name in ("hours", "k") else (f"training.event_hours={PAPER2_HOURS}",)
-    values = tuple(points or (demo and DEMO_POINTS.get(name)) or SWEEPS[name].values)
+    own = (*DEMO_CLIP_NETWORK, *DEMO_CLIP_EVENTS) if demo else () if name in ("hours", "k") else (f"training.event_hours={PAPER2_HOURS}",)
+    values = tuple(points or (demo and DEMO_SWEEPS.get(name)) or SWEEPS[name].values)
     if not {"correlated", "uncorrelated"} & set(values):
         tagger = None
     elif tagger is None:
@@ -93,7 +94,7 @@ def make_demo_clips(folder):
     if pathlib.Path(folder).exists():
         return
     with tempfile.TemporaryDirectory() as temporary:
-        bank = write_soundbank(pathlib.Path(temporary) / "soundbank", 10, labels=DEMO_SOUNDS)
+        bank = write_soundbank(pathlib.Path(temporary) / "soundbank", 10, labels=DEMO_CLIP_SOUNDS)
         make_standin(partition_soundbank(read_soundbank(bank)), folder, DEMO_CLIPS, origin={"soundbank": "procedural"})
 
 
@@ -115,7 +116,7 @@ def _train_tagger(recipe):
     """The folder of a tagger that is trained on all events and exported."""
     run, saved_model = recipe.out / "runs" / "tagger", recipe.out / "saved_models" / "tagger"
     print(f"training a tagger to choose events by: {recipe.tagger}")
-    experiment = set_fields(PRESETS[recipe.tagger], DEMO_NETWORK if recipe.demo else ())
+    experiment = set_fields(PRESETS[recipe.tagger], DEMO_CLIP_NETWORK if recipe.demo else ())
     run_experiment(experiment, recipe.data, run, resume=True, progress=False)
     if not saved_model.exists():
         export_run(run, saved_model)

@@ -68,6 +68,12 @@ def band_of(axes, label):
     return {x: (values.min(), values.max()) for x, values in heights.items()}
 
 
+@pytest.mark.parametrize("points, whole", [([2, 3], True), ([2.0, 3.0], False)])
+def test_between_whole_numbers_there_is_no_tick(points, whole):
+    axes = plot_points(SWEEP.assign(point=["base", *points] * 2), "accuracy", baselines=("base",), axes=Figure().subplots())
+    assert all(tick == round(tick) for tick in axes.get_xticks()) == whole
+
+
 @pytest.mark.parametrize("points, places", [([0.9, 0.1], {0.1: (70.0, 74.0), 0.9: (60.0, 62.0)}),
                                             (["b", "a"], {0: (60.0, 62.0), 1: (70.0, 74.0)})])
 def test_a_band_is_the_range_of_the_seeds(points, places):

@@ -7,7 +7,7 @@ from fixtures import write_bank
 from polysed_keras import recipes
 from polysed_keras.datasets.standin import choose_labels
 from polysed_keras.presets import PRESETS
-from polysed_keras.recipes import DEMO_CLIPS, DEMO_SOUNDS, PAPER2, beside_paper2, paper2_recipe, run_paper2
+from polysed_keras.recipes import DEMO_CLIPS, DEMO_CLIP_SOUNDS, PAPER2, beside_paper2, paper2_recipe, run_paper2
 from polysed_keras.specs import set_fields
 from polysed_keras.studies import ALPHAS, EVENT, SCENE, SWEEPS, Study
 
@@ -55,8 +55,8 @@ def test_demo_sweeps_share_the_runs_that_they_have_in_common():
 
 
 def test_the_demos_sounds_suffice_for_its_clips():
-    labels = choose_labels(DEMO_SOUNDS, DEMO_CLIPS, seed=0)
-    assert len(labels["audioset"]) == max(recipes.DEMO_POINTS["k"])
+    labels = choose_labels(DEMO_CLIP_SOUNDS, DEMO_CLIPS, seed=0)
+    assert len(labels["audioset"]) == max(recipes.DEMO_SWEEPS["k"])
     assert [DEMO_CLIPS.clips()[1][0] * DEMO_CLIPS.clip_seconds / 3600] == [pytest.approx(DEMO_CLIPS.event_hours[0])]
     assert round(DEMO_CLIPS.clip_seconds / PRESETS[f"{EVENT}_small"].features.time_resolution) == 90  # segment_frames
 
@@ -84,7 +84,7 @@ def test_the_demo_makes_clips_trains_a_tagger_and_runs_the_sweep(tmp_path, calls
     assert [name for name, _, _ in calls] == ["make_standin", "run_experiment", "build_study", "run_sweep"]
     (_, made, _), (_, (tagger, data, run), _), (_, _, study), (_, sweep, seeds) = calls
     assert made[1:] == (tmp_path / "clips", DEMO_CLIPS) and data == tmp_path / "clips"
-    assert tagger == set_fields(PRESETS["event_baseline_small"], recipes.DEMO_NETWORK)
+    assert tagger == set_fields(PRESETS["event_baseline_small"], recipes.DEMO_CLIP_NETWORK)
     assert study["tagger"] == tmp_path / "sweeps" / "saved_models" / "tagger" and study["small"] and study["k"] == 3
     assert sweep == ("events", "the study", recipe.points, recipe.data, tmp_path / "sweeps") and seeds == {"seeds": 2}
 
