@@ -57,7 +57,8 @@ def plot_sweep(table, axis, *, baselines=(), title=None):
         plot_points(table, measure, baselines=baselines, axes=axes).set_ylabel(name)
     panels[-1].set_xlabel(axis)
     known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=3, frameon=False)
+    names = sorted(known, key=lambda name: name not in baselines)  # baselines in one column
+    figure.legend([known[name] for name in names], names, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -87,6 +88,8 @@ def plot_points(table, measure, *, baselines=(), axes=None):
     if numbers:
         axes.fill_between(seeds.index, seeds["min"], seeds["max"], color=REFERENCE, alpha=0.2, linewidth=0,
                           label="range over seeds")
+        if all(isinstance(value, (int, np.integer)) for value in values):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.vlines(seeds.index, seeds["min"], seeds["max"], color=REFERENCE, alpha=0.2, linewidth=8,
                     label="range over seeds")

@@ -1,16 +1,67 @@
 """The study of decompositions: which labels share a group, and what of the gain is the powerset's (paper 1 leaves both open)."""
 import dataclasses
+import pathlib
 
 import pandas as pd
 
+from polysed_keras.datasets import load_dataset
 from polysed_keras.evaluation import class_wise_table
 from polysed_keras.experiments import load_run
 from polysed_keras.models.costs import experiment_cost, widen, with_num_labels
-from polysed_keras.specs import set_fields
+from polysed_keras.presets import get_preset
+from polysed_keras.recipes import DEMO, DEMO_NETWORK, make_demo_data
+from polysed_keras.specs import Experiment, set_fields
 from polysed_keras.tasks import Decomposition
 
 CRNN, WIDE_CRNN, ONE_SUBNET, SUBNETS = "crnn", "wide_crnn", "one_subnet_sigmoids", "subnets_sigmoids"
 CONTIGUOUS = "contiguous"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyRecipe:
+    """What the study trains.
+
+    Attributes:
+        data: folder of the corpus. out: of the runs. num_labels: of the corpus.
+        crnn, powersets: Experiments of the multi-label CRNN and of the contiguous powersets.
+        num_tasks: N. seeds: of each network. epochs, screening_epochs: of a training, and of one that only chooses.
+    """
+
+    data: pathlib.Path
+    out: pathlib.Path
+    num_labels: int
+    crnn: Experiment
+    powersets: Experiment
+    num_tasks: int
+    seeds: tuple
+    epochs: int
+    screening_epochs: int
+
+
+def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds=None, epochs=None, screening_epochs=None):
+    """The recipe of the study: tiny networks on sounds that the program makes, where `data` is "demo", or the paper's networks.
+
+    Args:
+        data: folder of a corpus, or "demo".
+        out: folder of all that is made.
+        small: take the `_small` presets.
+        num_tasks: N; None for 8, the paper's best (demo: 4).
+        settings: more changes of the presets, as `--set` makes them.
+        seeds: None for three (demo: one).
+        epochs: None for the presets' (demo: 2). screening_epochs: None for a quarter of them.
+
+    Raises:
+        InputError: no corpus there, or a folder that cannot be written.
+    """
+    demo, out = str(data) == DEMO, pathlib.Path(out)
+    out = out / "study" if demo else out
+    suffix, own = "_small" * (small or demo), [*(DEMO_NETWORK if demo else ()), *(settings or ())]
+    num_tasks, data = num_tasks or (4 if demo else 8), make_demo_data(out.parent) if demo else pathlib.Path(data)
+    crnn = set_fields(get_preset(f"multilabel{suffix}"), own)
+    powersets = set_fields(get_preset(f"mcmt_2{suffix}"), [*own, f"tasks.num_tasks={num_tasks}"])
+    epochs = epochs or (2 if demo else crnn.training.epochs)
+    return StudyRecipe(data, out, len(load_dataset(data).labels), crnn, powersets, num_tasks,
+                       tuple(seeds or ((0,) if demo else (0, 1, 2))), epochs, screening_epochs or max(1, epochs // 4))
 
 
 def capacity_controls(crnn, powersets, num_labels):

@@ -1,4 +1,4 @@
-"""What the notebooks run, as the papers have it or at demo size, and the papers' numbers to put beside ours."""
+"""What the notebooks of paper 1 run, as it has it or at demo size, and its numbers to put beside ours."""
 import dataclasses
 import io
 import pathlib
@@ -113,6 +113,11 @@ def _recipe(data, folder, presets, seeds, settings, epochs=DEMO_EPOCHS, **sounds
                    for name, preset in presets.items()}
     data = make_data(folder, progress=_quiet, **DEMO_SOUNDS, **sounds) if demo else pathlib.Path(data)
     return Paper1Recipe(data, folder / "runs", experiments, tuple(seeds or (0,)))
+
+
+def make_demo_data(folder, labels=tuple(PROCEDURES), name="sixteen_labels"):
+    """The folder of the demo's mixtures, made where they are not there yet. Raises InputError: it cannot be written."""
+    return make_data(pathlib.Path(folder) / name, progress=_quiet, **DEMO_SOUNDS, labels=labels)
 
 
 def _quiet(text):

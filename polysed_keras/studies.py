@@ -127,7 +127,8 @@ SWEEPS = {
 }
 
 
-def build_study(data, values, *, small=False, k=35, choice="random", tagger=None, endpoint=None, assignments=()):
+def build_study(data, values, *, small=False, k=35, choice="random", tagger=None, endpoint=None, assignments=(),
+                progress=True):
     """The Study of a data folder; where a choice of events needs a tagger, it scores the scenes' training clips first.
 
     Args:
@@ -135,7 +136,7 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
         values: of the sweep's points.
         k: events of a point; fewer where the corpus has not so many.
         tagger: folder of a SavedModel; endpoint: of it, see taggers.load_tagger.
-        small, choice, assignments: as in Study.
+        small, choice, assignments: as in Study. progress: whether a bar counts the clips that are scored.
 
     Raises:
         InputError: unusable data or tagger, or a choice by a tagger without one.
@@ -147,7 +148,8 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
             raise InputError("--tagger: expected a SavedModel that scores the scenes' clips, because events are chosen by it. "
                              "Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` out.")
         model = load_tagger(tagger, endpoint)
-        means = mean_scores(datasets["scene"].partitions["train"], model, pathlib.Path(data) / "tagger_scores.json")
+        means = mean_scores(datasets["scene"].partitions["train"], model,
+                            pathlib.Path(data) / "tagger_scores.json", progress)
         mids = list(read_class_labels(datasets["events"].folder / CLASS_LABELS))  # in the order of the corpus's labels
         scores = rank_labels(labels, mids, model, means)
     return Study(labels, min(k, len(labels)), choice, scores, small, tuple(assignments))

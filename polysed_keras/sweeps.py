@@ -1,6 +1,7 @@
 """Many trainings of one family, several seeds a point, resumable: paper 2's experiments, to a CSV and the paper's figure;
 and any experiments on recordings, to be compared."""
 import dataclasses
+import logging
 import pathlib
 import re
 
@@ -47,8 +48,7 @@ def run_sweep(name, study, values, data, out, *, seeds=4, progress=print):
             table = pd.DataFrame(rows)
             with atomic_file(out / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-    sweep = SWEEPS[name]
-    save_figure(plot_sweep(table, sweep.axis, baselines=(SCENE, EVENT), title=_title(sweep, table)), out / f"{name}.png")
+    save_figure(draw_sweep(name, table), out / f"{name}.png")
     return table
 
 
@@ -79,12 +79,20 @@ def run_variants(variants, data, out, *, seeds=(0,), partition="test", progress=
             for run, name in runs.items()]
 
 
-def _title(sweep, table):
-    """With Pearson's correlation of a number and the accuracy over points (paper 2, sections 4.3 and 4.4)."""
+def draw_sweep(name, table):
+    """The paper's figure of a table of run_sweep(name, ...), with Pearson's rho where `correlation` has one."""
+    sweep, rho = SWEEPS[name], correlation(name, table)
+    title = sweep.title if rho is None else f"{sweep.title}: Pearson's rho {rho:.2f}"
+    return plot_sweep(table, sweep.axis, baselines=(SCENE, EVENT), title=title)
+
+
+def correlation(name, table):
+    """Pearson's correlation of a number and the mean accuracy over points (paper 2, sections 4.3 and 4.4); None of sweeps
+    that the paper has none of, or of fewer than three points."""
     means = table[~table.point.isin((SCENE, EVENT))].groupby("point", sort=False).accuracy.mean()
-    if sweep.axis.startswith("alpha") or not sweep.numbers or len(means) < 3:
-        return sweep.title
-    return f"{sweep.title}: Pearson's rho {np.corrcoef(means.index.astype(float), means)[0, 1]:.2f}"
+    if name not in ("hours", "k") or len(means) < 3:
+        return None
+    return float(np.corrcoef(means.index.astype(float), means)[0, 1])
 
 
 def _run_point(point, seed, data, runs):
@@ -114,12 +122,18 @@ def _test(run, data):
 def _train(experiment, data, run, pretrained=None):
     import keras
     keras.backend.clear_session()  # a sweep is many networks in one process
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
 
 
 def run_folder(out, name, seed):
     """The folder of a run of run_variants."""
     return pathlib.Path(out) / _slug(name, seed)
+
+
+def _is_no_retracing(record):
+    """Every network is traced anew, as it should be: TensorFlow takes it for a mistake, once every few."""
+    return "retracing" not in record.getMessage()
 
 
 def _slug(name, seed):
@@ -132,19 +146,28 @@ def sweep_alpha(table):
     return balanced_alpha(losses.val_scene_loss[SCENE], losses.val_events_loss[EVENT])
 
 
-def format_sweep(table):
-    """A line a point: accuracy and lwlrap in per cent, mean (lowest to highest over seeds), difference to the scene
-    baseline seed by seed."""
-    baseline = table[table.point == SCENE].set_index("seed").accuracy
-    lines = [f"{'point':20} {'accuracy':>24} {'difference':>24} {'lwlrap':>24}"]
-    for value, rows in table.groupby("point", sort=False):
-        differences = rows.set_index("seed").accuracy - baseline
-        cells = [_cell(values) for values in (rows.accuracy, differences if value != SCENE else differences * np.nan,
-                                              rows.lwlrap)]
-        lines.append(f"{value!s:20} " + " ".join(f"{cell:>24}" for cell in cells))
-    return "\n".join(lines)
+def sweep_table(table):
+    """A line a point of a table of run_sweep: accuracy and lwlrap in per cent, mean (lowest to highest over seeds), and
+    the difference of accuracy to the scene baseline, seed by seed.
+
+    Returns:
+        DataFrame point, accuracy, difference, lwlrap, all text.
+    """
+    baseline, rows = table[table.point == SCENE].set_index("seed").accuracy, []
+    for value, part in table.groupby("point", sort=False):
+        differences = part.set_index("seed").accuracy - baseline
+        rows.append({"point": str(value), "accuracy": _cell(part.accuracy),
+                     "difference": "-" if value == SCENE else _cell(differences, "+"), "lwlrap": _cell(part.lwlrap)})
+    return pd.DataFrame(rows)
 
 
-def _cell(values):
+def _cell(values, sign=""):
     values = 100 * values.dropna()
-    return f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})" if len(values) else "-"
+    if values.empty:
+        return "-"
+    return f"{values.mean():{sign}.1f} ({values.min():{sign}.1f} to {values.max():{sign}.1f})"
+
+
+def format_sweep(table):
+    """sweep_table's lines for the terminal."""
+    return sweep_table(table).to_string(index=False)

@@ -47,6 +47,12 @@ def test_a_sweep_shows_seeds_means_and_the_baseline():
     assert bottom.get_xlabel() == "alpha" and "%" in top.get_ylabel()
 
 
+def test_a_legend_has_the_baselines_first():
+    table = pd.concat([SWEEP, pd.DataFrame({"point": ["events"], "seed": [0], "accuracy": [np.nan], "lwlrap": [0.3]})])
+    [legend] = plot_sweep(table, "alpha", baselines=("base", "events")).legends
+    assert [text.get_text() for text in legend.get_texts()][:3] == ["base", "events", "a seed"]
+
+
 def test_a_sweep_of_names_is_in_their_order():
     named = SWEEP.assign(point=["base", "b", "a"] * 2)
     top, bottom = plot_sweep(named, "choice", baselines=("base",)).axes
@@ -60,6 +66,12 @@ def band_of(axes, label):
     edges = np.concatenate([path.vertices for path in band.get_paths()])
     heights = {x: edges[edges[:, 0] == x, 1].round(6) for x in set(edges[:, 0])}
     return {x: (values.min(), values.max()) for x, values in heights.items()}
+
+
+@pytest.mark.parametrize("points, whole", [([2, 3], True), ([2.0, 3.0], False)])
+def test_between_whole_numbers_there_is_no_tick(points, whole):
+    axes = plot_points(SWEEP.assign(point=["base", *points] * 2), "accuracy", baselines=("base",), axes=Figure().subplots())
+    assert all(tick == round(tick) for tick in axes.get_xticks()) == whole
 
 
 @pytest.mark.parametrize("points, places", [([0.9, 0.1], {0.1: (70.0, 74.0), 0.9: (60.0, 62.0)}),

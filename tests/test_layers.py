@@ -16,7 +16,7 @@ LAYERS = [
      "clip_evaluation", "unseen", "signatures", "warmup", "export", "runtimes", "deployment", "transports", "serving", "taggers",
      "tagging", "plots", "curves", "viewer"},
     {"presets", "experiments", "detectors", "parity", "studies", "sweeps", "tuning", "trials", "oracles",
-     "workers", "search_report", "tuner", "decompositions", "demo"},
+     "workers", "search_report", "tuner", "decompositions", "demo", "recipes", "clip_recipes", "attention", "examples"},
     {"cli", "commands", "parsers"},
     {"__main__"},
 ]
@@ -31,10 +31,13 @@ SAME_LAYER = {  # importing module or package: what it may import in its own lay
     "taggers": {"export"}, "tagging": {"taggers"},
     "cli": {"commands", "parsers"}, "commands": {"parsers"}, "experiments": {"presets"}, "detectors": {"experiments"},
     "parity": {"experiments"}, "studies": {"presets"},
-    "sweeps": {"experiments", "studies"}, "decompositions": {"experiments"}, "tuning": {"presets"}, "trials": {"experiments"}, "oracles": {"tuning"},
+    "sweeps": {"experiments", "studies"}, "decompositions": {"experiments", "presets", "recipes"}, "tuning": {"presets"},
+    "trials": {"experiments"}, "oracles": {"tuning"},
     "workers": {"trials"}, "search_report": {"trials", "tuning"},
     "tuner": {"experiments", "oracles", "search_report", "trials", "tuning", "workers"},
-    "demo": {"presets", "experiments"},
+    "demo": {"presets", "experiments"}, "recipes": {"demo", "experiments", "presets", "sweeps"},
+    "clip_recipes": {"experiments", "presets", "recipes", "studies", "sweeps"}, "attention": {"experiments", "sweeps"},
+    "examples": {"presets", "recipes"},
 }
 MODELS = {"models": {"models.backbones", "models.heads"}, "models.backbones": {"models.blocks"},
           "models.heads": {"models.blocks"}, "models.blocks": set(), "models.costs": {"models"}}

@@ -203,4 +203,4 @@ def test_lines_for_the_terminal():
     first, baseline, point = format_sweep(table).split("\n")
     assert first.split() == ["point", "accuracy", "difference", "lwlrap"]
     assert baseline.split() == [SCENE, "55.0", "(50.0", "to", "60.0)", "-", "-"]
-    assert point.split() == ["0.9", "70.0", "(60.0", "to", "80.0)", "15.0", "(10.0", "to", "20.0)", "35.0", "(30.0", "to", "40.0)"]
+    assert point.split() == ["0.9", "70.0", "(60.0", "to", "80.0)", "+15.0", "(+10.0", "to", "+20.0)", "35.0", "(30.0", "to", "40.0)"]
