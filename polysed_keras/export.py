@@ -47,6 +47,7 @@ def export_saved_model(model, experiment, directory, card=None):
     portable = build_model(experiment.model, experiment.tasks, shape, use_cudnn=False)
     portable.set_weights(model.get_weights())
     portable.get_layer(NORMALIZATION).finalize_state()
+    logging.getLogger("tensorflow").addFilter(_is_no_place)
     target = pathlib.Path(directory) / _next_version(directory)
     name, version = target.resolve().parent.name, int(target.name)
     with atomic_directory(target) as temporary:
@@ -57,6 +58,11 @@ def export_saved_model(model, experiment, directory, card=None):
         write_warmup_requests(experiment, name, temporary)
         write_json({**describe(experiment, name, version), **(card or {})}, temporary / "card.json")
     return target
+
+
+def _is_no_place(record):
+    """TensorFlow says where it writes; that is a temporary name of the folder."""
+    return not record.getMessage().startswith("Assets written to")
 
 
 def version_directory(directory):

@@ -3,8 +3,6 @@
 `plot_x(..., axes=None)` draws into matplotlib's axes, or into those of a new Figure, and returns them; what puts several
 together returns the Figure.
 """
-import io
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -146,14 +144,7 @@ def save_figure(figure, path):
         InputError: the file cannot be written.
     """
     with atomic_file(path) as temporary:
-        temporary.write_bytes(png(figure))
-
-
-def png(figure, dpi=130):
-    """A figure as the bytes of a PNG, the same ones for the same figure: for notebooks, IPython.display.Image(png(figure))."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
-    return content.getvalue()
+        figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
 
 
 def new_axes(axes, height, width=11):
