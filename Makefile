@@ -1,22 +1,27 @@
-# make demo, make test, make docs, make soak: each sets up the environment first, on Debian or Ubuntu with Python 3.11, 3.12 or 3.13.
+# make demo, make test, make notebooks, make docs, make soak: each sets up the environment first, on Debian or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
+#   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="-m 'not slow' tests/test_x.py"   pytest's arguments
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
+NOTEBOOKS ?=
 
 SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "python3.13")
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test docs soak clean
+.PHONY: demo test notebooks docs soak clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
 
 test: $(VENV)/installed-tests
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+notebooks: $(VENV)/installed-tests
+	$(VENV)/bin/python notebooks/execute.py $(NOTEBOOKS)
 
 docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs

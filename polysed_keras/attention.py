@@ -25,7 +25,7 @@ class AttentionExample:
     Attributes:
         name: of the recording. onset: of the input in it, seconds. features: of the network.
         log_mel: (frames, n_mels). events: event list. labels: tuple.
-        masks, untrained_masks: {label: (time_frequency, channel)} of inference.subnet_masks, of the labels' subnets.
+        masks, untrained_masks: {label: (time_frequency, channel)} of inference.subnet_masks, of the subnet of the label's task.
     """
 
     name: str
@@ -58,13 +58,16 @@ def attention_example(recipe, wanted, num_events=4):
     experiment = load_run(run)
     labels, dataset, spec = task_labels(experiment.tasks), load_dataset(recipe.data), experiment.features
     train, test = (load_recordings(dataset, part, labels, spec, progress=False) for part in ("train", "test"))
-    keras.utils.set_random_seed(experiment.training.seed)
-    networks = load_best_model(experiment, run), new_model(experiment, train, steps_per_epoch=1)
+    networks = [load_best_model(experiment, run)]
+    keras.utils.set_random_seed(experiment.training.seed)  # so that the other has the weights that the training began with
+    networks.append(new_model(experiment, train, steps_per_epoch=1))
     recording, first, events = _find_input(test, labels, wanted, num_events, experiment)
     frames = experiment.training.segment_frames
     log_mel = recording.log_mel[first:first + frames]
-    masks = [{task.labels[0]: found for task, found in zip(experiment.tasks, subnet_masks(
-        network, log_mel, experiment.tasks, frames).values())} for network in networks]
+    masks = []
+    for network in networks:
+        found = subnet_masks(network, log_mel, experiment.tasks, frames)
+        masks.append({label: found[task.name] for task in experiment.tasks for label in task.labels})
     return AttentionExample(recording.name, first * spec.time_resolution, spec, log_mel, events, labels, *masks)
 
 

@@ -11,7 +11,7 @@ from polysed_keras.events import read_events
 from polysed_keras.features import cached_log_mel
 from polysed_keras.plots import plot_detections
 from polysed_keras.presets import get_preset
-from polysed_keras.recipes import DEMO, DEMO_NETWORK, DEMO_SOUNDS, FEW_LABELS, FEW_LABELS_EPOCHS
+from polysed_keras.recipes import DEMO, DEMO_EPOCHS, DEMO_NETWORK, DEMO_SOUNDS, FEW_LABELS
 from polysed_keras.specs import Experiment, set_fields
 
 
@@ -70,7 +70,7 @@ def classes_recipe(sounds, out, *, mixtures=(24, 6, 20), duration_seconds=300.0,
     """
     folder, own = pathlib.Path(out) / "own_classes", list(settings or ())
     if sounds == DEMO:
-        folder, own = pathlib.Path(out) / "four_labels", [*DEMO_NETWORK, FEW_LABELS_EPOCHS, *own]
+        folder, own = pathlib.Path(out) / "four_labels", [*DEMO_NETWORK, DEMO_EPOCHS, *own]
         sounds, mixtures, duration_seconds = folder / "soundbank", DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"]
         if not sounds.exists():
             write_soundbank(sounds, DEMO_SOUNDS["instances"], labels=FEW_LABELS)

@@ -20,8 +20,9 @@ DEMO = "demo"  # in place of a folder of data: sounds that the program makes
 # Paper 1 at demo size. Of a network with many subnets nearly all of the time is until its first step, so few have any.
 DEMO_SOUNDS = {"instances": 5, "mixtures": (6, 2, 3), "duration_seconds": 60.0}
 FEW_LABELS = ("alarms_and_sirens", "dog_barking", "mixer", "rain")
-DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]", "training.learning_rate=0.01")
-DEMO_EPOCHS, FEW_LABELS_EPOCHS = "training.epochs=4", "training.epochs=8"
+DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]", "training.learning_rate=0.01",
+                "training.batch_size=8", "training.segment_hop=128")
+DEMO_EPOCHS = "training.epochs=10"
 NUM_TASKS, DEMO_NUM_TASKS = (2, 4, 8, 16), (2, 4)
 
 # Columns of evaluation's tables, and what a cell of them looks like.
@@ -88,31 +89,28 @@ def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
     Raises:
         InputError: the folder of the demo cannot be written.
     """
-    folder = pathlib.Path(out) / "sixteen_labels"
     numbers = num_tasks or (DEMO_NUM_TASKS if data == DEMO else NUM_TASKS)
     presets = {MULTI_LABEL: "multilabel", **{f"{number} tasks": f"mcmt_{number}" for number in numbers}}
-    return _recipe(data, folder, presets, seeds, settings, labels=tuple(PROCEDURES))
+    return _recipe(data, out, presets, seeds, settings)
 
 
 def figure2_recipe(data, out, *, seeds=None, settings=None):
     """The recipe of Figure 2, one task a label; arguments and errors as in `paper1_recipe`. With the sixteen labels of
     TUT-SED Synthetic 2016 its training is the one of Table 2's 16 tasks; the demo has four labels."""
-    if data != DEMO:
-        number = len(load_dataset(data).labels)
-        settings = (f"tasks.num_tasks={number}", *(settings or ()))
-        return _recipe(data, pathlib.Path(out) / "sixteen_labels", {f"{number} tasks": "mcmt_16"}, seeds, settings)
-    presets = {f"{len(FEW_LABELS)} tasks": "mcmt_4"}
-    return _recipe(data, pathlib.Path(out) / "four_labels", presets, seeds, settings, FEW_LABELS_EPOCHS,
-                   labels=FEW_LABELS)
+    if data == DEMO:
+        return _recipe(data, out, {f"{len(FEW_LABELS)} tasks": "mcmt_4"}, seeds, settings, FEW_LABELS, "four_labels")
+    number = len(load_dataset(data).labels)
+    return _recipe(data, out, {f"{number} tasks": "mcmt_16"}, seeds, (f"tasks.num_tasks={number}", *(settings or ())))
 
 
-def _recipe(data, folder, presets, seeds, settings, epochs=DEMO_EPOCHS, **sounds):
+def _recipe(data, out, presets, seeds, settings, labels=tuple(PROCEDURES), name="sixteen_labels"):
     demo = data == DEMO
-    settings = [*((*DEMO_NETWORK, epochs) if demo else ()), *(settings or ())]
-    experiments = {name: set_fields(get_preset(preset + ("_small" if demo else "")), settings)
-                   for name, preset in presets.items()}
-    data = make_data(folder, progress=_quiet, **DEMO_SOUNDS, **sounds) if demo else pathlib.Path(data)
-    return Paper1Recipe(data, folder / "runs", experiments, tuple(seeds or (0,)))
+    settings = [*((*DEMO_NETWORK, DEMO_EPOCHS) if demo else ()), *(settings or ())]
+    experiments = {column: set_fields(get_preset(preset + ("_small" if demo else "")), settings)
+                   for column, preset in presets.items()}
+    out = pathlib.Path(out)
+    folder = make_demo_data(out, labels, name) if demo else pathlib.Path(data)
+    return Paper1Recipe(folder, (out / name if demo else out) / "runs", experiments, tuple(seeds or (0,)))
 
 
 def make_demo_data(folder, labels=tuple(PROCEDURES), name="sixteen_labels"):

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
-from polysed_keras.curves import plot_points, plot_polyphony, plot_reliability, plot_sweep, plot_training
+from polysed_keras.curves import plot_points, plot_polyphony, plot_polyphony_scores, plot_reliability, plot_sweep, plot_training
 from polysed_keras.errors import InputError
 from polysed_keras.plots import save_figure
 
@@ -117,3 +117,16 @@ def test_reliability_of_nothing_is_refused():
         plot_reliability(np.zeros((3, 2)), np.zeros((2, 3)))
     with pytest.raises(InputError, match="something in it"):
         plot_reliability(np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+def test_scores_by_polyphony_are_beside_the_papers():
+    table = pd.DataFrame({"row": [1, 2, 1, 2], "run": ["a", "a", "b", "b"], "value": [0.7, 0.5, 0.6, 0.4],
+                          "low": [0.6, 0.4, 0.5, 0.3], "high": [0.8, 0.6, 0.7, 0.5]})
+    paper = pd.DataFrame({"a": [71.0, 51.0], "c": [61.0, 41.0]}, index=[1, 2])
+    ours, theirs = plot_polyphony_scores(table, paper).axes
+    assert [line.get_label() for line in ours.lines] == ["a", "b"] and [line.get_label() for line in theirs.lines] == ["a", "c"]
+    assert ours.lines[0].get_ydata().tolist() == [70, 50] and theirs.lines[1].get_ydata().tolist() == [61, 41]
+    assert ours.lines[0].get_color() == theirs.lines[0].get_color() != theirs.lines[1].get_color()
+    intervals = [segment[:, 1].tolist() for segment in ours.collections[1].get_segments()]
+    np.testing.assert_allclose(intervals, [[50, 70], [30, 50]])
+    assert len(plot_polyphony_scores(table).axes) == 1
