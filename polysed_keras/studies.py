@@ -54,7 +54,7 @@ class Study:
     def events(self, k=None, choice=None):
         """The event labels of a point. Two are speech and music, where the corpus has them (paper 2, section 4.4)."""
         k = self.k if k is None else k
-        if k == len(ABUNDANT) and choice is None and set(ABUNDANT) <= set(self.labels):
+        if k == len(ABUNDANT) and choice is None and self.choice == "random" and set(ABUNDANT) <= set(self.labels):
             return tuple(label for label in self.labels if label in ABUNDANT)
         return choose_events(choice or self.choice, self.labels, k, scores=self.scores)
 
@@ -166,9 +166,12 @@ def parse_values(name, texts):
             raise InputError(f"--points: expected some of {', '.join(sweep.values)}. Received: {', '.join(unknown)}.")
         return tuple(texts)
     try:
-        return tuple(float(text) for text in texts)
+        values = tuple(float(text) for text in texts)
     except ValueError as error:
         raise InputError(f"--points: expected numbers, such as {sweep.values[:3]}. Received: {texts}.") from error
+    if name == "k" and any(value != int(value) for value in values):
+        raise InputError(f"--points: expected whole numbers of events. Received: {texts}.")
+    return values
 
 
 def draw_points(name, study, values, data):

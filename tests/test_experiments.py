@@ -88,6 +88,7 @@ def test_controls_have_the_attention_subnets_of_a_preset_and_sigmoids(name):
         assert [(task.num_outputs, task.activation) for task in tasks] == [(len(group), "sigmoid") for group in groups]
 
 
+@pytest.mark.slow
 def test_a_control_of_a_strategy_is_trained_resumed_evaluated_and_exported(paired, tmp_path):
     short = dataclasses.replace(POWERSET.training, epochs=1)
     control = set_fields(dataclasses.replace(POWERSET, training=short, tasks=Decomposition(2)),

@@ -124,6 +124,7 @@ def test_targets_belong_to_their_segments(bank, data):
 
 # Training
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_with_the_same_mixtures(bank, data, tmp_path, monkeypatch):
     mixing = resolve_mixing(bank, data, kept_epochs=2)
     unbroken = run_experiment(MULTI_LABEL, data, tmp_path / "unbroken", mixing=mixing, progress=False)
@@ -148,6 +149,7 @@ def test_an_interrupted_training_goes_on_with_the_same_mixtures(bank, data, tmp_
     pd.testing.assert_frame_equal(resumed, unbroken, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_mixtures_are_another_experiment(bank, data, tmp_path):
     experiment = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LABEL.training, epochs=1))
     run_experiment(experiment, data, tmp_path / "run", mixing=resolve_mixing(bank, data), progress=False)

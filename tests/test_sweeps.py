@@ -91,7 +91,13 @@ def test_values_from_text(name, texts, values):
     assert parse_values(name, texts) == values
 
 
-@pytest.mark.parametrize("name, texts, message", [("hours", ["many"], "expected numbers"),
+def test_two_events_are_speech_and_music_where_no_other_choice_was_made():
+    assert study().events(2) == ("Speech", "Music")
+    scores = dict(zip(LABELS, (0.1, 0.9, 0.2, 0.8, 0.7, 0.3)))
+    assert set(study(choice="correlated", scores=scores).events(2)) == {"Dog", "Rain"}
+
+
+@pytest.mark.parametrize("name, texts, message", [("hours", ["many"], "expected numbers"), ("k", ["2.9"], "expected whole numbers"),
                                                   ("events", ["best"], "expected some of random, correlated, uncorrelated")])
 def test_values_that_are_none(name, texts, message):
     with pytest.raises(InputError, match=message):

@@ -257,6 +257,7 @@ def kill_after_first_epoch(folder):
     return delay
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_training_equals_an_unbroken_one(unbroken, tmp_path):
     delay = kill_after_first_epoch(tmp_path / "run")
     finished = len(json.loads((tmp_path / "run" / "state.json").read_text())["history"])
@@ -347,6 +348,7 @@ print(history.to_json())
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_together(tmp_path):
     history = pd.DataFrame(json.loads(run_python(MIRRORED, tmp_path).splitlines()[-1]))
     assert list(history.epoch) == [1] and np.isfinite(history).all(axis=None)

@@ -652,6 +652,7 @@ def trained_here(monkeypatch):
     monkeypatch.setattr(trials, "_train_apart", trials._train)
 
 
+@pytest.mark.slow
 def test_tune_ends_in_a_report_an_experiment_and_an_export(trained_here, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny_search(tmp_path, trials=2, epochs=1, seeds=[1, 2], ranges={TASKS: [1, 5]})

@@ -49,7 +49,7 @@ def _answers(saved_model, waveform, recording, sample_rate):
 
 
 # What takes longest: most have a `_small` twin of the same layers, the small ones others with fewer or more tasks.
-SLOW = {"mcmt_5", "mcmt_8", "mcmt_8_small", "mcmt_10", "mcmt_10_small", "mcmt_16", "event_tagger_densenet"}
+SLOW = {"mcmt_5", "mcmt_8", "mcmt_8_small", "mcmt_10", "mcmt_10_small", "mcmt_16", "mcmt_16_small", "event_tagger_densenet"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PRESETS])
