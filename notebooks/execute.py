@@ -43,7 +43,20 @@ def _cleaned(notebook):
     for place, cell in enumerate(notebook.cells):
         tags = cell.metadata.get("tags")
         cell.id, cell.metadata = f"cell-{place:02d}", nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
     return notebook
+
+
+def _joined(outputs):
+    """Text that was printed in parts is one output, wherever the kernel happened to send it."""
+    joined = []
+    for output in outputs:
+        if joined and "stream" == output.output_type == joined[-1].output_type and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def main(names):
