@@ -43,7 +43,20 @@ def _cleaned(notebook):
     for place, cell in enumerate(notebook.cells):
         tags = cell.metadata.get("tags")
         cell.id, cell.metadata = f"cell-{place:02d}", nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
     return notebook
+
+
+def _joined(outputs):
+    """Where one print ends and the next begins is the kernel's chance: texts in a row are one."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def main(names):
