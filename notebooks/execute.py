@@ -49,10 +49,10 @@ def _cleaned(notebook):
 
 
 def _joined(outputs):
-    """Text that was printed in parts is one output, wherever the kernel happened to send it."""
+    """Where one print ends and the next begins is the kernel's chance: texts in a row are one."""
     joined = []
     for output in outputs:
-        if joined and "stream" == output.output_type == joined[-1].output_type and output.name == joined[-1].name:
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
             joined[-1].text += output.text
         else:
             joined.append(output)

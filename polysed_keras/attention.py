@@ -72,7 +72,8 @@ def attention_example(recipe, wanted, num_events=4):
 
 
 def _find_input(recordings, labels, wanted, num_events, experiment):
-    """The first of the segments with so many events that has the most of the wanted labels, its first frame, its events."""
+    """Of the segments with so many events the one that has the most of the wanted labels, and of these for the longest; its
+    first frame and its events."""
     frames, resolution, found = experiment.training.segment_frames, experiment.features.time_resolution, []
     for recording in recordings:
         for first in range(0, len(recording.log_mel) - frames + 1, frames):
@@ -81,7 +82,14 @@ def _find_input(recordings, labels, wanted, num_events, experiment):
                 found.append((recording, first, events))
     if not found:
         raise InputError(f"num_events: expected a number that a test segment of {frames} frames has. Received: {num_events}.")
-    return max(found, key=lambda each: len(set(wanted) & set(each[2]["event_label"])))
+    return max(found, key=lambda each: _presence(each[2], wanted))
+
+
+def _presence(events, wanted):
+    """How many of the wanted labels there are, and how long the one that sounds the least does, in seconds."""
+    wanted = events[events["event_label"].isin(wanted)]
+    seconds = (wanted["offset"] - wanted["onset"]).groupby(wanted["event_label"]).sum()
+    return len(seconds), seconds.min() if len(seconds) else 0.0
 
 
 def mask_differences(example, shown):

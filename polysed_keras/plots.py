@@ -33,14 +33,15 @@ def plot_log_mel(log_mel, time_resolution, frequency_range=None, axes=None):
                        vmin=top - DYNAMIC_RANGE, vmax=top)
 
 
-def plot_mask(mask, time_resolution, frequency_range=None, axes=None):
-    """Draw a time-frequency mask (frames, n_mels) from 0 to 1, as inference.subnet_masks gives it; else as plot_log_mel."""
-    return _draw_bands(mask, time_resolution, frequency_range, axes, "mask", cmap=SHARE_COLOURS, vmin=0, vmax=1)
+def plot_mask(mask, time_resolution, frequency_range=None, axes=None, limits=(0, 1)):
+    """Draw a time-frequency mask (frames, n_mels) from 0 to 1, as inference.subnet_masks gives it; else as plot_log_mel.
+    `limits`: of the colours."""
+    return _draw_bands(mask, time_resolution, frequency_range, axes, "mask", cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1])
 
 
-def plot_channel_masks(masks, axes=None):
-    """Draw channel masks {name: array (channels,) from 0 to 1} below each other; returns the axes."""
-    return _draw_rows(np.stack(list(masks.values())), list(masks), masks[next(iter(masks))].size, axes, "mask", "channel")
+def plot_channel_masks(masks, axes=None, limits=(0, 1)):
+    """Draw channel masks {name: array (channels,) from 0 to 1} below each other; returns the axes. `limits`: of the colours."""
+    return _draw_rows(np.stack(list(masks.values())), list(masks), masks[next(iter(masks))].size, axes, "mask", "channel", limits)
 
 
 def plot_posteriors(posteriors, labels, time_resolution, axes=None):
@@ -124,15 +125,18 @@ def plot_attention(log_mel, events, labels, masks, time_resolution, *, frequency
             several segments are averaged.
 
     Returns:
-        matplotlib Figure: log-mel spectrogram, events, a time-frequency mask a task, the channel masks.
+        matplotlib Figure: log-mel spectrogram, events, a time-frequency mask a task, the channel masks. Of both kinds the
+        colours reach from the lowest to the highest value of all tasks shown, because masks may lie close together.
     """
     lanes = 0.25 * len(labels) + 0.3
     figure, panels = new_figure([2.0, lanes, *[2.0] * len(masks), 0.3 * len(masks) + 0.4], title, sharex=False)
     plot_log_mel(log_mel, time_resolution, frequency_range, panels[0])
     plot_events(_as_event_list(events, labels, time_resolution), labels, len(log_mel) * time_resolution, axes=panels[1])
+    limits = _range(time_frequency for time_frequency, _ in masks.values())
     for axes, (task, (time_frequency, _)) in zip(panels[2:], masks.items()):
-        plot_mask(time_frequency, time_resolution, frequency_range, axes).set_title(f"time-frequency mask of {task}")
-    plot_channel_masks({task: channel.mean(axis=0) for task, (_, channel) in masks.items()}, panels[-1])
+        plot_mask(time_frequency, time_resolution, frequency_range, axes, limits).set_title(f"time-frequency mask of {task}")
+    channels = {task: channel.mean(axis=0) for task, (_, channel) in masks.items()}
+    plot_channel_masks(channels, panels[-1], _range(channels.values()))
     panels[-1].set_title("channel masks")
     return _label_outer(figure, panels[:-1])
 
@@ -158,6 +162,11 @@ def new_figure(heights, title, width=11, sharex=True):
     panels = figure.subplots(len(heights), sharex=sharex, height_ratios=heights)
     figure.suptitle(title)
     return figure, panels
+
+
+def _range(arrays):
+    values = np.concatenate([np.ravel(array) for array in arrays])
+    return values.min(), values.max()
 
 
 def _label_outer(figure, panels):
@@ -193,10 +202,10 @@ def _draw_bands(values, time_resolution, frequency_range, axes, name, **colours)
     return axes
 
 
-def _draw_rows(values, names, end, axes, name, xlabel):
+def _draw_rows(values, names, end, axes, name, xlabel, limits=(0, 1)):
     """Values (rows, columns) from 0 to 1 as an image, from 0 to `end` on the x-axis."""
     axes = new_axes(axes, 0.3 * len(names) + 0.9)
-    image = axes.imshow(values, aspect="auto", interpolation="none", cmap=SHARE_COLOURS, vmin=0, vmax=1,
+    image = axes.imshow(values, aspect="auto", interpolation="none", cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1],
                         extent=(0, end, len(names) - 0.5, -0.5))
     axes.figure.colorbar(image, ax=axes, pad=0.01, label=name)
     axes.set_yticks(range(len(names)), names)

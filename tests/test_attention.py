@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from fixtures import LABELS, POWERSET, shared_corpus, shared_run
-from polysed_keras.attention import AttentionExample, attention_example, mask_differences
+from polysed_keras.attention import AttentionExample, _find_input, attention_example, mask_differences
 from polysed_keras.errors import InputError
+from polysed_keras.pipeline import RecordingFeatures
 from polysed_keras.recipes import Paper1Recipe
 from polysed_keras.specs import LogMelSpec
 from polysed_keras.sweeps import run_folder
@@ -32,12 +33,15 @@ def test_an_example_is_a_segment_with_so_many_events_and_both_kinds_of_masks(rec
         attention_example(recipe, ["hum"], num_events=40)
 
 
-def test_of_segments_the_one_with_the_wanted_labels_is_taken(recipe):
-    for wanted in (["hum", "hiss"], ["whistle", "beep"]):
-        best = attention_example(recipe, wanted, num_events=2)
-        other = attention_example(recipe, [], num_events=2)
-        assert (len(set(wanted) & set(best.events["event_label"]))
-                >= len(set(wanted) & set(other.events["event_label"])))
+def test_of_segments_the_one_with_the_wanted_labels_for_the_longest_is_taken():
+    labels, frames = ("a", "b", "c"), POWERSET.training.segment_frames
+    roll = np.zeros((4 * frames, 3), np.uint8)
+    for segment, (label, length) in enumerate([(1, 9), (2, 3), (2, 7), (2, 5)]):
+        roll[segment * frames:segment * frames + 20, 0] = roll[segment * frames + 2:segment * frames + 2 + length, label] = 1
+    recording = RecordingFeatures("x", np.zeros((len(roll), 16)), roll)
+    assert _find_input([recording], labels, ["a", "c"], 2, POWERSET)[1] == 2 * frames
+    assert _find_input([recording], labels, ["b"], 2, POWERSET)[1] == 0
+    assert _find_input([recording], labels, [], 2, POWERSET)[1] == 0
 
 
 def test_masks_differ_by_so_much():

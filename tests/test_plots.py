@@ -151,6 +151,8 @@ def test_attention_shows_the_input_its_events_and_both_masks_of_every_task():
     assert bars(panels[1], REFERENCE) == rows_of(EVENTS)
     for axes, task in zip(panels[2:4], MASKS):
         np.testing.assert_array_equal(np.reshape(axes.collections[0].get_array(), (64, 200)), MASKS[task][0].T)
+    values = np.stack([time_frequency for time_frequency, _ in MASKS.values()])
+    assert {axes.collections[0].get_clim() for axes in panels[2:4]} == {(values.min(), values.max())}
     np.testing.assert_allclose(panels[4].images[0].get_array(), [MASKS[task][1].mean(axis=0) for task in MASKS])
     assert all(axes.get_xlim() == (0, 4) for axes in panels[:4])
 

@@ -94,7 +94,7 @@ def test_a_demo_makes_its_data_once(tmp_path, monkeypatch, capsys):
     assert recipe.data.is_dir() and list(recipe.experiments) == [MULTI_LABEL, "2 tasks", "4 tasks"]
     assert paper1_recipe("demo", tmp_path) == recipe and made == [tuple(sorted(PAPER1_LABELS))]
     assert paper1_labels("demo") == PAPER1_LABELS
-    assert figure2_recipe("demo", tmp_path).experiments["4 tasks"].training.epochs == 10
+    assert figure2_recipe("demo", tmp_path).experiments["4 tasks"].training.epochs == 20
     assert made[1] == ("alarms_and_sirens", "dog_barking", "mixer", "rain")
     assert capsys.readouterr().out == ""
 
