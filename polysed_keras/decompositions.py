@@ -9,7 +9,7 @@ from polysed_keras.evaluation import class_wise_table
 from polysed_keras.experiments import load_run
 from polysed_keras.models.costs import experiment_cost, widen, with_num_labels
 from polysed_keras.presets import get_preset
-from polysed_keras.recipes import DEMO, DEMO_NETWORK, make_demo_data
+from polysed_keras.recipes import DEMO, DEMO_NETWORK, FEW_LABELS, make_demo_data
 from polysed_keras.specs import Experiment, set_fields
 from polysed_keras.tasks import Decomposition
 
@@ -45,10 +45,10 @@ def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds
         data: folder of a corpus, or "demo".
         out: folder of all that is made.
         small: take the `_small` presets.
-        num_tasks: N; None for 8, the paper's best (demo: 4).
+        num_tasks: N; None for 8, the paper's best (demo: 2).
         settings: more changes of the presets, as `--set` makes them.
         seeds: None for three (demo: one).
-        epochs: None for the presets' (demo: 2). screening_epochs: None for a quarter of them.
+        epochs: None for the presets' (demo: 1). screening_epochs: None for a quarter of them.
 
     Raises:
         InputError: no corpus there, or a folder that cannot be written.
@@ -56,10 +56,10 @@ def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds
     demo, out = str(data) == DEMO, pathlib.Path(out)
     out = out / "study" if demo else out
     suffix, own = "_small" * (small or demo), [*(DEMO_NETWORK if demo else ()), *(settings or ())]
-    num_tasks, data = num_tasks or (4 if demo else 8), make_demo_data(out.parent) if demo else pathlib.Path(data)
+    num_tasks, data = num_tasks or (2 if demo else 8), make_demo_data(out.parent, FEW_LABELS, "four_labels") if demo else pathlib.Path(data)
     crnn = set_fields(get_preset(f"multilabel{suffix}"), own)
     powersets = set_fields(get_preset(f"mcmt_2{suffix}"), [*own, f"tasks.num_tasks={num_tasks}"])
-    epochs = epochs or (2 if demo else crnn.training.epochs)
+    epochs = epochs or (1 if demo else crnn.training.epochs)
     return StudyRecipe(data, out, len(load_dataset(data).labels), crnn, powersets, num_tasks,
                        tuple(seeds or ((0,) if demo else (0, 1, 2))), epochs, screening_epochs or max(1, epochs // 4))
 

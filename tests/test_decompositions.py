@@ -4,9 +4,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fixtures import MULTI_LABEL, POWERSET, shared_run
+from fixtures import LABELS, MULTI_LABEL, POWERSET, shared_corpus, shared_run
 from polysed_keras.decompositions import (CONTIGUOUS, CRNN, ONE_SUBNET, SUBNETS, WIDE_CRNN, best_strategies, capacity_controls,
-                                          grouping_strategies, overall_scores, run_costs, with_epochs)
+                                          grouping_strategies, overall_scores, run_costs, study_recipe, with_epochs)
 from polysed_keras.evaluation import RunResult
 from polysed_keras.experiments import load_run
 from polysed_keras.metrics import f_score
@@ -21,6 +21,17 @@ NETWORKS = set_fields(get_preset("multilabel_small"), SMALL), set_fields(get_pre
 
 def encodings(experiment):
     return [(task.encoding, len(task.labels)) for task in resolve_tasks(experiment.tasks, range(6))]
+
+
+def test_a_folder_of_data_selects_the_papers_networks(tmp_path):
+    recipe = study_recipe(shared_corpus(), tmp_path)
+    assert recipe.crnn == get_preset("multilabel") and recipe.powersets.model == get_preset("mcmt_8").model
+    assert (recipe.powersets.tasks.num_tasks, recipe.num_tasks, recipe.num_labels) == (8, 8, len(LABELS))
+    assert (recipe.out, recipe.seeds, recipe.epochs) == (tmp_path, (0, 1, 2), recipe.crnn.training.epochs)
+    assert recipe.screening_epochs == recipe.epochs // 4
+    small = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, settings=["model.dropout=0.3"], seeds=[5], epochs=3)
+    assert small.crnn.model.stem_strides == (4, 2) and small.powersets.model.dropout == 0.3
+    assert (small.powersets.tasks.num_tasks, small.seeds, small.epochs, small.screening_epochs) == (2, (5,), 3, 1)
 
 
 def test_controls_lack_what_their_names_say():

@@ -48,8 +48,8 @@ def _answers(saved_model, waveform, recording, sample_rate):
     return [(answer["posteriors"][0].numpy(), answer["activity"][0].numpy()) for answer in answers]
 
 
-# What takes longest: most have a `_small` twin of the same layers, the small ones others with fewer or more tasks.
-SLOW = {"mcmt_5", "mcmt_8", "mcmt_8_small", "mcmt_10", "mcmt_10_small", "mcmt_16", "mcmt_16_small", "event_tagger_densenet"}
+# What takes longest: more tasks of the same layers as mcmt_2 and mcmt_2_small, and 121 layers of the small one's kinds.
+SLOW = {f"mcmt_{number}{size}" for number in (4, 5, 8, 10, 16) for size in ("", "_small")} | {"event_tagger_densenet"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PRESETS])
