@@ -16,6 +16,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 2 * 2 ** 20
 TRAINED_POINTS = 10.0  # of scores in per cent: another machine adds up in another order, and the demo's networks are small
 EXACT = {"paper1_table_1"}  # nothing is trained
+LONG = {"decompositions"}  # 17 networks, more than three minutes at demo size: make notebooks executes it
 
 
 def cells_of(path, kind="code"):
@@ -134,7 +135,7 @@ def test_outputs_that_differ_are_found(fresh, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem not in LONG], ids=lambda path: path.stem)
 def test_a_notebook_runs_and_its_stored_numbers_agree(path, monkeypatch):
     execute = executor()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
