@@ -169,7 +169,7 @@ def parse_values(name, texts):
         values = tuple(float(text) for text in texts)
     except ValueError as error:
         raise InputError(f"--points: expected numbers, such as {sweep.values[:3]}. Received: {texts}.") from error
-    if name == "k" and any(value != int(value) for value in values):
+    if name == "k" and not all(value.is_integer() for value in values):
         raise InputError(f"--points: expected whole numbers of events. Received: {texts}.")
     return values
 

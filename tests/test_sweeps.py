@@ -98,6 +98,7 @@ def test_two_events_are_speech_and_music_where_no_other_choice_was_made():
 
 
 @pytest.mark.parametrize("name, texts, message", [("hours", ["many"], "expected numbers"), ("k", ["2.9"], "expected whole numbers"),
+                                                  ("k", ["inf"], "expected whole numbers"),
                                                   ("events", ["best"], "expected some of random, correlated, uncorrelated")])
 def test_values_that_are_none(name, texts, message):
     with pytest.raises(InputError, match=message):
