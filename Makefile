@@ -1,4 +1,5 @@
-# make demo, make test, make notebooks, make docs, make soak: each sets up the environment first, on Debian or Ubuntu with Python 3.11, 3.12 or 3.13.
+# make demo, make test, make notebooks, make docs, make soak: each sets up the environment first, on Debian or Ubuntu
+# with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="-m 'not slow' tests/test_x.py"   pytest's arguments

@@ -53,10 +53,11 @@ def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds
     Raises:
         InputError: no corpus there, or a folder that cannot be written.
     """
-    demo, out = str(data) == DEMO, pathlib.Path(out)
-    out = out / "study" if demo else out
+    demo, data, out = str(data) == DEMO, pathlib.Path(data), pathlib.Path(out)
+    if demo:
+        data, out = make_demo_data(out, FEW_LABELS, "four_labels"), out / "study"
     suffix, own = "_small" * (small or demo), [*(DEMO_NETWORK if demo else ()), *(settings or ())]
-    num_tasks, data = num_tasks or (2 if demo else 8), make_demo_data(out.parent, FEW_LABELS, "four_labels") if demo else pathlib.Path(data)
+    num_tasks = num_tasks or (2 if demo else 8)
     crnn = set_fields(get_preset(f"multilabel{suffix}"), own)
     powersets = set_fields(get_preset(f"mcmt_2{suffix}"), [*own, f"tasks.num_tasks={num_tasks}"])
     epochs = epochs or (1 if demo else crnn.training.epochs)

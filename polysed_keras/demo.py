@@ -10,7 +10,7 @@ from polysed_keras.datasets.soundbank import partition_soundbank, read_soundbank
 from polysed_keras.datasets.soundscapes import SoundscapeSpec
 from polysed_keras.datasets.statistics import format_statistics
 from polysed_keras.evaluation import format_tables, write_report
-from polysed_keras.events import event_roll_to_event_list
+from polysed_keras.events import clip_events, event_roll_to_event_list
 from polysed_keras.experiments import evaluate_run, export_run, load_run, run_experiment
 from polysed_keras.export import load_saved_model
 from polysed_keras.files import read_json
@@ -88,8 +88,7 @@ def _draw(folder, saved_model, experiment):
             "frequency_range": (experiment.features.fmin, experiment.features.fmax)}
     save_figure(plot_soundscape(held.log_mel[:frames], reference, title=recording.name, **view),
                 folder / "soundscape.png")
-    shown = events[events.onset < seconds].assign(offset=lambda table: table.offset.clip(upper=seconds))
-    save_figure(plot_detections(held.log_mel[:frames], reference, shown, title=recording.name, **view),
+    save_figure(plot_detections(held.log_mel[:frames], reference, clip_events(events, seconds), title=recording.name, **view),
                 folder / "detections.png")
     return folder / "detections" / f"{recording.name}.tsv"
 

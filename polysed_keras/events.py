@@ -38,7 +38,7 @@ def read_events(path, labels=None, duration=None):
         if line.strip() and not is_header:
             rows.append(_parse_event(fields, labels, f"{path}, line {number}"))
     events = _event_list(*zip(*rows)) if rows else _event_list([], [], [])
-    return merge_events(events if duration is None else _clip_events(events, duration, path))
+    return merge_events(events if duration is None else _clip_with_warnings(events, duration, path))
 
 
 def write_events(events, path):
@@ -60,6 +60,11 @@ def merge_events(events, gap=0.0):
     starts = ~(events["onset"] <= reached + gap + PRECISION)
     merged = events.groupby(starts.cumsum()).agg({"onset": "min", "offset": "max", "event_label": "first"})
     return merged.sort_values(COLUMNS).reset_index(drop=True)
+
+
+def clip_events(events, duration):
+    """The events that begin before `duration`, in seconds; what reaches beyond it ends there."""
+    return events[events["onset"] < duration].assign(offset=events["offset"].clip(upper=duration))
 
 
 def event_list_to_event_roll(events, labels, num_frames, time_resolution):
@@ -151,12 +156,12 @@ def _parse_event(fields, labels, place):
     return onset, offset, label.strip()
 
 
-def _clip_events(events, duration, path):
+def _clip_with_warnings(events, duration, path):
     for event in events[events["offset"] > duration + PRECISION].itertuples():
         repair = "dropped" if event.onset >= duration else f"clipped to {duration:g} s"
         _log.warning("%s: event %s at %g-%g s ends beyond the recording of %g s: %s.", path, event.event_label,
                      event.onset, event.offset, duration, repair)
-    return events[events["onset"] < duration].assign(offset=events["offset"].clip(upper=duration))
+    return clip_events(events, duration)
 
 
 def _in_frames(seconds, time_resolution):

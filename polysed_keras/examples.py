@@ -7,7 +7,7 @@ import pandas as pd
 from polysed_keras.datasets import load_dataset
 from polysed_keras.datasets.procedural import write_soundbank
 from polysed_keras.datasets.soundbank import partition_soundbank, read_soundbank
-from polysed_keras.events import read_events
+from polysed_keras.events import clip_events, read_events
 from polysed_keras.features import cached_log_mel
 from polysed_keras.plots import plot_detections
 from polysed_keras.presets import get_preset
@@ -50,8 +50,7 @@ class ClassesRecipe:
         features, labels = self.experiment.features, load_dataset(self.data).labels
         log_mel = cached_log_mel(recording.audio, features, self.data / "features")[:round(seconds / features.time_resolution)]
         seconds = len(log_mel) * features.time_resolution
-        shown = [events[events["onset"] < seconds].assign(offset=lambda table: table["offset"].clip(upper=seconds))
-                 for events in (read_events(recording.annotation, labels), estimated)]
+        shown = [clip_events(events, seconds) for events in (read_events(recording.annotation, labels), estimated)]
         return plot_detections(log_mel, *shown, labels, features.time_resolution, title=recording.name,
                                frequency_range=(features.fmin, features.fmax))
 

@@ -1,6 +1,5 @@
 """From a preset and a data folder to a run folder, and from a run folder to its results and its export."""
 import dataclasses
-import itertools
 import pathlib
 
 import numpy as np
@@ -162,10 +161,10 @@ def load_run(directory):
 
 def load_seen_combinations(directories, names=()):
     """What runs with powersets were trained on: a tuple of unseen.SeenCombinations, under names in place of the Experiments'."""
-    named = itertools.zip_longest(directories, names)
-    experiments = [(directory, load_run(directory), name) for directory, name in named]
-    return read_combinations([(directory, dataclasses.replace(experiment, name=name or experiment.name))
-                              for directory, experiment, name in experiments])
+    experiments = [load_run(directory) for directory in directories]
+    if names:
+        experiments = [dataclasses.replace(experiment, name=name) for experiment, name in zip(experiments, names, strict=True)]
+    return read_combinations(zip(directories, experiments))
 
 
 def evaluate_run(directory, data, partition="test", *, seen=(), progress=True):

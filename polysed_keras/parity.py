@@ -59,7 +59,7 @@ def export_runtimes(run, version, runtimes, data=None):
 def noise_and_tones(detector, segments=8.5):
     """A waveform of so many segments at the detector's rate, float32 (samples,): noise whose level falls, under a tone
     that rises; the last tenth is silent."""
-    samples = round(segments * detector.description["segment_frames"] * detector.description["hop_length"])
+    samples = round(segments * detector.segment_samples)
     seconds, end = np.arange(samples) / detector.sample_rate, samples / detector.sample_rate
     tone = 0.3 * signal.chirp(seconds, 50, end, detector.sample_rate / 2, method="logarithmic")
     noise = np.random.default_rng(0).standard_normal(samples) * 10 ** (-1 - 3 * seconds / end)
@@ -122,9 +122,8 @@ def _describe(reference, data, recordings):
             installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             pass
-    said = reference.description
     return {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones", "threads": 1,
-            "segment_seconds": said["segment_frames"] * said["hop_length"] / said["sample_rate"],
+            "segment_seconds": reference.segment_samples / reference.sample_rate,
             "packages": installed, "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
 

@@ -150,8 +150,7 @@ def beside_paper1(table, paper):
     Returns:
         DataFrame of text, a row a label or polyphony, with the columns (run, ours or paper).
     """
-    ours = {run: _cells(rows, *SCORES) for run, rows in _by_run(table)}
-    return _side_by_side(ours, paper, "{:.1f}", table)
+    return _side_by_side(score_table(table), paper, "{:.1f}", table)
 
 
 def differences_beside_paper1(table, paper):

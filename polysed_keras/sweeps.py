@@ -100,9 +100,9 @@ def _run_point(point, seed, data, runs):
     seeded = [f"training.seed={seed}"]
     experiment, pretrained = set_fields(point.experiment, seeded), None
     if point.pretrained:
-        pretrained = runs / _slug(point.pretrained.name, seed)
+        pretrained = run_folder(runs, point.pretrained.name, seed)
         _train(set_fields(point.pretrained, seeded), data, pretrained)
-    run = runs / _slug(experiment.name + (" pre-trained" if pretrained else ""), seed)
+    run = run_folder(runs, experiment.name + (" pre-trained" if pretrained else ""), seed)
     _train(experiment, data, run, pretrained)
     if not (run / RESULT).exists():
         write_json(_test(run, data), run / RESULT)
@@ -126,18 +126,14 @@ def _train(experiment, data, run, pretrained=None):
     run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
 
 
-def run_folder(out, name, seed):
-    """The folder of a run of run_variants."""
-    return pathlib.Path(out) / _slug(name, seed)
-
-
 def _is_no_retracing(record):
     """Every network is traced anew, as it should be: TensorFlow takes it for a mistake, once every few."""
     return "retracing" not in record.getMessage()
 
 
-def _slug(name, seed):
-    return re.sub("[^a-zA-Z0-9_.=-]+", "-", f"{name} seed{seed}")
+def run_folder(out, name, seed):
+    """The folder of a run, in the folder of runs of run_variants or of a sweep."""
+    return pathlib.Path(out) / re.sub("[^a-zA-Z0-9_.=-]+", "-", f"{name} seed{seed}")
 
 
 def sweep_alpha(table):
