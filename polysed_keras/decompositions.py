@@ -37,6 +37,19 @@ class StudyRecipe:
     epochs: int
     screening_epochs: int
 
+    @property
+    def runs(self):
+        """Folder of the runs."""
+        return self._runs(self.epochs)
+
+    @property
+    def screening_runs(self):
+        """Folder of the screening's runs: that of the others where they are as long, so that they are trained once."""
+        return self._runs(self.screening_epochs)
+
+    def _runs(self, epochs):
+        return self.out / f"{epochs}_epochs"
+
 
 def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds=None, epochs=None, screening_epochs=None):
     """The recipe of the study: tiny networks on sounds that the program makes, where `data` is "demo", or the paper's networks.

@@ -32,6 +32,9 @@ def test_a_folder_of_data_selects_the_papers_networks(tmp_path):
     small = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, settings=["model.dropout=0.3"], seeds=[5], epochs=3)
     assert small.crnn.model.stem_strides == (4, 2) and small.powersets.model.dropout == 0.3
     assert (small.powersets.tasks.num_tasks, small.seeds, small.epochs, small.screening_epochs) == (2, (5,), 3, 1)
+    assert small.runs != small.screening_runs
+    equal = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, epochs=1)
+    assert equal.runs == equal.screening_runs == small.screening_runs  # trained as long: trained once
 
 
 def test_controls_lack_what_their_names_say():

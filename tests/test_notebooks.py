@@ -18,7 +18,6 @@ MAX_BYTES = 2 * 2 ** 20
 TRAINED_POINTS = 10.0
 TOLERANCES = {"paper1_table_1": 0.0, "paper1_figure_2": 0.05}  # nothing is trained; masks are from 0 to 1
 NOTHING = "0.0 [0.0, 0.0]"  # where a score is not defined in one run, it is 0 in another that estimates what is not there
-LONG = {"decompositions"}  # 17 networks, more than three minutes at demo size: make notebooks executes it
 
 
 def cells_of(path, kind="code"):
@@ -154,12 +153,11 @@ def test_outputs_that_differ_are_found(fresh, agrees):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem not in LONG], ids=lambda path: path.stem)
-def test_a_notebook_runs_and_its_stored_numbers_agree(path, monkeypatch):
+def test_a_notebook_runs_and_its_stored_numbers_agree(notebook, monkeypatch):
     execute = executor()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with folder_of(path) as folder:
-        fresh = execute.execute(path, folder)
+    with folder_of(notebook) as folder:
+        fresh = execute.execute(notebook, folder)
     fresh = [cell for cell in fresh.cells if cell.cell_type == "code"]
-    if execute.is_of_demo(path):
-        assert not differences(cells_of(path), fresh, TOLERANCES.get(path.stem, TRAINED_POINTS))
+    if execute.is_of_demo(notebook):
+        assert not differences(cells_of(notebook), fresh, TOLERANCES.get(notebook.stem, TRAINED_POINTS))

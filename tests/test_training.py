@@ -19,11 +19,13 @@ from polysed_keras.experiments import load_run, run_experiment
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.models import build_model
 from polysed_keras.pipeline import RecordingFeatures, load_recordings
+from polysed_keras.presets import get_preset
 from polysed_keras.tasks import Task, task_labels
 from polysed_keras.training import (compile_model, fit_model, load_best_model, new_model, restore_checkpoint,
                                     set_normalization, task_losses, validate)
 
 TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c", "d", "e"), "multi_label"))
+CLIP_TASKS = (Task("scene", ("street", "park", "metro"), "multi_class"), Task("events", ("a", "b"), "multi_label"))
 EPOCHS = 6
 
 
@@ -68,6 +70,20 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_tasks(weights):
     posteriors = {name: output.numpy().reshape(8, -1) for name, output in model(log_mel).items()}
     expected = cross_entropies(recording.event_roll, posteriors) @ (list(weights.values()) if weights else [0.5, 0.5])
     assert model.test_on_batch(log_mel, targets, return_dict=True)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("spec, tasks, shape", [(MULTI_LABEL.model, TASKS, (8, 16)),
+                                                (get_preset("scene_event_joint").model, CLIP_TASKS, (32, 16))], ids=["frames", "clips"])
+def test_training_traces_the_network_once(spec, tasks, shape, monkeypatch):
+    traced, train_step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda model, data: traced.append(1) or train_step(model, data))
+    model = compile_model(build_model(dataclasses.replace(spec, filters=spec.filters[:2]), tasks, shape), tasks,
+                          learning_rate=1e-3)
+    assert set(map(float, model.get_metrics_result().values())) == {0.0}
+    activity = {name: np.zeros((2, *output.shape[1:-1], len(task.labels)))
+                for (name, output), task in zip(model.output.items(), tasks, strict=True)}
+    model.fit(np.zeros((2, *shape), "float32"), {task.name: task.encode(activity[task.name]) for task in tasks}, verbose=0)
+    assert len(traced) == 1
 
 
 def test_rows_of_weight_zero_do_not_count():
