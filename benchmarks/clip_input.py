@@ -87,7 +87,8 @@ def watch_memory(folder, number):
         np.save(paths[-1], rng.standard_normal((frames, spec.n_mels), np.float32))
     activity = rng.random((number, 35)) < 0.1
     scenes = np.eye(10)[rng.integers(10, size=number)]
-    clips = {name: ClipFeatures(tuple(map(str, range(number))), tuple(paths), np.asarray(labels, np.uint8), frames)
+    clips = {name: ClipFeatures(tuple(map(str, range(number))), tuple(paths), np.asarray(labels, np.uint8), frames,
+                                spec.n_mels)
              for name, labels in (("scene", scenes), ("events", activity))}
     tasks = Task("scene", tuple(map(str, range(10))), "multi_class"), Task("events", tuple(map(str, range(35))), "multi_label")
     steps = number // 128

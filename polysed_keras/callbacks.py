@@ -83,6 +83,17 @@ class Progress(keras.callbacks.Callback):
         self._bar.close()
 
 
+def read_history(directory):
+    """The finished epochs of a run's folder, a dict each; an empty list where there are none."""
+    path = pathlib.Path(directory) / STATE
+    return read_json(path)["history"] if path.exists() else []
+
+
+def best_epoch(history, measure):
+    """The epoch of a history whose weights are kept: the first of those with the highest measure."""
+    return max(history, key=lambda epoch: epoch[measure])
+
+
 def restore_checkpoint(model, directory):
     """Give a compiled network the state of the last finished epoch: weights, optimiser, and dropout's random state.
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from polysed_keras.augment import augment
 from polysed_keras.errors import InputError
-from polysed_keras.features import SILENCE_DB, store_log_mel
+from polysed_keras.features import SILENCE_DB, read_log_mel, store_log_mel
 from polysed_keras.pipeline import RecordingFeatures, pad_frames
 
 logger = logging.getLogger(__name__)
@@ -29,16 +29,18 @@ class ClipFeatures:
         paths: of their features, .npy of (frames, n_mels) in dB.
         activity: uint8 (clips, labels), 0/1.
         frames: a shorter clip is filled up with silence, of a longer one the beginning is taken.
+        n_mels: of their features.
     """
 
     names: tuple
     paths: tuple
     activity: np.ndarray
     frames: int
+    n_mels: int
 
     def read(self, indices):
         """log_mel of some clips, float32 (len(indices), frames, n_mels)."""
-        clips = (np.load(self.paths[index], mmap_mode="r")[:self.frames] for index in indices)
+        clips = (read_log_mel(self.paths[index], self.frames, self.n_mels) for index in indices)
         return np.stack([pad_frames(clip, self.frames, SILENCE_DB) for clip in clips])
 
     def sample(self, number=SAMPLED_CLIPS, seed=0):
@@ -73,7 +75,7 @@ def load_clip_features(dataset, partition, labels, spec, frames, *, hours=None, 
     clips = _first_hours(clips, hours, frames * spec.time_resolution, seed, dataset.folder)
     clips, paths = _make_features(clips, spec, dataset.folder / "features", f"features of {partition}", progress)
     activity = np.array([[label in clip.labels for label in labels] for clip in clips], np.uint8)
-    return ClipFeatures(tuple(clip.name for clip in clips), tuple(paths), activity, frames)
+    return ClipFeatures(tuple(clip.name for clip in clips), tuple(paths), activity, frames, spec.n_mels)
 
 
 def _first_hours(clips, hours, clip_seconds, seed, folder):
@@ -123,10 +125,10 @@ def _clip_batches(clips, batch_size, spec, seed, first_step):
         lambda index: tf.data.Dataset.from_tensor_slices(
             tf.random.experimental.stateless_shuffle(tf.range(number), seed=[seed, index])))
     activity = tf.constant(clips.activity, tf.float32)
-    n_mels = np.load(clips.paths[0], mmap_mode="r").shape[1]
 
     def read(step, indices):
-        log_mel = tf.ensure_shape(tf.numpy_function(clips.read, [indices], tf.float32), [batch_size, clips.frames, n_mels])
+        log_mel = tf.ensure_shape(tf.numpy_function(clips.read, [indices], tf.float32),
+                                  [batch_size, clips.frames, clips.n_mels])
         return augment(log_mel, tf.gather(activity, indices), spec, tf.stack([tf.constant(seed, tf.int64), step]))
 
     batches = order.skip(skipped).batch(batch_size, drop_remainder=True).enumerate(first_step)

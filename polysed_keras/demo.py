@@ -1,7 +1,7 @@
 """The main job on sounds that the program makes: mixtures, two networks, tables, an export, detections, pictures."""
 import pathlib
 
-from polysed_keras.callbacks import STATE
+from polysed_keras.callbacks import best_epoch, read_history
 from polysed_keras.curves import plot_training
 from polysed_keras.datasets import load_dataset
 from polysed_keras.datasets.corpora import STATISTICS, synthesize
@@ -67,13 +67,13 @@ def _train(folder):
         print(f"3. training {name}")
         runs.append(folder / "runs" / name)
         history = run_experiment(set_fields(get_preset(name), SETTINGS), folder / "data", runs[-1],
-                                 resume=(runs[-1] / STATE).exists())
+                                 resume=bool(read_history(runs[-1])))
         save_figure(plot_training(history, name), runs[-1] / "training.png")
     return runs
 
 
 def _best_validation_f1(run):
-    return max(row["val_f1"] for row in read_json(run / STATE)["history"])
+    return best_epoch(read_history(run), "val_f1")["val_f1"]
 
 
 def _draw(folder, saved_model, experiment):

@@ -3,8 +3,9 @@ import dataclasses
 import pathlib
 
 import numpy as np
+import pandas as pd
 
-from polysed_keras.callbacks import EXPERIMENT, STATE
+from polysed_keras.callbacks import EXPERIMENT, STATE, best_epoch, read_history
 from polysed_keras.clip_evaluation import ClipResult
 from polysed_keras.clips import load_clip_features, predict_clips
 from polysed_keras.datasets import load_clips, load_dataset
@@ -37,7 +38,8 @@ def _prepare_directory(experiment, extra, directory, resume):
     write_json(content, path)
 
 
-def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, resume=False, progress=True, **runtime):
+def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, resume=False, progress=True,
+                   last_epoch=None, **runtime):
     """Train an experiment on a corpus; the run's folder holds all that evaluate and export need.
 
     Args:
@@ -47,7 +49,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         mixing: mixing.Mixing, for training mixtures that are drawn anew every epoch in place of the corpus's.
         pretrained: folder of a run whose weights the network begins with, but for those of its tasks.
         resume: go on from the last finished epoch of the same experiment.
-        runtime: jit_compile, strategy, last_epoch, as in training.fit_model.
+        last_epoch, runtime: jit_compile, strategy: as in training.fit_model.
 
     Returns:
         DataFrame of the history, a row an epoch.
@@ -67,12 +69,15 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     prepare = _clip_data if experiment.clip_level else _recording_data
     experiment, load = prepare(experiment, data, mixing, progress)
     _prepare_directory(experiment, extra, directory, resume)
+    history = read_history(directory) if resume else []
+    if len(history) >= (last_epoch or experiment.training.epochs):
+        return pd.DataFrame(history)
     recordings = load("train")
     if not experiment.clip_level:
         path = pathlib.Path(directory) / COMBINATIONS
         recordings = record_combinations(recordings, experiment.tasks, path, resume=resume)
-    return fit_model(experiment, recordings, load("validate"), directory, resume=resume, progress=progress,
-                     pretrained=network, **runtime)
+    return fit_model(experiment, recordings, load("validate"), directory, history=history, progress=progress,
+                     pretrained=network, last_epoch=last_epoch, **runtime)
 
 
 def _recording_data(experiment, data, mixing, progress):
@@ -224,8 +229,7 @@ def export_run(directory, out):
     """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
     experiment = load_run(directory)
     model = load_best_model(experiment, directory)
-    history = read_json(pathlib.Path(directory) / STATE)["history"]
-    best = max(history, key=lambda row: row[experiment.measure])
+    best = best_epoch(read_history(directory), experiment.measure)
     measure = experiment.measure.replace("val_", "validation_")
     return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
 

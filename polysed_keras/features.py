@@ -116,3 +116,15 @@ def store_log_mel(path, spec, cache):
         with atomic_file(target) as temporary:
             np.save(temporary, log_mel)
     return target
+
+
+def read_log_mel(path, frames, n_mels):
+    """The first frames of what store_log_mel wrote, float32 (at most `frames`, n_mels) in dB.
+
+    np.load parses the header as Python, which fails now and then in Python 3.11 where another thread parses too (CPython's
+    issue 106905): TensorFlow traces a network while its clips are read.
+    """
+    with open(path, "rb") as file:
+        file.seek(8)  # behind the format's magic string and version: the length of the header
+        header_bytes = int.from_bytes(file.read(2), "little")
+        return np.fromfile(file, np.float32, frames * n_mels, offset=header_bytes).reshape(-1, n_mels)

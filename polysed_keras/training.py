@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.callbacks import BEST_WEIGHTS, STATE, Checkpoints, Progress, Validation, restore_checkpoint
+from polysed_keras.callbacks import BEST_WEIGHTS, Checkpoints, Progress, Validation, restore_checkpoint
 from polysed_keras.clips import epoch_steps, joint_dataset, predict_clips
 from polysed_keras.errors import InputError
 from polysed_keras.features import SILENCE_DB
-from polysed_keras.files import read_json
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.metrics import f_score, frame_counts, lwlrap, macro_accuracy
 from polysed_keras.models import NORMALIZATION, build_model
@@ -145,7 +144,7 @@ def _clip_feed(experiment, clips, validation, done):
     return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
 
 
-def fit_model(experiment, recordings, validation, directory, *, resume=False, jit_compile=False, strategy=None,
+def fit_model(experiment, recordings, validation, directory, *, history=(), jit_compile=False, strategy=None,
               progress=True, pretrained=None, last_epoch=None):
     """Train a network, keep its best epoch by `experiment.measure`, and be able to go on after an interruption.
 
@@ -155,7 +154,7 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
             experiment of clips {task name: clips.ClipFeatures}.
         validation: the same to select the epoch by, but no function.
         directory: the run's folder, which exists.
-        resume: go on from the last finished epoch, if there is one.
+        history: of the epochs that the folder's last checkpoint comes after, to go on from there.
         strategy: a tf.distribute.Strategy; None for the default device.
         pretrained: a network to begin with the weights of, but for what belongs to tasks.
         last_epoch: stop after it, as if interrupted: learning rates stay those of all epochs. None trains all.
@@ -170,10 +169,7 @@ def fit_model(experiment, recordings, validation, directory, *, resume=False, ji
     keras.utils.set_random_seed(spec.seed)
     for half_written in directory.glob(".*-????????.*"):  # what a kill left of files.atomic_file
         half_written.unlink()
-    history = read_json(directory / STATE)["history"] if resume and (directory / STATE).exists() else []
-    done, epochs = len(history), min(last_epoch or spec.epochs, spec.epochs)
-    if done >= epochs:
-        return pd.DataFrame(history)
+    done, epochs, history = len(history), min(last_epoch or spec.epochs, spec.epochs), list(history)
     feed = (_clip_feed if experiment.clip_level else _segment_feed)(experiment, recordings, validation, done)
     with (strategy or tf.distribute.get_strategy()).scope():
         model = new_model(experiment, feed.recordings, steps_per_epoch=feed.steps, jit_compile=jit_compile)

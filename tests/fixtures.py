@@ -3,6 +3,7 @@ import fcntl
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,7 @@ def _made_once(name, make, *arguments):
     with open(shared_folder() / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed: one test, not all that need it
             make(*arguments, folder)
             done.touch()
     return folder

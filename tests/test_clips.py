@@ -32,7 +32,7 @@ def stored_clips(folder, number, labels, seed, one_hot):
         paths.append(folder / f"{index}.npy")
         np.save(paths[-1], log_mel)
     active = np.eye(labels)[rng.integers(labels, size=number)] if one_hot else rng.random((number, labels)) < 0.4
-    return ClipFeatures(tuple(map(str, range(number))), tuple(paths), active.astype(np.uint8), FRAMES)
+    return ClipFeatures(tuple(map(str, range(number))), tuple(paths), active.astype(np.uint8), FRAMES, MELS)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import soundfile
 import tensorflow as tf
 
 from polysed_keras.errors import InputError
-from polysed_keras.features import SILENCE_DB, LogMelSpectrogram, cached_log_mel, compute_log_mel, mel_matrix
+from polysed_keras.features import (SILENCE_DB, LogMelSpectrogram, cached_log_mel, compute_log_mel, mel_matrix, read_log_mel,
+                                    store_log_mel)
 from polysed_keras.specs import LogMelSpec
 
 SPEC = LogMelSpec()
@@ -198,6 +199,17 @@ def test_broken_audio_leaves_no_features(tmp_path):
     with pytest.raises(InputError, match="a.wav"):
         cached_log_mel(tmp_path / "a.wav", SMALL, tmp_path / "features")
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.5, 130])
+def test_stored_features_are_read_without_parsing_python(seconds, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", noise(round(seconds * 8000)), 8000)
+    stored = store_log_mel(tmp_path / "a.wav", SMALL, tmp_path / "features")
+    log_mel = np.load(stored)
+    assert log_mel.shape == (round(seconds * 50), 20)
+    monkeypatch.setattr("ast.parse", None)
+    for frames in (1, len(log_mel), len(log_mel) + 7):
+        np.testing.assert_array_equal(read_log_mel(stored, frames, 20), log_mel[:frames])
 
 
 def test_missing_audio_is_an_error_though_its_features_are_there(audio, tmp_path):

@@ -13,6 +13,7 @@ from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus,
 from sklearn.metrics import f1_score, log_loss
 
 from polysed_keras import experiments, training
+from polysed_keras.callbacks import read_history
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.experiments import load_run, run_experiment
@@ -305,7 +306,7 @@ def test_an_interruption_before_any_file_of_a_checkpoint_loses_an_epoch_at_most(
         patch.setattr("os.replace", interrupt)
         fit_tiny(tmp_path, 4)
     assert epochs_of(tmp_path) == finished
-    resumed = fit_tiny(tmp_path, 4, resume=True)
+    resumed = fit_tiny(tmp_path, 4, history=read_history(tmp_path))
     pd.testing.assert_frame_equal(resumed, unbroken_history, rtol=0, atol=1e-6)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), resumed)
     assert sorted(path.name for path in tmp_path.glob("[!t]*")) == ["best.weights.h5", "epoch-4.weights.h5",
@@ -317,7 +318,8 @@ def epochs_of(folder):
     return len(json.loads(state.read_text())["history"]) if state.exists() else 0
 
 
-def test_a_finished_run_is_not_trained_further():
+def test_a_finished_run_is_not_trained_further_and_reads_no_audio(monkeypatch):
+    monkeypatch.setattr(experiments, "load_recordings", None)
     folder = shared_run(MULTI_LABEL)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"}
     history = run_experiment(MULTI_LABEL, shared_corpus(), folder, resume=True, progress=False)
