@@ -8,7 +8,7 @@ import pandas as pd
 from polysed_keras.callbacks import EXPERIMENT, STATE, best_epoch, read_history
 from polysed_keras.clip_evaluation import ClipResult
 from polysed_keras.clips import load_clip_features, predict_clips
-from polysed_keras.datasets import load_clips, load_dataset
+from polysed_keras.datasets import content_digest, load_clips, load_dataset
 from polysed_keras.datasets.statistics import joint_frames
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation import RunResult
@@ -31,10 +31,12 @@ def _prepare_directory(experiment, extra, directory, resume):
     if path.exists():
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{directory}: holds a run already. Add --resume to go on with it, or choose another folder.")
-        stored = read_json(path)
+        stored = {"data_digest": content["data_digest"]} | read_json(path)  # runs of version 0.1 do not know their data
         if resume and stored != content:
+            differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
             raise InputError(f"{directory}: holds another experiment than asked for ({stored.get('name')}, see "
-                             f"{EXPERIMENT}). Resume with the same preset, --set values and data.")
+                             f"{EXPERIMENT}; it differs in {', '.join(differing)}). Resume with the same preset, --set values "
+                             "and data (labels, partitions and annotations), or choose another folder.")
     write_json(content, path)
 
 
@@ -67,7 +69,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     if mixing:
         extra["mixing"] = mixing.to_dict()
     prepare = _clip_data if experiment.clip_level else _recording_data
-    experiment, load = prepare(experiment, data, mixing, progress)
+    experiment, extra["data_digest"], load = prepare(experiment, data, mixing, progress)
     _prepare_directory(experiment, extra, directory, resume)
     history = read_history(directory) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
@@ -81,7 +83,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
 
 
 def _recording_data(experiment, data, mixing, progress):
-    """The experiment with its tasks resolved, and a function that loads a partition."""
+    """The experiment with its tasks resolved, what data it is of, and a function that loads a partition."""
     dataset = load_dataset(data, experiment.dataset)
     affinity = label_affinity(experiment.tasks, dataset)
     experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, dataset.labels, affinity))
@@ -92,7 +94,7 @@ def _recording_data(experiment, data, mixing, progress):
             return draw
         return load_recordings(dataset, partition, task_labels(experiment.tasks), experiment.features, progress=progress)
 
-    return experiment, load
+    return experiment, content_digest(dataset), load
 
 
 def label_affinity(tasks, dataset, run=None, *, progress=True):
@@ -151,7 +153,7 @@ def _clip_data(experiment, data, mixing, progress):
             hours=experiment.training.event_hours if partition == "train" and task.name == "events" else None,
             seed=experiment.training.seed, progress=progress) for task in experiment.tasks}
 
-    return experiment, load
+    return experiment, content_digest(*datasets.values()), load
 
 
 def load_run(directory):
@@ -161,7 +163,7 @@ def load_run(directory):
         raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     return Experiment.from_dict({key: value for key, value in read_json(path).items()
-                                 if key not in ("mixing", "pretrained")})
+                                 if key not in ("data_digest", "mixing", "pretrained")})
 
 
 def load_seen_combinations(directories, names=()):
@@ -214,7 +216,7 @@ def _estimate(experiment, directory, data, partition, progress):
 
 
 def _evaluate_clips(experiment, directory, data, partition, progress):
-    experiment, load = _clip_data(experiment, data, None, progress)
+    experiment, _, load = _clip_data(experiment, data, None, progress)
     clips, model, results = load(partition), load_best_model(experiment, directory), []
     for task in experiment.tasks:
         activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]

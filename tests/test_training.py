@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import time
 
 import keras
@@ -319,8 +320,8 @@ def epochs_of(folder):
 
 
 def test_a_finished_run_is_not_trained_further_and_reads_no_audio(monkeypatch):
-    monkeypatch.setattr(experiments, "load_recordings", None)
     folder = shared_run(MULTI_LABEL)
+    monkeypatch.setattr(experiments, "load_recordings", None)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"}
     history = run_experiment(MULTI_LABEL, shared_corpus(), folder, resume=True, progress=False)
     assert list(history.epoch) == [1, 2, 3]
@@ -333,6 +334,20 @@ def test_another_experiment_is_not_resumed():
         with pytest.raises(InputError, match="holds another experiment than asked for \\(tiny"):
             run_experiment(experiment, shared_corpus(), shared_run(MULTI_LABEL), resume=True, progress=False)
     assert load_run(shared_run(MULTI_LABEL)).training.learning_rate == 1e-2
+
+
+def test_other_data_are_not_resumed_with(tmp_path):
+    run, data = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run"), shutil.copytree(shared_corpus(), tmp_path / "data")
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3  # the same data, moved
+    state = (run / "state.json").read_bytes()
+    (data / "meta" / "train0.txt").write_text("")
+    with pytest.raises(InputError, match="holds another experiment .* differs in data_digest.*annotations"):
+        run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+    assert (run / "state.json").read_bytes() == state
+    older = json.loads((run / "experiment.json").read_text())
+    older.pop("data_digest")
+    (run / "experiment.json").write_text(json.dumps(older))
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
 
 
 def test_a_run_is_not_overwritten():

@@ -1,5 +1,6 @@
 """Corpora, one module each: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
 import dataclasses
+import hashlib
 import importlib
 import pathlib
 
@@ -46,6 +47,19 @@ class ClipDataset:
     labels: tuple[str, ...]
     partitions: dict[str, tuple[Clip, ...]]
     missing: tuple[str, ...] = ()
+
+
+def content_digest(*datasets):
+    """A short name for what Datasets or ClipDatasets hold, wherever they are: labels, and the names and annotations of each
+    partition's recordings or clips. No audio is opened."""
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        digest.update(repr(dataset.labels).encode())
+        for partition, items in sorted(dataset.partitions.items()):
+            for item in items:
+                annotation = item.labels if isinstance(item, Clip) else item.annotation.read_bytes()
+                digest.update(repr((partition, item.name, annotation)).encode())
+    return digest.hexdigest()[:12]
 
 
 def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
