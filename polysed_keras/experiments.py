@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 
-from polysed_keras.callbacks import EXPERIMENT, STATE, best_epoch, read_history
+from polysed_keras.callbacks import BEST_WEIGHTS, EXPERIMENT, STATE, best_epoch, read_history
 from polysed_keras.clip_evaluation import ClipResult
 from polysed_keras.clips import load_clip_features, predict_clips
 from polysed_keras.datasets import content_digest, load_clips, load_dataset
@@ -14,7 +14,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.evaluation import RunResult
 from polysed_keras.events import joint_activity
 from polysed_keras.export import export_saved_model
-from polysed_keras.files import read_json, write_json
+from polysed_keras.files import file_digest, read_json, write_json
 from polysed_keras.grouping import confusion, cooccurrence
 from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.metrics import frame_counts, recognised, retrieved, substitutions
@@ -34,9 +34,9 @@ def _prepare_directory(experiment, extra, directory, resume):
         stored = {"data_digest": content["data_digest"]} | read_json(path)  # runs of version 0.1 do not know their data
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
-            raise InputError(f"{directory}: holds another experiment than asked for ({stored.get('name')}, see "
-                             f"{EXPERIMENT}; it differs in {', '.join(differing)}). Resume with the same preset, --set values "
-                             "and data (labels, partitions and annotations), or choose another folder.")
+            raise InputError(f"{directory}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} differs "
+                             f"in {', '.join(differing)}). Resume with the same preset, --set values, data (labels, "
+                             "partitions, annotations) and pre-training, or choose another folder.")
     write_json(content, path)
 
 
@@ -61,11 +61,10 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     """
     # reports tell runs apart by their names
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
-    experiment, extra = dataclasses.replace(experiment, name=" ".join(name)), {}
-    network = None
+    experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None
     if pretrained:
-        extra["pretrained"], source = str(pretrained), load_run(pretrained)
-        network = load_best_model(source, pretrained)
+        network = load_best_model(load_run(pretrained), pretrained)
+        extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
     if mixing:
         extra["mixing"] = mixing.to_dict()
     prepare = _clip_data if experiment.clip_level else _recording_data
@@ -76,8 +75,8 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         return pd.DataFrame(history)
     recordings = load("train")
     if not experiment.clip_level:
-        path = pathlib.Path(directory) / COMBINATIONS
-        recordings = record_combinations(recordings, experiment.tasks, path, resume=resume)
+        combinations = pathlib.Path(directory) / COMBINATIONS
+        recordings = record_combinations(recordings, experiment.tasks, combinations, resume=resume)
     return fit_model(experiment, recordings, load("validate"), directory, history=history, progress=progress,
                      pretrained=network, last_epoch=last_epoch, **runtime)
 

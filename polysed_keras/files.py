@@ -1,5 +1,6 @@
 """Outputs that appear whole or not at all: written beside their place, then renamed into it."""
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -84,6 +85,12 @@ def read_json(path):
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
+
+
+def file_digest(path):
+    """A short name for what a file holds, wherever it is."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def check_writable(directory):

@@ -102,7 +102,7 @@ def _run_point(point, seed, data, runs):
     if point.pretrained:
         pretrained = run_folder(runs, point.pretrained.name, seed)
         _train(set_fields(point.pretrained, seeded), data, pretrained)
-    run = run_folder(runs, experiment.name + (" pre-trained" if pretrained else ""), seed)
+    run = run_folder(runs, experiment.name + (f" after {point.pretrained.name}" if pretrained else ""), seed)
     _train(experiment, data, run, pretrained)
     if not (run / RESULT).exists():
         write_json(_test(run, data), run / RESULT)

@@ -137,6 +137,9 @@ def test_train_evaluate_resume_and_fine_tune(tiny_preset, tmp_path, capsys):
              "training.epochs=1", "--pretrained", str(tmp_path / "run")]
     assert main(tuned) == 0
     assert json.loads((tmp_path / "tuned" / "experiment.json").read_text())["name"] == "tiny_clips epochs=1 pre-trained"
+    (tmp_path / "moved").symlink_to(tmp_path / "run")
+    assert main([*tuned[:-1], str(tmp_path / "moved"), "--resume"]) == 0
+    assert main([*tuned[:-1], str(tmp_path / "tuned"), "--resume"]) == 2 and "differs in pretrained" in capsys.readouterr().err
     capsys.readouterr()
     runs = [str(tmp_path / "run"), str(tmp_path / "tuned")]
     assert main(["evaluate", *runs, "--data", str(shared_clips()), "--out", str(tmp_path / "report")]) == 0

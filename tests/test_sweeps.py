@@ -142,6 +142,7 @@ def test_seeds_and_fine_tuning_are_trained_in_order(tiny_presets, tmp_path, monk
     assert trained == [first[0], *second[0], first[1], *second[1]]
     assert table.seed.tolist() == [0, 0, 1, 1] and table.accuracy.tolist() == [0.1, 0.3, 0.4, 0.6]
     assert len(set(table.run)) == 4
+    assert "scene_baseline-after-event_baseline-k=3-random-seed0" in set(table.run)  # pre-trainings differ
 
 
 def test_more_hours_than_there_are_stop_before_the_first_training(tiny_presets, tmp_path):
