@@ -20,7 +20,7 @@ from polysed_keras.inference import decode_activity, predict_posteriors
 from polysed_keras.metrics import frame_counts, recognised, retrieved, substitutions
 from polysed_keras.mixing import fresh_recordings
 from polysed_keras.pipeline import load_recordings
-from polysed_keras.specs import Experiment
+from polysed_keras.specs import DATA_DIGEST, Experiment
 from polysed_keras.tasks import Decomposition, resolve_tasks, task_labels
 from polysed_keras.training import fit_model, load_best_model
 from polysed_keras.unseen import COMBINATIONS, count_unseen, read_combinations, record_combinations
@@ -31,7 +31,7 @@ def _prepare_directory(experiment, extra, directory, resume):
     if path.exists():
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{directory}: holds a run already. Add --resume to go on with it, or choose another folder.")
-        stored = {"data_digest": content["data_digest"]} | read_json(path)  # runs of version 0.1 do not know their data
+        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
             raise InputError(f"{directory}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} differs "
@@ -68,7 +68,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     if mixing:
         extra["mixing"] = mixing.to_dict()
     prepare = _clip_data if experiment.clip_level else _recording_data
-    experiment, extra["data_digest"], load = prepare(experiment, data, mixing, progress)
+    experiment, extra[DATA_DIGEST], load = prepare(experiment, data, mixing, progress)
     _prepare_directory(experiment, extra, directory, resume)
     history = read_history(directory) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
@@ -162,7 +162,7 @@ def load_run(directory):
         raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     return Experiment.from_dict({key: value for key, value in read_json(path).items()
-                                 if key not in ("data_digest", "mixing", "pretrained")})
+                                 if key not in (DATA_DIGEST, "mixing", "pretrained")})
 
 
 def load_seen_combinations(directories, names=()):

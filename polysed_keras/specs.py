@@ -7,6 +7,8 @@ from polysed_keras.errors import InputError
 from polysed_keras.files import read_json
 from polysed_keras.tasks import Decomposition, Task
 
+DATA_DIGEST = "data_digest"  # stands beside an Experiment in experiment.json of a run: of the data that it was trained on
+
 
 def _lists_to_tuples(spec):
     for field in dataclasses.fields(spec):

@@ -13,8 +13,10 @@ from polysed_keras import parsers
 from polysed_keras.cli import main
 from polysed_keras.datasets import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.datasets.annotations import FORMATS as ANNOTATION_FORMATS
+from polysed_keras.experiments import load_run
 from polysed_keras.pipeline import load_recordings
 from polysed_keras.postprocessing import FORMATS
+from polysed_keras.presets import get_preset
 from polysed_keras.studies import SWEEPS
 from polysed_keras.tagging import STRATEGIES
 from polysed_keras.tasks import STRATEGIES as DECOMPOSITIONS
@@ -60,6 +62,7 @@ def test_a_run_holds_what_the_readme_says(run):
     assert not [name for name in names if name.startswith(".")]
     experiment = json.loads((run / "experiment.json").read_text())
     assert experiment["name"].startswith("multilabel_small") and experiment["tasks"][0]["labels"] == list(LABELS)
+    assert get_preset(run / "experiment.json") == load_run(run)
 
 
 def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
