@@ -1,6 +1,7 @@
 """Every preset is built, fitted for one step, saved, reloaded, exported, and its export gives the same posteriors."""
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,6 +55,7 @@ SLOW = {f"mcmt_{number}{size}" for number in (4, 5, 8, 10, 16) for size in ("", 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PRESETS])
 def test_preset_goes_the_whole_way(name, tmp_path):
+    keras.utils.set_random_seed(0)  # some networks' rounding errors are ten times those of others
     experiment, rng = _experiment(name), np.random.default_rng(0)
     tasks, features = experiment.tasks, experiment.features
     model = build_model(experiment.model, tasks, (8, features.n_mels))
