@@ -183,10 +183,9 @@ class Experiment:
     @classmethod
     def from_dict(cls, data):
         """The inverse of to_dict. Raises InputError for unknown or missing fields."""
-        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "augment": AugmentSpec,
-                 "tasks": _tasks_from}
+        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "augment": AugmentSpec}
         try:
-            return cls(**{key: parts[key](value) if key == "tasks" else parts[key](**value) if key in parts else value
+            return cls(**{key: _tasks_from(value) if key == "tasks" else parts[key](**value) if key in parts else value
                           for key, value in data.items()})
         except TypeError as error:
             raise InputError(f"experiment: expected the fields of Experiment. Received: {error}.") from error
