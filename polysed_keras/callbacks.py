@@ -89,9 +89,9 @@ def read_history(directory):
     return read_json(path)["history"] if path.exists() else []
 
 
-def best_epoch(history, measure):
-    """The epoch of a history whose weights are kept: the first of those with the highest measure."""
-    return max(history, key=lambda epoch: epoch[measure])
+def best_epoch(directory, measure):
+    """The epoch, a dict, whose weights a run's folder keeps: the first of those with the highest measure."""
+    return max(read_history(directory), key=lambda epoch: epoch[measure])
 
 
 def restore_checkpoint(model, directory):

@@ -73,7 +73,7 @@ def _train(folder):
 
 
 def _best_validation_f1(run):
-    return best_epoch(read_history(run), "val_f1")["val_f1"]
+    return best_epoch(run, "val_f1")["val_f1"]
 
 
 def _draw(folder, saved_model, experiment):

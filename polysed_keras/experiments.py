@@ -51,7 +51,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         mixing: mixing.Mixing, for training mixtures that are drawn anew every epoch in place of the corpus's.
         pretrained: folder of a run whose weights the network begins with, but for those of its tasks.
         resume: go on from the last finished epoch of the same experiment.
-        last_epoch, runtime: jit_compile, strategy: as in training.fit_model.
+        last_epoch, and runtime (jit_compile, strategy): as in training.fit_model.
 
     Returns:
         DataFrame of the history, a row an epoch.
@@ -68,8 +68,8 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     if mixing:
         extra["mixing"] = mixing.to_dict()
     prepare = _clip_data if experiment.clip_level else _recording_data
-    experiment, extra[DATA_DIGEST], load = prepare(experiment, data, mixing, progress)
-    _prepare_directory(experiment, extra, directory, resume)
+    experiment, datasets, load = prepare(experiment, data, mixing, progress)
+    _prepare_directory(experiment, extra | {DATA_DIGEST: content_digest(*datasets)}, directory, resume)
     history = read_history(directory) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
         return pd.DataFrame(history)
@@ -82,7 +82,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
 
 
 def _recording_data(experiment, data, mixing, progress):
-    """The experiment with its tasks resolved, what data it is of, and a function that loads a partition."""
+    """The experiment with its tasks resolved, its corpora, and a function that loads a partition."""
     dataset = load_dataset(data, experiment.dataset)
     affinity = label_affinity(experiment.tasks, dataset)
     experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, dataset.labels, affinity))
@@ -93,7 +93,7 @@ def _recording_data(experiment, data, mixing, progress):
             return draw
         return load_recordings(dataset, partition, task_labels(experiment.tasks), experiment.features, progress=progress)
 
-    return experiment, content_digest(dataset), load
+    return experiment, [dataset], load
 
 
 def label_affinity(tasks, dataset, run=None, *, progress=True):
@@ -152,7 +152,7 @@ def _clip_data(experiment, data, mixing, progress):
             hours=experiment.training.event_hours if partition == "train" and task.name == "events" else None,
             seed=experiment.training.seed, progress=progress) for task in experiment.tasks}
 
-    return experiment, content_digest(*datasets.values()), load
+    return experiment, datasets.values(), load
 
 
 def load_run(directory):
@@ -230,7 +230,7 @@ def export_run(directory, out):
     """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
     experiment = load_run(directory)
     model = load_best_model(experiment, directory)
-    best = best_epoch(read_history(directory), experiment.measure)
+    best = best_epoch(directory, experiment.measure)
     measure = experiment.measure.replace("val_", "validation_")
     return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from polysed_keras.callbacks import best_epoch, read_history
+from polysed_keras.callbacks import best_epoch
 from polysed_keras.curves import plot_sweep
 from polysed_keras.experiments import balanced_alpha, evaluate_run, load_run, load_seen_combinations, run_experiment
 from polysed_keras.files import atomic_file, check_writable, read_json, write_json
@@ -114,7 +114,7 @@ def _run_point(point, seed, data, runs):
 def _test(run, data):
     """Scores of the test partition, and the validation losses of the epoch that has them."""
     scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False)}
-    best = best_epoch(read_history(run), load_run(run).measure)
+    best = best_epoch(run, load_run(run).measure)
     return scores | {key: value for key, value in best.items() if re.fullmatch("val_.+_loss", key)}
 
 

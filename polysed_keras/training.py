@@ -43,8 +43,8 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
     # where fit has to make the optimizer's variables or the losses' means, it traces the network twice
     model.optimizer.build(model.trainable_variables)
     posteriors = {name: np.ones((1, *output.shape[1:]), "float32") for name, output in model.output.items()}
-    silence = {task.name: np.zeros((*posteriors[task.name].shape[:-1], len(task.labels))) for task in tasks}
-    model.compute_loss(y={task.name: task.encode(silence[task.name]) for task in tasks}, y_pred=posteriors)
+    silence = {task.name: task.encode(np.zeros((*posteriors[task.name].shape[:-1], len(task.labels)))) for task in tasks}
+    model.compute_loss(y=silence, y_pred=posteriors)
     model.reset_metrics()
     return model
 

@@ -117,14 +117,13 @@ def _train(experiment, data, directory, record, objective, last_epoch):
     _print_to(directory / LOG)
     begin = time.monotonic()
     try:
-        from polysed_keras.callbacks import best_epoch  # TensorFlow's messages go to the log, too
-        from polysed_keras.experiments import run_experiment
+        from polysed_keras.experiments import run_experiment  # TensorFlow's messages go to the log, too
         history = run_experiment(experiment, data, directory, resume=True, progress=False, last_epoch=last_epoch)
         reason = _not_finite(history, experiment.measure, objective)
-        best = None if reason else best_epoch(history.to_dict("records"), experiment.measure)[objective]
     except Exception as error:  # whatever a combination of values leads to is the matter of this trial only
         traceback.print_exc()
-        history, reason, best = [], _reason(error), None
+        history, reason = [], _reason(error)
+    best = None if reason else float(history.loc[history[experiment.measure].idxmax(), objective])
     write_json(record | {"status": FAILED if reason else COMPLETED, "objective": best, "epochs": len(history),
                          "seconds": round(time.monotonic() - begin, 1), "reason": reason}, directory / RESULT)
 
