@@ -3,6 +3,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import http.server
 import json
 import re
@@ -34,6 +35,12 @@ def plain(value):
     return np.char.decode(value.astype(bytes)).tolist() if value.dtype == object else value.tolist()
 
 
+@functools.cache
+def load(folder):
+    """A SavedModel, once: a server costs nothing, so that every test has its own, which no late request of another reaches."""
+    return tf.saved_model.load(str(folder))
+
+
 class Failure(Exception):
     """What the server answers instead: code and message."""
 
@@ -44,12 +51,12 @@ class ModelServer:
     Attributes:
         grpc, rest: addresses.
         faults: a function of the server and its answer for each of the next requests that run a network, None for none of them.
-        hurry: what faults wait on that only take time.
+        hurry: what faults wait on that only take time; set as the server closes.
         answered: number of such requests; most: of those at a time; cancelled: of those that were given up.
     """
 
     def __init__(self, models):
-        self.models = {name: {version: tf.saved_model.load(str(folder)) for version, folder in versions.items()}
+        self.models = {name: {version: load(folder) for version, folder in versions.items()}
                        for name, versions in models.items()}
         self.faults, self.lock = collections.deque(), threading.Lock()
         self.hurry = threading.Event()
@@ -71,6 +78,7 @@ class ModelServer:
         self.grpc, self.rest = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.rest_port}"
 
     def close(self):
+        self.hurry.set()
         self.http.shutdown()
         self.http.server_close()
         self.server.stop(0).wait()
@@ -80,16 +88,6 @@ class ModelServer:
         self.close()
         time.sleep(seconds)
         self.start()
-
-    def be_good(self):
-        """Forget what to do wrong; wait until nothing is under way."""
-        self.faults.clear()
-        self.breaks = False
-        self.hurry.set()
-        deadline = time.monotonic() + 10
-        while self.running and time.monotonic() < deadline:
-            time.sleep(0.02)
-        self.hurry.clear()
 
     def versions(self, name):
         if name not in self.models:
