@@ -59,13 +59,13 @@ class ModelServer:
         self.models = {name: {version: load(folder) for version, folder in versions.items()}
                        for name, versions in models.items()}
         self.faults, self.lock = collections.deque(), threading.Lock()
-        self.hurry = threading.Event()
         self.breaks = False  # the next answer by REST
         self.answered = self.running = self.most = self.cancelled = 0
         self.port = self.rest_port = 0
         self.start()
 
     def start(self):
+        self.hurry = threading.Event()
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[
             ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(self), self.server)
