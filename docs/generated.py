@@ -53,7 +53,7 @@ def zoo_rows(clip_level):
     import keras
 
     from polysed_keras.models.costs import experiment_cost
-    from polysed_keras.presets import PRESETS
+    from polysed_keras.specs.presets import PRESETS
     for name, experiment in PRESETS.items():
         if experiment.clip_level == clip_level:
             experiment = _resolved(experiment)
@@ -87,7 +87,7 @@ class Commands(SphinxDirective):
     """``{commands}``: every command's help, a section each."""
 
     def run(self):
-        from polysed_keras.parsers import build_parser
+        from polysed_keras.cli.parsers import build_parser
         (choices,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
         help_of = {action.dest: action.help for action in choices._choices_actions}
         return [_section(name, help_of[name], parser) for name, parser in choices.choices.items()]

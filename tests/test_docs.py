@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import polysed_keras
-from polysed_keras import presets
-from polysed_keras.commands.data import soundscape_spec
-from polysed_keras.parsers import build_parser
-from polysed_keras.presets import PRESETS, get_preset
-from polysed_keras.specs import set_fields
+from polysed_keras.cli.data import soundscape_spec
+from polysed_keras.cli.parsers import build_parser
+from polysed_keras.specs import presets
+from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.presets import PRESETS, get_preset
 from test_layers import modules_of
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -106,8 +106,8 @@ def test_names_of_guides_are_there(page):
 
 
 @pytest.mark.parametrize("name, known", [
-    ("polysed_keras.export", True), ("polysed_keras.export.load_saved_model", True),
-    ("polysed_keras.inference.Detector.detect", True), ("polysed_keras.export.load", False),
+    ("polysed_keras.export.saved_model", True), ("polysed_keras.export.saved_model.load_saved_model", True),
+    ("polysed_keras.detection.detector.Detector.detect", True), ("polysed_keras.export.saved_model.load", False),
     ("polysed_keras.exports", False)])
 def test_the_check_of_names_finds_what_it_should(name, known):
     assert is_known(name) == known

@@ -104,23 +104,23 @@ def test_modules_import_lower_layers_only():
 
 @pytest.mark.parametrize("name, code, found", [
     ("metrics", "from polysed_keras.errors import InputError", False),
-    ("metrics", "from polysed_keras.events import polyphony", True),
-    ("metrics", "def f():\n    from polysed_keras.features import load", True),
+    ("metrics", "from polysed_keras.events.event_lists import polyphony", True),
+    ("metrics", "def f():\n    from polysed_keras.audio.log_mel import load", True),
     ("metrics", "from polysed_keras import features", True),
-    ("metrics", "import polysed_keras.features as f", True),
+    ("metrics", "import polysed_keras.audio.log_mel as f", True),
     ("metrics", "from . import errors", True),
     ("metrics", "from polysed_keras import __version__", False),
     ("errors", "import polysed_keras.files", True),
-    ("datasets/new", "from polysed_keras.datasets.soundbank import read", False),
-    ("datasets/new", "from polysed_keras.audio import load_audio", False),
-    ("datasets/new", "from polysed_keras.features import cached", True),
-    ("models/backbones", "from polysed_keras.models import blocks", False),
+    ("datasets/new", "from polysed_keras.synthesis.soundbank import read", False),
+    ("datasets/new", "from polysed_keras.audio.files import load_audio", False),
+    ("datasets/new", "from polysed_keras.audio.log_mel import cached", True),
+    ("models/backbones", "from polysed_keras.models.network import blocks", False),
     ("models/backbones", "from polysed_keras.models.heads import HEADS", True),
-    ("models/blocks", "from polysed_keras.models import build_model", True),
-    ("inference", "from polysed_keras.training import fit_model", True),
-    ("training", "from polysed_keras.inference import Detector", False),
-    ("demo", "from polysed_keras.cli import main", True),
-    ("__main__", "from polysed_keras.cli import main", False),
+    ("models/blocks", "from polysed_keras.models.network import build_model", True),
+    ("inference", "from polysed_keras.training.fit import fit_model", True),
+    ("training", "from polysed_keras.detection.detector import Detector", False),
+    ("demo", "from polysed_keras.cli.main import main", True),
+    ("__main__", "from polysed_keras.cli.main import main", False),
     ("__init__", "from polysed_keras.errors import InputError", True),
     ("surprise", "import os", True),
 ])
@@ -157,9 +157,9 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("module, own", [
-    ("cli", {"polysed_keras.parsers", "polysed_keras.commands"}), ("parsers", set()),
-    ("commands.data", {"polysed_keras.parsers"}), ("commands.detection", set()),
-    ("commands.training", {"polysed_keras.commands.data", "polysed_keras.parsers"})])
+    ("cli", {"polysed_keras.cli.parsers", "polysed_keras.cli"}), ("parsers", set()),
+    ("commands.data", {"polysed_keras.cli.parsers"}), ("commands.detection", set()),
+    ("commands.training", {"polysed_keras.cli.data", "polysed_keras.cli.parsers"})])
 def test_command_line_imports_the_standard_library_only_at_its_top(module, own):
     tree = ast.parse(modules_of(ROOT)[module].read_text())
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from fixtures import HOP, POWERSET, RATE, run_python, shared_export, start_python
 
-from polysed_keras.export import load_saved_model
+from polysed_keras.export.saved_model import load_saved_model
 
 pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
@@ -82,7 +82,7 @@ def latencies(results):
 
 
 def test_eight_clients_for_a_minute_get_right_answers_in_flat_memory(server):
-    from polysed_keras.serving import connect
+    from polysed_keras.serving.client import connect
     process, address = server
     detectors = [connect(address, NAME, timeout=300) for _ in range(CLIENTS)]
     waveforms = [noise((1 + index % 3) * BLOCK + 1000 * index, index) for index in range(CLIENTS)]
@@ -106,8 +106,8 @@ def test_eight_clients_for_a_minute_get_right_answers_in_flat_memory(server):
 
 
 def test_latency_against_the_size_of_a_batch(server):
-    from polysed_keras.transports import open_transport
-    from polysed_keras.wav import encode_wav
+    from polysed_keras.serving.transports import open_transport
+    from polysed_keras.export.wav_bytes import encode_wav
     seconds = 10
     content = encode_wav(noise(seconds * RATE, 0), RATE)
     ways = [open_transport(server[1], NAME, 60) for _ in range(CLIENTS)]

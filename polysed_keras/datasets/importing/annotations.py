@@ -1,0 +1,255 @@
+"""Annotations as other tools write them, read into one form: one function a format, in FORMATS::
+
+    sed_eval   lines onset, offset, event_label; or a list of many recordings: filename, onset, offset, event_label, or
+               filename, scene_label, onset, offset, event_label[, source[, identifier]]; a filename alone has no
+               events. Separated by tabs, semicolons, commas or spaces, with or without a header.
+    audacity   a label track exported: start TAB end TAB label, and after it possibly a line of a backslash and the
+               lowest and highest frequency, which is passed over.
+    raven      a selection table: a header, tabs. Labels are in the first of RAVEN_LABELS that is there. A selection has
+               a line for every view (waveform, spectrogram) that was saved; it is one event. Where Begin File or Begin
+               Path is there, File Offset (s) is the onset in that file.
+    urban_sed  train/, validate/ and test/ with a file a recording: start, end, label separated by tabs or spaces.
+    desed      lists with the header filename, onset, offset, event_label and tabs; a recording without events has a
+               line with the other fields empty.
+
+Sources: the manuals of sed_eval, dcase_util, Audacity and Raven Pro; the READMEs of URBAN-SED and DESED.
+"""
+import collections
+import csv
+import dataclasses
+import itertools
+import math
+import pathlib
+import re
+
+from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.errors import InputError
+
+SUFFIXES = (".txt", ".tsv", ".csv", ".ann")
+RAVEN_LABELS = ("annotation", "species", "label", "common name", "species code", "class", "type", "tag")
+_RAVEN_TIMES = ("begin time (s)", "end time (s)")
+_EVENT = ("onset", "offset", "event_label")
+_ALIASES = {"file": "filename", "event_onset": "onset", "event_offset": "offset", "label": "event_label"}
+_SCENE = ("filename", "scene_label", *_EVENT, "source", "identifier")
+_SHAPES = {3: _EVENT, 4: ("filename", *_EVENT), 5: _SCENE[:5], 6: _SCENE[:6], 7: _SCENE}  # without a header
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """The events of one recording, as they stand there.
+
+    `recording` is the audio file's name as the source gives it, else the annotation file's without its suffix; `events`
+    are (onset, offset, event_label), 0 <= onset <= offset (seconds; equal: a point); `partition` is urban_sed's folder.
+    """
+    recording: str
+    events: tuple[tuple[float, float, str], ...]
+    source: pathlib.Path
+    partition: str | None = None
+
+
+def read_annotations(path, format=None):
+    """Read a file of annotations, or all in a folder and its subfolders (SUFFIXES; hidden files and READMEs are not).
+
+    Args:
+        path, format: file or folder; a name of FORMATS, None finds it out from the content.
+
+    Returns:
+        the format's name, and a list of Annotation.
+
+    Raises:
+        InputError: nothing is there; the format is unknown or the content does not say which it is; a line (named) is
+            not of the format.
+    """
+    if format is not None and format not in FORMATS:
+        raise InputError(f"format: expected one of {', '.join(FORMATS)}. Received: {format!r}.")
+    paths = _annotation_files(pathlib.Path(path))
+    format = format or find_format(paths)
+    annotations = []
+    for file in paths:
+        partition = file.parent.name if format == "urban_sed" and file.parent.name in PARTITIONS else None
+        annotations += [Annotation(name or file.stem, tuple(events), file, partition)
+                        for name, events in FORMATS[format](file).items()]
+    return format, annotations
+
+
+def find_format(paths):
+    """The one format of all files. Three columns without a header are urban_sed's in a folder of PARTITIONS, else
+    sed_eval's, which reads a plain label track of Audacity just so. Raises InputError where it cannot be told.
+    """
+    found = {_guess_format(path): path for path in paths}
+    found.pop(None, None)  # empty files say nothing
+    if set(found) == {"audacity", "sed_eval"}:  # tracks with frequencies, and tracks without
+        found.pop("sed_eval")
+    if len(found) != 1 or "unknown" in found:
+        received = " and ".join(f"{name} ({file})" for name, file in found.items()) or f"empty files only ({paths[0]})"
+        raise InputError(f"annotations: expected a format that can be told. Received: {received}. Choose the format: "
+                         f"{', '.join(FORMATS)}; or move files that are no annotations elsewhere.")
+    return next(iter(found))
+
+
+def read_lines(path):
+    """The lines that are not blank, each as (place for messages, line). Raises InputError where it is not UTF-8."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a text file in UTF-8. Received: {error}. Save it as UTF-8.") from error
+    return [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+# What the functions of FORMATS read is said at the top. They return a dict of recording (None: the one that the file is
+# named after) to a list of events, and raise InputError, naming file and line, for what is not of the format.
+def read_sed_eval(path):
+    """A sed_eval event list, of one recording or of many: {recording or None: events}."""
+    return _read_event_list(read_lines(path))
+
+
+def read_audacity(path):
+    """A label track of Audacity: {None: events}."""
+    events = []
+    for place, line in read_lines(path):
+        if not (events and line.startswith("\\")):
+            events.append(_event(line.split("\t"), place))
+    return {None: events}
+
+
+def read_raven(path):
+    """A selection table of Raven, of one sound file or several: {recording or None: events}."""
+    lines = read_lines(path)
+    if not lines:
+        return {None: []}
+    header = _lower(lines[0][1].split("\t"))
+    label, file = (next((name for name in names if name in header), None)
+                   for names in (RAVEN_LABELS, ("begin file", "begin path")))
+    if label is None or not set(_RAVEN_TIMES) <= set(header):
+        raise InputError(f"{lines[0][0]}: expected a selection table's header with Begin Time (s), End Time (s) and a "
+                         f"column of labels ({', '.join(RAVEN_LABELS)}). Received: {', '.join(header)}.")
+    found = collections.defaultdict(dict)  # a dict of events: keeps their order, and one of each selection
+    for place, line in lines[1:]:
+        row = _row(header, line.split("\t"), place)
+        event = _event([*(row[name] for name in _RAVEN_TIMES), row[label]], place)
+        if file and "file offset (s)" in header:
+            event = _move(event, row["file offset (s)"], place)
+        found[row[file] if file else None][row.get("selection", place), event] = event
+    if len(found) > 1 and "file offset (s)" not in header:
+        raise InputError(f"{path}: names {len(found)} files, so expected the measurement File Offset (s). Received: a "
+                         "table without it. Add it in Raven and save the table again.")
+    return {name: list(events.values()) for name, events in found.items()} or {None: []}
+
+
+def read_urban_sed(path):
+    """A file of URBAN-SED, start, end and label a line: {None: events}."""
+    return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
+                   for place, line in read_lines(path)]}
+
+
+def read_desed(path):
+    """A strong-label list of DESED: {recording: events}."""
+    lines = read_lines(path)
+    place, line = lines[0] if lines else (path, "")
+    if "filename" not in (_header(line.split("\t"), place) or ()):
+        raise InputError(f"{place}: expected the header filename, onset, offset, event_label, separated by tabs. "
+                         f"Received: {line!r}. Correct the line, or choose another format.")
+    return _read_event_list(lines)
+
+
+FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven, "urban_sed": read_urban_sed,
+           "desed": read_desed}
+
+
+def _annotation_files(path):
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+                   and not any(part.startswith(".") for part in file.relative_to(path).parts)
+                   and not file.name.lower().startswith(("readme", "license")))
+    if not files:
+        received = "a folder without any" if path.is_dir() else "nothing there"
+        raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
+                         f"Received: {received}. Check the path.")
+    return files
+
+
+def _guess_format(path):
+    lines = read_lines(path)
+    if not lines:
+        return None
+    header = set(_lower(re.split("[\t;,]", lines[0][1])))
+    if header >= set(_RAVEN_TIMES):
+        return "raven"
+    if "filename" in header and header & {"event_label", "event_labels"}:
+        return "desed" if "\t" in lines[0][1] else "sed_eval"
+    if any(line.startswith("\\") for _, line in lines):
+        return "audacity"
+    try:
+        (name, events), = _read_event_list(lines[:1]).items()
+    except InputError:
+        return "unknown"
+    if name is None and path.parent.name in PARTITIONS and "onset" not in header:
+        return "urban_sed"
+    return "sed_eval" if name is None or events or name.lower().endswith(AUDIO_SUFFIXES) else "unknown"
+
+
+def _read_event_list(lines):
+    rows = _split_lines([line for _, line in lines])
+    header = _header(rows[0], lines[0][0]) if rows else None
+    lengths = [len(fields) for fields in rows if len(fields) > 1]
+    shape = header or (_SHAPES.get(lengths[0], _EVENT) if lengths else ("filename",))
+    found = collections.defaultdict(list)
+    for (place, _), fields in list(zip(lines, rows))[1 if header else 0:]:
+        row = _row(shape, fields, place)
+        if not row.get("filename", "its own"):
+            raise InputError(f"{place}: expected a file name. Received: none. Correct or remove the line.")
+        events = found[row.get("filename")]
+        if "filename" not in row or any(row.get(name) for name in _EVENT):
+            events.append(_event([row[name] for name in _EVENT], place))
+    return dict(found) or {None: []}
+
+
+def _split_lines(lines):
+    """The fields of every line; tabs separate them, else the more frequent of ; and , (labels quoted), else spaces."""
+    text = "".join(lines)
+    mark = max(";,", key=text.count)
+    if "\t" in text or mark not in text:
+        return [[field.strip() for field in line.split("\t" if "\t" in text else None)] for line in lines]
+    return [[field.strip() for field in next(csv.reader([line], delimiter=mark))] for line in lines]
+
+
+def _header(fields, place):
+    """The columns, by the names of _SHAPES, where the line is a header; None where it is data."""
+    names = tuple(_ALIASES.get(name, name) for name in _lower(fields))
+    if not {"onset", "event_labels"} & set(names) and names != ("filename",):
+        return None
+    if not set(_EVENT) <= set(names):
+        raise InputError(f"{place}: expected strong labels, the columns onset, offset and event_label. Received: "
+                         f"{', '.join(names)}. Weak labels, which do not say when, cannot be imported.")
+    return names
+
+
+def _lower(fields):
+    return tuple(field.strip().lower() for field in fields)
+
+
+def _row(columns, fields, place):
+    if len(fields) > len(columns):
+        raise InputError(f"{place}: expected {len(columns)} fields ({', '.join(columns)}). Received: {len(fields)}.")
+    return {name: field.strip() for name, field in itertools.zip_longest(columns, fields, fillvalue="")}
+
+
+def _event(fields, place):
+    try:
+        onset, offset, label = fields
+        onset, offset = float(onset), float(offset)
+    except ValueError as error:
+        raise InputError(f"{place}: expected onset, offset (seconds, decimal point) and label. Received: "
+                         f"{', '.join(fields)}. Correct the line.") from error
+    label = " ".join(label.split())
+    if not (math.isfinite(offset) and 0 <= onset <= offset and label):
+        raise InputError(f"{place}: expected finite seconds with 0 <= onset <= offset, and a label. Received: onset "
+                         f"{onset:g}, offset {offset:g}, label {label!r}. Correct or remove the line.")
+    return onset, offset, label
+
+
+def _move(event, onset, place):
+    onset, _, label = _event([onset, onset, event[2]], place)
+    return onset, onset + event[1] - event[0], label

@@ -1,0 +1,166 @@
+"""Which audio file an annotation belongs to, and which partition a recording.
+
+An annotation belongs to the audio file of its name or stem. Where there is none, endings that tools and people add are
+taken off the annotation's name (`.Table.1.selections`, `_labels`, `-annotations`, a doubled `.wav`), and `-annot-` is
+read as `-mix-`.
+"""
+import collections
+import csv
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+
+from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.datasets.importing.annotations import Annotation, read_lines
+from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.errors import InputError
+from polysed_keras.synthesis.soundbank import sound_files
+
+_ENDINGS = re.compile(r"(\.table\.\d+)?\.selections?(\.table)?$|[._-](labels?|annot|annotations?|events)$", re.I)
+_HEADER_NAMES = ("filename", "file", "name", "recording")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """An audio file, its annotation, and the name both get."""
+    name: str
+    audio: pathlib.Path
+    annotation: Annotation
+
+
+def find_recordings(folder):
+    """The audio files in a folder and its subfolders, by name and by stem: dict of str to list of Path, because several
+    folders may have the name. Raises InputError where there is none.
+    """
+    found = collections.defaultdict(list)
+    for path in sound_files(folder):
+        for key in {path.name, path.stem}:
+            found[key].append(path)
+    if not found:
+        raise InputError(f"{folder}: expected a folder with audio files (wav, flac, ogg, ...). Received: "
+                         + ("a folder without any." if folder.is_dir() else "no such folder."))
+    return dict(found)
+
+
+def match_annotations(annotations, audio):
+    """Find the audio file of every annotation.
+
+    Args:
+        annotations: list of Annotation.
+        audio: what find_recordings returns.
+
+    Returns:
+        list of Pair, sorted by name, and a dict of what has no counterpart: recordings_without_annotation and
+        annotations_without_recording, lists of text.
+
+    Raises:
+        InputError: nothing matches; an audio file has two annotations; two audio files are named alike.
+    """
+    home, without_recording = {}, []
+    for annotation in annotations:
+        path = _find(annotation.recording, audio, annotation.source, annotation.partition)
+        if path is None:
+            without_recording.append(f"{annotation.recording} ({annotation.source})")
+        elif path in home:
+            raise InputError(f"{annotation.source}: {path} is annotated in {home[path].source} too. Join them, or take "
+                             "one away.")
+        else:
+            home[path] = annotation
+    if not home:
+        raise InputError("annotations: expected the names of audio files. Received: "
+                         f"{without_recording[0]}, one of {len(without_recording)}, while there is {sorted(audio)[0]}. "
+                         "Rename them.")
+    everything = {path for paths in audio.values() for path in paths}
+    return _name_pairs(home), {"recordings_without_annotation": sorted(str(path) for path in everything - set(home)),
+                               "annotations_without_recording": without_recording}
+
+
+def _find(name, audio, place, partition=None):
+    """The audio file that is meant by `name`, or None."""
+    name = name.replace("\\", "/")
+    for key in _keys(name.rpartition("/")[2]):
+        paths = audio.get(key, [])
+        if len(paths) > 1:
+            paths = [path for path in paths if path.parent.name == partition or path.as_posix().endswith(f"/{name}")
+                     ] or paths
+        if len(paths) > 1:
+            raise InputError(f"{place}: {name} may be {paths[0]} or {paths[1]}, which have one stem. Rename one, and "
+                             "its annotation.")
+        if paths:
+            return paths[0]
+    return None
+
+
+def _keys(name):
+    """What an audio file may be called whose annotation is called `name`, the likeliest first."""
+    stem = _without_audio_suffix(name)
+    bare = _without_audio_suffix(_ENDINGS.sub("", stem))
+    return dict.fromkeys((name, stem, bare, bare.replace("-annot-", "-mix-")))
+
+
+def _without_audio_suffix(name):
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f".{suffix}".lower() in AUDIO_SUFFIXES else name
+
+
+def _name_pairs(home):
+    """A pair for each audio file, named by its stem; where folders of partitions share a stem, by partition_stem."""
+    by_stem = collections.defaultdict(list)
+    for path in sorted(home):
+        by_stem[path.stem].append(path)
+    named = {}
+    for stem, paths in by_stem.items():
+        for path in paths:
+            partition = home[path].partition
+            name = f"{partition}_{stem}" if len(paths) > 1 and partition else stem
+            if name in named:
+                raise InputError(f"{named[name].audio} and {path}: expected different stems, because both would be "
+                                 f"named {name}. Rename one, and its annotation.")
+            named[name] = Pair(name, path, home[path])
+    return [named[name] for name in sorted(named)]
+
+
+def partition_pairs(pairs, audio, format, file, seed):
+    """The partition of each pair, by name, as `datasets.import_recordings` says; those in none are not there.
+
+    Raises:
+        InputError: a line of the file is wrong or names no audio; an urban_sed annotation is in no partition's folder.
+    """
+    if file is not None:
+        return _read_partition(file, pairs, audio)
+    if format != "urban_sed":
+        return _partition_at_random([pair.name for pair in pairs], seed)
+    for pair in pairs:
+        if pair.annotation.partition is None:
+            raise InputError(f"{pair.annotation.source}: expected a folder {', '.join(PARTITIONS)} around it, as in "
+                             "URBAN-SED. Move it, give a partition file, or choose the format sed_eval.")
+    return {pair.name: pair.annotation.partition for pair in pairs}
+
+
+def _read_partition(file, pairs, audio):
+    name_of = {pair.audio: pair.name for pair in pairs}
+    home = {}
+    for number, (place, line) in enumerate(read_lines(file)):
+        fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
+        if number == 0 and fields[0].lower() in _HEADER_NAMES:
+            continue
+        if len(fields) != 2 or fields[1] not in PARTITIONS:
+            raise InputError(f"{place}: expected a file name, a tab or comma, and {', '.join(PARTITIONS)}. Received: "
+                             f"{line.strip()!r}. Correct the line.")
+        path = _find(fields[0], audio, place)
+        if path is None:
+            raise InputError(f"{place}: {fields[0]} is no audio file there. Correct or remove the line.")
+        if home.setdefault(path, fields[1]) != fields[1]:
+            raise InputError(f"{place}: {fields[0]} is in {home[path]} already. Leave it in one.")
+    return {name_of[path]: partition for path, partition in home.items() if path in name_of}
+
+
+def _partition_at_random(names, seed):
+    names = sorted(names)
+    np.random.default_rng(seed).shuffle(names)
+    held_out = max(1, round(0.2 * len(names))) if len(names) > 2 else 0
+    sizes = (held_out, held_out or len(names) - 1)  # two: one for training, one for the test
+    order = ["validate"] * sizes[0] + ["test"] * sizes[1]
+    return dict(zip(names, order + ["train"] * (len(names) - len(order))))

@@ -1,0 +1,188 @@
+"""One's own annotated recordings, in any format of `annotations`, into the layout of `tut_sed_synthetic_2016`.
+
+What is left out or repaired on the way is counted in the report; nothing is changed in silence.
+"""
+import collections
+import logging
+import math
+import os
+import pathlib
+import shutil
+
+import pandas as pd
+import soundfile
+
+from polysed_keras.datasets.importing.annotations import read_annotations
+from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
+from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.datasets.statistics import count_recording, summarize
+from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import COLUMNS, PRECISION, merge_events, write_events
+from polysed_keras.files import atomic_directory, write_json
+
+_HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}
+_log = logging.getLogger(__name__)
+
+
+def import_recordings(audio_dir, annotations, out, format=None, labels=None, partition=None, seed=0, progress=None):
+    """Write a corpus of annotated recordings: audio/, meta/, evaluation_setup/, labels.txt and import.json, the report.
+
+    Audio files are linked (hard) where the file system can, else copied. Recordings without an annotation are left out;
+    an empty annotation says that nothing sounds. Same-label events that overlap or touch are merged; events are cut at
+    the recording's end; points and events beyond the end are left out.
+
+    Args:
+        audio_dir: folder of audio files, with any subfolders.
+        annotations: file or folder of annotations.
+        out: the new folder; it appears when all is done.
+        format: a name of `datasets.FORMATS`; None finds it out.
+        labels: the labels to import, in the order of the network's outputs; events of others are left out. None: all,
+            sorted.
+        partition: None, or a file of lines `filename TAB train|validate|test` (or a comma); recordings that it does not
+            name are left out. None divides urban_sed by its folders, the rest at random: 60, 20 and 20 % of the
+            recordings, at least one in each where there are three.
+        seed: of the random partition, 0 or above.
+        progress: None or a function of (recordings done, recordings in all).
+
+    Returns:
+        dict, as in import.json: what was read, `partitions` (each `statistics.summarize`'s dict), `left_out`,
+        `repaired` (number of events by kind), `repaired_recordings` and `sources` (both by recording).
+
+    Raises:
+        InputError: nothing to import; files that cannot be read; lines, names or partitions that are wrong; an audio
+            file with two annotations or two audio files with one stem; `out` is not empty or cannot be written.
+    """
+    labels = _checked_labels(labels)
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
+    with atomic_directory(out) as folder:
+        audio = find_recordings(pathlib.Path(audio_dir))
+        format_found, found = read_annotations(annotations, format)
+        pairs, left_out = match_annotations(found, audio)
+        home = partition_pairs(pairs, audio, format_found, partition, seed)
+        left_out["recordings_not_in_partition_file"] = [pair.name for pair in pairs if pair.name not in home]
+        pairs = [pair for pair in pairs if pair.name in home]
+        durations = _read_durations(pairs)
+        events, repairs, left_out["unknown_labels"] = _repair_all(pairs, labels, durations)
+        labels = labels or sorted({label for frame in events.values() for label in frame["event_label"]})
+        _check_events(events, left_out, annotations)
+        report = {"audio": str(audio_dir), "annotations": str(annotations), "format": format_found,
+                  "partition_file": partition and str(partition), "seed": seed, "labels": labels,
+                  "partitions": _statistics(home, events, labels, durations), "left_out": left_out,
+                  **_count_repairs(repairs),
+                  "sources": {pair.name: [str(pair.audio), str(pair.annotation.source)] for pair in pairs}}
+        _write(folder, pairs, events, home, labels, progress)
+        write_json(report, folder / "import.json")
+    _log_report(report, format is None)
+    return report
+
+
+def _checked_labels(labels):
+    if labels is None:
+        return None
+    labels = [" ".join(label.split()) for label in labels]
+    if not labels or len(set(labels)) < len(labels) or "" in labels:
+        raise InputError(f"labels: expected different labels, at least one. Received: {', '.join(labels) or 'none'}.")
+    return labels
+
+
+def _read_durations(pairs):
+    """Seconds by name of a pair; all files that are not readable are named in one error."""
+    durations, mistakes = {}, []
+    for pair in pairs:
+        try:
+            durations[pair.name] = soundfile.info(pair.audio).duration
+        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+            mistakes.append(f"{pair.audio}: expected audio that libsndfile reads. Received: {error}.")
+        else:
+            if not durations[pair.name]:
+                mistakes.append(f"{pair.audio}: expected audio. Received: no samples.")
+    if mistakes:
+        more = [f"and {len(mistakes) - 10} others"] if len(mistakes) > 10 else []
+        raise InputError("\n".join(mistakes[:10] + more + ["Replace them, or take them and their annotations away."]))
+    return durations
+
+
+def _repair_all(pairs, labels, durations):
+    events, repairs, unknown = {}, {}, collections.Counter()
+    for pair in pairs:
+        known = [event for event in pair.annotation.events if labels is None or event[2] in labels]
+        unknown.update(event[2] for event in pair.annotation.events if labels is not None and event[2] not in labels)
+        events[pair.name], repairs[pair.name] = _repair(known, durations[pair.name])
+    return events, repairs, dict(unknown)
+
+
+def _repair(rows, duration):
+    """Events (DataFrame) that lie in the recording, are longer than 0 and do not overlap their like; what it took."""
+    kept, counts = [], collections.Counter()
+    end = math.floor(1e6 * duration + 1e-3) / 1e6  # what a file of six decimals can say
+    for onset, offset, label in ((round(onset, 6), round(offset, 6), label) for onset, offset, label in rows):
+        if offset - onset < PRECISION / 2:
+            counts["points_left_out"] += 1
+        elif onset > end - PRECISION:
+            counts["beyond_end_left_out"] += 1
+        else:
+            counts["clipped_at_end"] += offset > end + 2 * PRECISION
+            kept.append((onset, min(offset, end), label))
+    merged = merge_events(pd.DataFrame(kept, columns=COLUMNS))
+    counts["merged_overlaps"] = len(kept) - len(merged)
+    return merged, +counts
+
+
+def _count_repairs(repairs):
+    return {"repaired": dict(sum(repairs.values(), collections.Counter())),
+            "repaired_recordings": {name: dict(counts) for name, counts in repairs.items() if counts}}
+
+
+def _check_events(events, left_out, annotations):
+    if not any(len(frame) for frame in events.values()):
+        unknown = ", ".join(sorted(left_out["unknown_labels"])) or "none"
+        raise InputError(f"{annotations}: expected events of the labels. Received: none that can be imported from "
+                         f"{len(events)} recordings (unknown labels: {unknown}). Check labels and recordings.")
+
+
+def _statistics(home, events, labels, durations):
+    counts = {name: [count_recording(events[stem], labels, durations[stem]) for stem in sorted(events)
+                     if home[stem] == name] for name in PARTITIONS}
+    return {name: summarize(counts[name], labels) for name in PARTITIONS if counts[name]}
+
+
+def _write(folder, pairs, events, home, labels, progress):
+    for part in ("audio", "meta", "evaluation_setup"):
+        (folder / part).mkdir()
+    for done, pair in enumerate(pairs, start=1):
+        _link(pair.audio, folder / "audio" / f"{pair.name}{pair.audio.suffix}")
+        write_events(events[pair.name], folder / "meta" / f"{pair.name}.txt")
+        if progress:
+            progress(done, len(pairs))
+    for name in PARTITIONS:
+        lines = [f"audio/{pair.name}{pair.audio.suffix}\n" for pair in pairs if home[pair.name] == name]
+        (folder / "evaluation_setup" / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def _link(source, target):
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _log_report(report, tell_format):
+    if tell_format:
+        _log.info("format: %s, found out from the content.", report["format"])
+    for what, items in report["left_out"].items():
+        if items:
+            shown = items if isinstance(items, list) else [f"{label} ({count})" for label, count in items.items()]
+            more = f" and {len(shown) - 3} others" if len(shown) > 3 else ""
+            _log.warning("left out: %d %s: %s%s.%s", len(shown), what.replace("_", " "), ", ".join(shown[:3]), more,
+                         _HINTS.get(what, ""))
+    if report["repaired"]:
+        _log.warning("events: %s, in %d recordings.", ", ".join(
+            f"{count} {what.replace('_', ' ')}" for what, count in report["repaired"].items()),
+            len(report["repaired_recordings"]))
+    for name in PARTITIONS:
+        there = report["partitions"].get(name, {"labels": {}})["labels"]
+        missing = [label for label in report["labels"] if not there.get(label, {"events": 0})["events"]]
+        if missing:
+            _log.warning("the %s partition has no event of %s.", name, ", ".join(missing))

@@ -1,0 +1,154 @@
+"""Combinations of labels that a network of powersets was never trained on: how many frames hold one, and scores there.
+
+Paper 1, section 2, divides the labels because one powerset of all would not generalise to mixtures that training lacks;
+it does not measure how well the smaller ones do.
+"""
+import dataclasses
+import logging
+import pathlib
+import types
+
+import numpy as np
+import pandas as pd
+
+from polysed_keras.evaluation.tables import compare_runs, write_table
+from polysed_keras.events.metrics import f_score, frame_counts, share, unseen_frames
+from polysed_keras.files import read_json, write_json
+from polysed_keras.specs.tasks import task_activity, task_labels
+
+COMBINATIONS = "combinations.json"  # in a run's folder: {task name: combinations, as Task.encode numbers them}
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenCombinations:
+    """What the powersets of a run were trained on: `seen` holds for every task the combinations, in ascending order."""
+
+    name: str
+    tasks: tuple
+    seen: tuple
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnseenCounts:
+    """What SeenCombinations make of a run's frames.
+
+    `frames` is an int64 array (mixtures, tasks + 1, 2) of events.unseen_frames, `counts` one (mixtures, 2, labels, 3)
+    of (tp, fp, fn): of the frames with a combination unseen in any task, then of the others.
+    """
+
+    seen: SeenCombinations
+    frames: np.ndarray
+    counts: np.ndarray
+
+
+def _powersets(tasks):
+    return tuple(task for task in tasks if task.encoding == "powerset")
+
+
+def _combinations(event_roll, labels, tasks):
+    return np.stack([task.encode(task_activity(event_roll, labels, task)) for task in tasks], axis=1)
+
+
+def record_combinations(recordings, tasks, path, *, resume=False):
+    """Write down which combinations a training's frames hold, for networks of powersets.
+
+    Args:
+        recordings: list of training.RecordingFeatures, or a function of the epoch that draws one: what it draws is
+            noted as it is drawn. The columns of their event rolls are the tasks' labels in order.
+        tasks: tuple of Task; those that are no powersets are left out.
+        path: the JSON file.
+        resume: add to what is there.
+
+    Returns:
+        What is to be trained on in place of `recordings`.
+    """
+    labels, tasks, path = task_labels(tasks), _powersets(tasks), pathlib.Path(path)
+    if not tasks:
+        return recordings
+    seen = read_json(path) if resume and path.exists() else {task.name: [] for task in tasks}
+
+    def note(recordings):
+        for recording in recordings:
+            columns = _combinations(recording.event_roll, labels, tasks).T
+            for task, column in zip(tasks, columns):
+                seen[task.name] = np.union1d(seen[task.name], column).astype(int).tolist()
+        write_json(seen, path)
+        return recordings
+
+    return (lambda epoch: note(recordings(epoch))) if callable(recordings) else note(recordings)
+
+
+def read_combinations(runs):
+    """The SeenCombinations of runs, once where several have the same; runs without powersets have none.
+
+    Args:
+        runs: pairs of a run's folder and its Experiment.
+    """
+    found = {}
+    for directory, experiment in runs:
+        tasks, path = _powersets(experiment.tasks), pathlib.Path(directory) / COMBINATIONS
+        if tasks and not path.is_file():
+            logger.warning("%s: holds no %s, and is left out of the tables of unseen combinations. Trained by an older "
+                           "version; training with --resume writes it.", directory, COMBINATIONS)
+        elif tasks:
+            seen = read_json(path)
+            key = tasks, tuple(tuple(seen[task.name]) for task in tasks)
+            taken = experiment.name in {other.name for other in found.values()}  # by a seed with other mixtures
+            name = f"{experiment.name} seed {experiment.training.seed}" if taken else experiment.name
+            found.setdefault(key, SeenCombinations(name, *key))
+    return tuple(found.values())
+
+
+def count_unseen(seen, labels, references, estimates):
+    """UnseenCounts of a run.
+
+    Args:
+        seen: SeenCombinations, of this run or another; labels: the columns of the activity.
+        references, estimates: for every mixture, activity (frames, labels).
+    """
+    frames, counts = [], []
+    for reference, estimated in zip(references, estimates):
+        unseen, counted = unseen_frames(_combinations(reference, labels, seen.tasks), seen.seen)
+        chosen = unseen.any(axis=1)
+        frames.append(counted)
+        counts.append([frame_counts(reference[part], estimated[part]).sum(axis=0) for part in (chosen, ~chosen)])
+    return UnseenCounts(seen, np.stack(frames), np.array(counts))
+
+
+def unseen_tables(results, *, resamples=1000, seed=0):
+    """The share of frames that hold a combination unseen in training, in any task of a run and in each, and overall F1
+    of all runs on those frames and on the others.
+
+    Args:
+        results: evaluation.RunResult objects of the same data and the same SeenCombinations.
+        resamples, seed: of the bootstrap over mixtures.
+
+    Returns:
+        Two DataFrames as evaluation.class_wise_table's; without the second where all combinations were seen, none where
+        no run has powersets.
+    """
+    parts = results[0].unseen
+    if not parts:
+        return []
+    frames = types.SimpleNamespace(name="frames", unit=results[0].unit,
+                                   counts=np.concatenate([part.frames for part in parts], axis=1))
+    rows = [f"{part.seen.name}, {name}" for part in parts
+            for name in ("any task", *(task.name for task in part.seen.tasks))]
+    shares = compare_runs([frames], "unseen_share", rows, lambda counts: share(counts, None), resamples, seed)
+    scored = [index for index, part in enumerate(parts) if part.frames[:, 0, 0].any()]
+    if not scored:
+        return [shares]
+    runs = [types.SimpleNamespace(name=result.name, unit=result.unit,
+                                  counts=np.concatenate([result.unseen[index].counts for index in scored], axis=1))
+            for result in results]
+    rows = [f"{parts[index].seen.name}: {what}" for index in scored for what in ("unseen", "others")]
+    return [shares, compare_runs(runs, "unseen_f_score", rows, f_score, resamples, seed)]
+
+
+def write_unseen_report(results, directory, **arguments):
+    """Write unseen.csv, where a run has powersets; returns the tables, so that they can be shown."""
+    tables = unseen_tables(results, **arguments)
+    if tables:
+        write_table(pd.concat(tables), pathlib.Path(directory) / "unseen.csv")
+    return tables

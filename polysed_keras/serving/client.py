@@ -1,0 +1,161 @@
+"""A Detector whose network runs in TensorFlow Serving: its audio is read, cut and joined here, whole segments at a time."""
+import collections
+import itertools
+import json
+import pathlib
+import random
+import time
+
+import numpy as np
+
+from polysed_keras.detection.detector import Detector
+from polysed_keras.errors import InputError
+from polysed_keras.export.saved_model import version_directory
+from polysed_keras.export.signatures import describe
+from polysed_keras.export.wav_bytes import encode_wav
+from polysed_keras.files import read_json
+from polysed_keras.serving.transports import Refused, open_transport
+from polysed_keras.specs.experiment import Experiment
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds until an unavailable server is asked again
+COMPARED = ("labels", "sample_rate", "hop_length", "win_length", "segment_frames", "time_resolution")
+
+
+def connect(server, model, *, timeout=60.0, in_flight=4):
+    """A Detector that asks a server: the same calls, and the same events, as of the export itself.
+
+    Args:
+        server: HOST:PORT for gRPC, http://HOST:PORT (or https) for REST.
+        model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or the name alone
+            of a model there, whose highest version is taken.
+        timeout: seconds that an answer may take, and that a server may be unavailable.
+        in_flight: requests at a time; memory holds as many blocks of audio.
+
+    Returns:
+        detection.Detector. It stays with the version that it found. What it raises beside what a Detector does: ConnectionError,
+        where the server was unavailable for too long or gave no answer of its model; TimeoutError.
+
+    Raises:
+        InputError: no address, no such model there, other labels, rate or version than expected, gRPC without its packages.
+        ConnectionError, TimeoutError: as above.
+    """
+    if timeout <= 0 or in_flight < 1:
+        raise InputError(f"timeout, in_flight: expected more than 0, and 1 or more. Received: {timeout}, {in_flight}.")
+    name, wanted, expected = _expectation(model)
+    transport = open_transport(server, name, timeout)
+
+    def ask(start):
+        return _wait(start, start(), server, timeout)
+
+    version = _choose_version(ask(transport.versions), wanted, server, name)
+    description = _describe(ask(lambda: transport.predict(version, "describe", "query", [0])), server, name, version)
+    _compare(description, expected, server, model)
+
+    def send(waveform):
+        return transport.predict(version, "detect_wav", "wav_bytes", [encode_wav(waveform[0], description["sample_rate"])])
+
+    def each(send, waveforms):
+        waiting = collections.deque()
+        try:
+            for waveform in waveforms:
+                if len(waiting) == in_flight:
+                    yield _next_answer(send, waiting, description, server, timeout)
+                waiting.append((waveform, send(waveform)))
+            while waiting:
+                yield _next_answer(send, waiting, description, server, timeout)
+        finally:
+            for _, pending in waiting:
+                pending.cancel()
+
+    return Detector(send, description, each)
+
+
+def _expectation(model):
+    """What is asked for: name, version or None, and a card or {}."""
+    path = pathlib.Path(model)
+    if len(path.parts) == 1 and not path.is_dir():
+        return str(model), None, {}
+    folder = version_directory(path).absolute()
+    card = read_json(folder / "card.json")
+    if folder.name.isdecimal():
+        return folder.parent.name, int(folder.name), card
+    return folder.name, card.get("version"), card
+
+
+def _choose_version(available, wanted, server, name):
+    if not available or wanted not in (None, *available):
+        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model {name!r}. "
+                         f"Received: {', '.join(map(str, sorted(available))) or 'none'} available there. Serve it, or name "
+                         "another: --model saved_models/NAME/VERSION, or --model NAME for the server's newest.")
+    return max(available) if wanted is None else wanted
+
+
+def _describe(outputs, server, name, version):
+    """The description of a server's model, from its Experiment: JSON may have rounded what is a number."""
+    try:
+        text = np.asarray(outputs["experiment"]).reshape(-1)[0]
+        return describe(Experiment.from_dict(json.loads(text)), name, version)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes itself. "
+                         f"Received: {error!r}. Export the run again.") from error
+
+
+def _compare(description, expected, server, model):
+    for key in COMPARED:
+        if key in expected and description[key] != expected[key]:
+            raise InputError(f"{server}: expected the {key} of {model}, {expected[key]}. Received: {description[key]}. "
+                             "The server has another model of that name and version.")
+
+
+def _next_answer(send, waiting, description, server, timeout):
+    waveform, pending = waiting.popleft()
+    outputs = _wait(lambda: send(waveform), pending, server, timeout)
+    rows = -(-waveform.shape[1] // round(description["time_resolution"] * description["sample_rate"]))
+    return _checked(outputs, rows, len(description["labels"]), server)
+
+
+def _checked(outputs, rows, labels, server):
+    """The outputs of a file, where they are what the contract says."""
+    checked = {}
+    for name, dtype, shape, low, high in (("num_frames", np.int32, (1,), rows, rows),
+                                          ("posteriors", np.float32, (1, rows, labels), 0, 1 + 1e-5),
+                                          ("activity", np.uint8, (1, rows, labels), 0, 1)):
+        received = np.asarray(outputs.get(name, ()))
+        is_number = received.shape == shape and received.dtype.kind in "fiu"
+        if not is_number or not ((low <= received) & (received <= high)).all():
+            has_nan = " with NaN" * bool((received != received).any())
+            raise ConnectionError(f"{server}: expected {name} of shape {shape}, from {low} to {high}. Received: shape "
+                                  f"{received.shape}{has_nan}, or other values. What answers there is broken.")
+        checked[name] = received.astype(dtype)
+    return checked
+
+
+def _wait(start, pending, server, timeout):
+    """An answer. An unavailable server (started again, its queue full) is asked again after pauses, for as long as timeout."""
+    deadline, pause = time.monotonic() + timeout, FIRST_PAUSE
+    try:
+        for tries in itertools.count(1):
+            try:
+                return pending.result()
+            except Refused as error:
+                # what is invalid may be a file of someone else that the server had put into one batch with this one
+                if error.code != "UNAVAILABLE" and not (error.code == "INVALID_ARGUMENT" and tries < 3):
+                    raise _explained(error, server, timeout) from error
+                if time.monotonic() + pause > deadline:
+                    raise ConnectionError(f"{server}: expected a server that is available within {timeout:g} s. "
+                                          f"Received: {error.message}. Start it, or raise --timeout.") from error
+            time.sleep(pause * random.uniform(0.5, 1))  # clients that were turned away together come back apart
+            pause = min(2 * pause, LONGEST_PAUSE)
+            pending = start()
+    except BaseException:  # Ctrl-C too
+        pending.cancel()
+        raise
+
+
+def _explained(error, server, timeout):
+    if error.code == "DEADLINE_EXCEEDED":
+        return TimeoutError(f"{server}: expected an answer within {timeout:g} s. Received: none. Raise --timeout.")
+    received = f"expected an answer of the model. Received: {' '.join(str(error).split())[:500]}."
+    if error.code == "NOT_FOUND":
+        return InputError(f"{server}: {received} Check --model, and whether the server has dropped its version.")
+    return (InputError if error.code == "INVALID_ARGUMENT" else ConnectionError)(f"{server}: {received}")

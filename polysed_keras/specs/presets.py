@@ -1,0 +1,96 @@
+"""PRESETS: every named experiment, with the table of the paper that it belongs to.
+
+Paper 1 is Phan, Nguyen, Koch, Mertins, "Polyphonic audio event detection: multi-label or multi-class multi-task
+classification problem?", ICASSP 2022, arXiv 2201.12557. Numbers are its overall frame-based F1 on the test partition
+of TUT-SED Synthetic 2016 (Table 2): `polysed train NAME --data TUT-SED-synthetic-2016 --out runs/NAME`.
+
+Paper 2 is "Impact of acoustic event tagging on scene classification in a multi-task learning framework", Interspeech
+2022, arXiv 2206.13476. Numbers are its macro-average accuracy on TUT Urban Acoustic Scenes 2018 (sections 1 and 3.3):
+`polysed train NAME --data DATA --out runs/NAME`, where DATA holds a folder named as each corpus.
+
+Ours to choose, because the papers leave it open: of paper 1 n_fft 2048, Slaney mels, where dropout sits in the head,
+the epoch selected by validation overall F1; of paper 2 the features (paper 1's), Adam, its learning rate and schedule,
+epochs, the strengths of SpecAugment and MixUp; and everything of the `_small` presets, which are for a CPU.
+"""
+import dataclasses
+
+from polysed_keras.errors import InputError
+from polysed_keras.files import read_json
+from polysed_keras.specs.experiment import DATA_DIGEST, AugmentSpec, Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.specs.tasks import Decomposition, Task
+
+PAPER_OVERALL_F1 = {1: 63.1, 2: 64.3, 4: 66.0, 8: 66.8, 16: 65.9}
+NUM_TASKS = (2, 4, 5, 8, 10, 16)
+
+# Quarter width; time strided by 4 and frequency by 2, because blocks at full resolution are nearly all of the cost.
+# Dropout of 0.25 on so few channels leaves even the training mixtures unlearnt.
+SMALL_MODEL = {"filters": (16, 16, 32, 32, 64), "recurrent_units": 64, "dense_units": (128, 128),
+               "stem_strides": (4, 2), "dropout": 0.1}
+SMALL_TRAINING = TrainSpec(epochs=8, learning_rate=2e-3, learning_rate_schedule="cosine", segment_hop=32)
+
+SCENES, EVENTS = Task("scene", (), "multi_class"), Task("events", (), "multi_label")  # their labels are the data's
+CLIP_TRAINING = TrainSpec(epochs=50, learning_rate=1e-3, learning_rate_schedule="cosine", segment_frames=500)  # 10 s
+CLIP_AUGMENT = AugmentSpec(time_masks=2, time_mask_frames=50, frequency_masks=2, frequency_mask_mels=8, mixup=0.2)
+RESNET18 = ModelSpec(backbone="resnet18", head="pooled", filters=(64, 128, 256, 512), dropout=0.0)
+DENSENET121 = dataclasses.replace(RESNET18, backbone="densenet", filters=(256, 512, 1024, 1024))
+# Frames do not overlap, which halves the cost of everything.
+SMALL_CLIP_FEATURES = LogMelSpec(hop_length=1764)
+SMALL_CLIP_TRAINING = {"epochs": 12, "segment_frames": 250}
+SMALL_CLIP_AUGMENT = dataclasses.replace(CLIP_AUGMENT, time_mask_frames=25)
+SMALL_FILTERS = {"resnet18": (16, 32, 64, 128), "densenet": (64, 64, 64, 64)}
+
+
+def _reference(num_tasks):
+    result = PAPER_OVERALL_F1.get(num_tasks)
+    return "arXiv 2201.12557, Table 2" + (f": overall F1 {result} %" if result else " (a decomposition not in it)")
+
+
+def _with_small(experiment, **changes):
+    small = dataclasses.replace(experiment, name=f"{experiment.name}_small", **changes,
+                                reference="a CPU-sized network after " + experiment.reference)
+    return {experiment.name: experiment, small.name: small}
+
+
+def _segments(name, num_tasks, model, encoding="powerset"):
+    experiment = Experiment(name, _reference(num_tasks), tasks=Decomposition(num_tasks, encoding=encoding), model=model)
+    return _with_small(experiment, model=dataclasses.replace(model, **SMALL_MODEL), training=SMALL_TRAINING)
+
+
+def _clips(name, reference, dataset, tasks, model=RESNET18, **training):
+    experiment = Experiment(name, "arXiv 2206.13476, " + reference, dataset, tasks=tasks, model=model,
+                            training=dataclasses.replace(CLIP_TRAINING, **training), augment=CLIP_AUGMENT)
+    return _with_small(
+        experiment, features=SMALL_CLIP_FEATURES, augment=SMALL_CLIP_AUGMENT,
+        model=dataclasses.replace(model, filters=SMALL_FILTERS[model.backbone], recurrent_units=64),
+        training=dataclasses.replace(experiment.training, **SMALL_CLIP_TRAINING))
+
+
+PRESETS = _segments("multilabel", 1, ModelSpec(head="recurrent"), encoding="multi_label")
+for _n in NUM_TASKS:
+    PRESETS |= _segments(f"mcmt_{_n}", _n, ModelSpec(head="attention"))
+PRESETS |= _clips("scene_baseline", "section 3.3: scene accuracy 68 %", "tut_urban_acoustic_scenes_2018", (SCENES,),
+                  batch_size=64)
+PRESETS |= _clips("event_baseline", "section 3.3: lwlrap depends on the subset of AudioSet", "audioset", (EVENTS,),
+                  batch_size=128)
+PRESETS |= _clips("scene_event_joint", "section 1: scene accuracy up to 5 points over the baseline's 68 %",
+                  "tut_urban_acoustic_scenes_2018+audioset", (SCENES, EVENTS), batch_size=64, event_batch_size=128,
+                  alpha=0.95)
+PRESETS |= _clips("event_tagger_densenet", "section 4.2: ranks events (theirs knew 203 classes of data not public)",
+                  "audioset", (EVENTS,), DENSENET121, batch_size=128)
+
+
+def get_preset(name):
+    """The Experiment of a name, or of a JSON file, such as a search's best.json.
+
+    Raises:
+        InputError: an unknown name, with the known ones, or a file that holds no Experiment.
+    """
+    if str(name).endswith(".json"):
+        data = read_json(name)
+        try:
+            return Experiment.from_dict({key: value for key, value in data.items() if key != DATA_DIGEST})
+        except (InputError, AttributeError) as error:
+            raise InputError(f"{name}: expected an Experiment, such as a search's best.json. Received: {error}.") from error
+    if name not in PRESETS:
+        raise InputError(f"preset: expected a path of a .json file, or one of {', '.join(PRESETS)}. Received: {name!r}.")
+    return PRESETS[name]

@@ -1,0 +1,110 @@
+"""Voices and hands of people: baby_crying, crowd_applause, crowd_cheering."""
+import numpy as np
+import scipy.signal
+
+from polysed_keras.synthesis.procedural.synthesis import (add_room, band_noise, band_pass, curve, drift, envelope,
+                                                          glottis, harmonics, log_uniform, place, resonate, scaled,
+                                                          swell, throat, time_axis)
+
+
+def _cry(rng, rate, length, height, hoarse):
+    """One expiration: the pitch rises and falls; an infant's tract of 8 cm resonates near 1.1, 3.3 and 5.5 kHz."""
+    arch = (rng.uniform(0.75, 0.9), 1, rng.uniform(0.97, 1.1), rng.uniform(0.9, 1.05), rng.uniform(0.65, 0.85))
+    pitch = height * curve(arch, length, rate)
+    vibrato = 1 + 0.015 * np.sin(2 * np.pi * rng.uniform(5, 9) * time_axis(length, rate))
+    sound = glottis(rng, rate, pitch * vibrato, 0.05 + hoarse, rng.uniform(0.6, 0.9), 0.01 + 0.05 * hoarse)
+    # i-a: "la", the tongue is low, then the mouth closes
+    formants = rng.uniform(0.9, 1.1) * np.array([(900, 1150, 1200, 1150, 900), (2000, 1900, 1900, 1900, 1800),
+                                                 (3400, 3500, 3500, 3500, 3300), (5400, 5600, 5600, 5600, 5400)])
+    return throat(sound, rate, formants, (1, 0.7, 0.6, 0.2), 0.12) * swell(length, rate, 0.08, rng.uniform(0.1, 0.3))
+
+
+def baby_crying(rng, rate):
+    """An expiration of about a second, a short gasp for air, and again; longer pauses between bouts."""
+    seconds, height = rng.uniform(5, 12), log_uniform(rng, 380, 520)
+    hoarse, pace = rng.uniform(0, 0.25), rng.uniform(0.6, 1.1)
+    sounds, onsets, start = [], [], rng.uniform(0.05, 0.4)
+    while start < seconds - 0.6:
+        for _ in range(rng.integers(3, 8)):
+            length = pace * rng.uniform(0.7, 1.3)
+            sounds.append(rng.uniform(0.7, 1) * _cry(rng, rate, length, height * rng.uniform(0.93, 1.1), hoarse))
+            gasp = rng.uniform(0.12, 0.22)
+            breath = band_noise(rng, gasp, rate, 800, 6000)
+            sounds.append(0.04 * scaled(breath) * swell(gasp, rate, gasp / 2, gasp / 3))
+            onsets += [start, start + length + 0.06]
+            start += length + gasp + rng.uniform(0.08, 0.2)
+        start += rng.uniform(0.2, 1.0)
+    return add_room(rng, place(sounds, onsets, seconds, rate), rate, rng.uniform(0.1, 0.35), rng.uniform(0.02, 0.1))
+
+
+def _clap(rng, rate):
+    """Two hands: a blow of some milliseconds on the air between the palms, deeper where they are cupped, and a hiss."""
+    blow = rng.standard_normal(round(0.06 * rate)) * envelope(0.06, rate, 0.0005, rng.uniform(0.01, 0.03))
+    hands = rng.uniform(900, 2700)
+    body = resonate(blow, rate, hands * np.array((1, 1.9)), rng.uniform(1, 1.2) / hands, (1, 0.5))
+    hiss = band_pass(blow, rate, 2500, 10000)
+    return scaled(body) + rng.uniform(0.2, 0.35) * scaled(hiss)
+
+
+def _audience(rng, rate, seconds, people, far):
+    """Claps of many people, each with hands, a pace and a distance (1 to `far`) of their own."""
+    shapes, sounds, onsets = [_clap(rng, rate) for _ in range(24)], [], []
+    for _ in range(people):
+        gap, loudness, shape = 1 / rng.uniform(2.7, 4.9), 1 / log_uniform(rng, 1, far), shapes[rng.integers(24)]
+        begin, end = rng.exponential(0.3), seconds - rng.exponential(0.3)
+        times = begin + np.cumsum(gap * (1 + 0.08 * rng.standard_normal(int(seconds / gap))))
+        times = times[(times < end) & (times > 0)]
+        onsets += list(times)
+        sounds += [weight * shape for weight in loudness * rng.uniform(0.6, 1, len(times))]
+    return place(sounds, onsets, seconds, rate)
+
+
+def crowd_applause(rng, rate):
+    """Claps of many hands: those near can be heard one by one, those far off and the hall's echoes make a wash."""
+    seconds, people = rng.uniform(5, 11), int(log_uniform(rng, 45, 90))
+    sound = _audience(rng, rate, seconds, people, rng.uniform(2.8, 4.6))
+    hall = add_room(rng, sound, rate, rng.uniform(0.5, 1.0), rng.uniform(0.2, 0.35), rng.uniform(2900, 4000), 700)
+    return hall * curve((rng.uniform(0.4, 1), 1, 1, 1, rng.uniform(0.4, 0.9)), seconds, rate)
+
+
+VOWELS = {"a": (800, 1250, 2700, 3800), "e": (550, 1900, 2600, 3800), "o": (500, 850, 2600, 3600),
+          "u": (350, 750, 2400, 3500)}
+
+
+def _shout(rng, rate):
+    """A voice at the top of its range, on one or two vowels: "woo", "yeah", "hey", "aah"."""
+    size = rng.choice((1.0, 1.17, 1.3))  # man, woman, child
+    length, height = rng.uniform(0.45, 1.2), size * rng.uniform(440, 880)
+    pitch = height * curve((rng.uniform(0.75, 1), 1.05, 1.1, 1, rng.uniform(0.6, 1)), length, rate)
+    pitch *= 1 + rng.uniform(0.003, 0.014) * np.sin(2 * np.pi * rng.uniform(4, 8) * time_axis(length, rate))
+    sound = glottis(rng, rate, pitch, rng.uniform(0.06, 0.1), rng.uniform(1.3, 1.5), 0.006)
+    spoken = [VOWELS[vowel] for vowel in rng.choice(("uu", "ea", "ee", "aa", "ao"))]
+    formants = rng.uniform(0.95, 1.14) * size * np.array(spoken).T
+    shout = throat(sound, rate, formants, (1, 0.8, 0.5, 0.4), rng.uniform(0.07, 0.1)) * swell(length, rate, 0.07, 0.3)
+    return scaled(shout)
+
+
+def _whistle(rng, rate):
+    length = rng.uniform(0.3, 1.0)
+    pitch = rng.uniform(1800, 3500) * curve((0.8, 1.1, 1, 0.8), length, rate)
+    return harmonics(pitch, rate, (1, 0.05)) * swell(length, rate, 0.05, 0.1)
+
+
+def crowd_cheering(rng, rate):
+    """Shouts of a crowd, near ones over a roar of far ones, with claps and now and then a whistle."""
+    seconds, half = rng.uniform(5, 11), rate // 2
+    voices, number = [_shout(rng, half) for _ in range(14)], int(seconds * rng.uniform(8, 13))
+    chosen = rng.integers(len(voices), size=number)
+    loudness, onsets = 1 / log_uniform(rng, 1, rng.uniform(4, 5), number), rng.uniform(-0.8, seconds - 0.3, number)
+    near = place([weight * voices[index] for weight, index in zip(loudness, chosen)], onsets.clip(0), seconds, half)
+    roar = throat(rng.standard_normal(len(near)), half, 0.7 * np.array(VOWELS["a"])[:, None], (1, 0.7, 0.4, 0.3), 0.4)
+    roar *= drift(rng, seconds, half, rng.uniform(2, 6), 0.5, 1)
+    voiced = scaled(near) + rng.uniform(0.2, 0.29) * scaled(roar)
+    sound = np.resize(scipy.signal.resample_poly(voiced, 2, 1), round(seconds * rate))
+    sound /= sound.std()
+    claps = _audience(rng, rate, seconds, rng.integers(10, 26), 6)
+    whistles = [0.4 * _whistle(rng, rate) for _ in range(rng.poisson(0.5))]
+    sound += rng.uniform(0.1, 0.18) * scaled(claps)
+    sound += place(whistles, rng.uniform(0, seconds - 1, len(whistles)), seconds, rate)
+    hall = add_room(rng, sound, rate, rng.uniform(0.15, 0.2), rng.uniform(0.02, 0.04), rng.uniform(3500, 5000))
+    return hall * curve((rng.uniform(0.6, 1), 1, 1, rng.uniform(0.6, 1)), seconds, rate)

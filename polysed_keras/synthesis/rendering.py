@@ -1,0 +1,120 @@
+"""How a drawn mixture sounds: a function of its instruction, the recordings and the spec alone."""
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from polysed_keras.events.event_lists import merge_events
+from polysed_keras.synthesis.acoustics import COLOURS, coloured_noise, reverberate, simulate_room, trim_impulse_response
+from polysed_keras.synthesis.activity import active_spans, frame_levels, loudest_window
+
+PEAK = 0.999
+SILENT_DBFS = -120.0
+BACKGROUND, DISTRACTORS, MIXTURE = "background", "distractors", "mixture"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rendering:
+    """A mixture's waveform, float32 (samples,), its events (DataFrame onset, offset, event_label; seconds), and by name
+    the stems that it is the sum of: a label's, `distractors`, `background`; without spec.stems `mixture` alone."""
+    waveform: np.ndarray
+    events: pd.DataFrame
+    stems: dict
+
+
+def render_mixture(mixture, read, spec):
+    """Render a drawn mixture.
+
+    Events are where the dry recording sounds (`synthesis.active_spans`): a room's tail is not annotated.
+
+    Args:
+        mixture: synthesis.Mixture.
+        read: function of a recording, its role and a speed (`synthesis.reader`) that returns float32 (samples,) at
+            spec.sample_rate.
+        spec: SoundscapeSpec.
+
+    Returns:
+        Rendering; lowered as a whole where the sum or a stem would clip, so that pieces keep their relation.
+    """
+    num_samples, stems, rows = round(spec.duration_seconds * spec.sample_rate), {}, []
+
+    def stem(name):
+        name = name if spec.stems else MIXTURE
+        if name not in stems:
+            stems[name] = np.zeros(num_samples, np.float32)
+        return stems[name]
+
+    stem(BACKGROUND)
+    for piece in mixture.pieces:
+        onset = round(piece.onset * spec.sample_rate)
+        cut = _cut(piece, read, spec)[:num_samples - onset]
+        sound = _with_gain(piece, _in_room(piece, _fade_edges(cut, spec.fade_seconds, spec), read, spec), spec)
+        sound = sound[:num_samples - onset]
+        stem(piece.event_label or DISTRACTORS)[onset:onset + len(sound)] += sound
+        if piece.event_label:
+            rows += [(onset / spec.sample_rate + begin, onset / spec.sample_rate + end, piece.event_label)
+                     for begin, end in active_spans(cut, piece.recording_dbfs, spec)]
+    if spec.background:
+        stem(BACKGROUND)[:] += _render_background(mixture, read, spec, num_samples)
+    # Six decimals are what an event list file holds: what is returned is what will be read.
+    events = merge_events(pd.DataFrame(rows, columns=["onset", "offset", "event_label"]).round(6))
+    return _without_clipping(stems, events)
+
+
+def _without_clipping(stems, events):
+    waveform = sum(stems.values()) if len(stems) > 1 else next(iter(stems.values()))
+    every = {id(array): array for array in (waveform, *stems.values())}.values()
+    peak = max(float(max(array.max(), -array.min())) for array in every)
+    if peak > PEAK:
+        for array in every:
+            array *= np.float32(PEAK / peak)
+    return Rendering(waveform, events, stems)
+
+
+def _cut(piece, read, spec, role=None):
+    start, length = (round(seconds * spec.sample_rate) for seconds in (piece.start / piece.speed, piece.duration))
+    role = role or ("soundbank" if piece.event_label else DISTRACTORS)
+    return read(piece.recording, role, piece.speed)[start:start + length]
+
+
+def _fade_edges(cut, seconds, spec):
+    length = min(round(seconds * spec.sample_rate), len(cut) // 2)
+    ramp = np.linspace(0, 1, length, endpoint=False, dtype=np.float32)
+    faded = cut.copy()
+    faded[:length] *= ramp
+    faded[len(cut) - length:] *= ramp[::-1]
+    return faded
+
+
+def _in_room(piece, sound, read, spec):
+    if piece.impulse_response is None or not len(sound):
+        return sound
+    if isinstance(piece.impulse_response, str):
+        return reverberate(sound, trim_impulse_response(read(piece.impulse_response, "impulse_responses", 1.0)))
+    return reverberate(sound, simulate_room(piece.impulse_response, spec.sample_rate))
+
+
+def _with_gain(piece, sound, spec):
+    """In place: mixtures are drawn beside a training, which waits for every copy of seconds of sound."""
+    if piece.gain_change_db:
+        sound *= np.float32(10) ** np.linspace(0, piece.gain_change_db / 20, len(sound), dtype=np.float32)
+    gain_db = piece.gain_db
+    if piece.event_to_background_db is not None:
+        level = loudest_window(frame_levels(sound, spec.sample_rate)) if len(sound) else SILENT_DBFS
+        gain_db += spec.background_dbfs + piece.event_to_background_db - level if level > SILENT_DBFS else SILENT_DBFS
+    sound *= np.float32(10 ** (gain_db / 20))
+    return sound
+
+
+def _render_background(mixture, read, spec, num_samples):
+    """Noise or beds, at an RMS of spec.background_dbfs over the mixture."""
+    if spec.background in COLOURS:
+        background = coloured_noise(spec.background, num_samples, spec.sample_rate, mixture.noise_seed)
+    else:
+        background = np.zeros(num_samples, np.float32)
+        for bed in mixture.beds:
+            onset = round(bed.onset * spec.sample_rate)
+            sound = _fade_edges(_cut(bed, read, spec, BACKGROUND), 1.0, spec) * np.float32(10 ** (bed.gain_db / 20))
+            background[onset:onset + len(sound)] += sound[:num_samples - onset]
+    rms = np.sqrt(np.mean(np.square(background, dtype=np.float64)))
+    return background * np.float32(10 ** (spec.background_dbfs / 20) / max(rms, 1e-9))

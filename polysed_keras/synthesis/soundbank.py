@@ -1,0 +1,233 @@
+"""Soundbanks: isolated recordings by label, their partitions, and checked reading of them.
+
+A soundbank is a folder with a folder of recordings per label; a folder inside a label's folder holds the takes of one
+source. Or it is laid out as ESC-50 is (K. J. Piczak, "ESC: dataset for environmental sound classification", ACM MM
+2015), audio/ and meta/esc50.csv, where src_file is the source and fold the partition.
+"""
+import collections
+import csv
+import dataclasses
+import logging
+import pathlib
+import zlib
+
+import numpy as np
+import soundfile
+import soxr
+
+from polysed_keras.audio.files import load_audio
+from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.errors import InputError
+
+ESC50_TABLE = pathlib.Path("meta", "esc50.csv")
+# Raw files say nothing of their rate; the others are common names of formats that soundfile lists under one name.
+_FORMATS = set(soundfile.available_formats()) - {"RAW"} | {"AIF", "AIFC", "OGA", "OPUS", "SND"}
+_AUDIO_EXTENSIONS = {f".{name.lower()}" for name in _FORMATS}
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
+
+    What it sounds like is None until `synthesis.measure_soundbank` sets it: `recording`, its path below the soundbank;
+    `onset` and `duration` (seconds) of the part from the first to the last active frame; `level_dbfs` (RMS) of its loudest
+    400 ms, `loudest_dbfs` of its loudest 20 ms; `spans`, where it sounds: (onset, offset), seconds.
+    """
+    path: pathlib.Path
+    event_label: str
+    source: str
+    fold: int | None = None
+    duration: float | None = None
+    onset: float | None = None
+    level_dbfs: float | None = None
+    loudest_dbfs: float | None = None
+    recording: str | None = None
+    spans: tuple | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Soundbank:
+    """Instances below `folder`. A partition of a soundbank is one too, with the labels of the whole."""
+    folder: pathlib.Path
+    labels: tuple[str, ...]
+    instances: tuple[Instance, ...]
+
+
+def is_audio(path):
+    """True for a visible file with an extension that soundfile reads."""
+    return path.suffix.lower() in _AUDIO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
+
+
+def read_soundbank(folder):
+    """List the instances of a soundbank, sorted; no audio is opened.
+
+    Other files (texts, hidden ones, ...) are ignored and counted in one logged line.
+
+    Raises:
+        InputError: the folder is missing or has no label folders, a label has no recording, or meta/esc50.csv is not
+            usable.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Expected a soundbank: a folder of recordings per label.")
+    instances = _read_esc50(folder) if (folder / ESC50_TABLE).is_file() else _read_label_folders(folder)
+    _log_stray_files(folder, instances)
+    labels = sorted({instance.event_label for instance in instances})
+    return Soundbank(folder, tuple(labels), tuple(instances))
+
+
+def _read_label_folders(folder):
+    label_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not label_folders:
+        raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav.")
+    instances = []
+    for label_folder in label_folders:
+        paths = sound_files(label_folder)
+        if not paths:
+            raise InputError(f"{label_folder}: no recording. Expected audio files (wav, flac, ogg, ...): add some or "
+                             "remove the folder.")
+        # The first part below the label: the file itself, or the folder that groups the takes of a source.
+        instances += [Instance(path, label_folder.name, "/".join(path.relative_to(folder).parts[:2])) for path in paths]
+    return instances
+
+
+def sound_files(folder):
+    """Visible audio files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if is_audio(path)
+                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _read_esc50(folder):
+    table = folder / ESC50_TABLE
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        instances = [Instance(folder / "audio" / row["filename"], row["category"], row["src_file"], int(row["fold"]))
+                     for row in rows]
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{table}: expected the columns filename, fold (a number), category and src_file in every "
+                         f"row, received a problem with {error}. Correct the table.") from error
+    missing = [instance.path.name for instance in instances if not instance.path.is_file()]
+    if missing:
+        raise InputError(f"{table}: names {len(missing)} recordings that are not in audio/: {', '.join(missing[:5])}. "
+                         "Add them or remove their rows.")
+    if not instances:
+        raise InputError(f"{table}: expected a row a recording, received none. Fill the table or remove it.")
+    return sorted(instances, key=lambda instance: instance.path)
+
+
+def _log_stray_files(folder, instances):
+    known = {instance.path for instance in instances} | {folder / ESC50_TABLE}
+    stray = [path for path in folder.rglob("*") if path.is_file() and path not in known]
+    if stray:
+        counts = collections.Counter(path.suffix.lower() or path.name for path in stray)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        _logger.info("%s: ignored %d files that are no recordings of a label (%s).", folder, len(stray), kinds)
+
+
+def partition_soundbank(soundbank, folds=None, fractions=(0.6, 0.2, 0.2), seed=0):
+    """Split a soundbank into train, validate and test; all takes of a source go to the same one.
+
+    The ESC-50 layout is split by fold: as `folds` says, or by default the last fold is for test, the one before for
+    validation and the others for training (1-3, 4, 5 for ESC-50; with two folds there is no validation). A source found
+    in several folds goes with the lowest. A folder of labels, or a table with a single fold, is split at random, each
+    label by itself: `fractions` of its sources, and at least one in each partition. A label with two sources has one in
+    train and one in test, a label with one has it in train.
+
+    Args:
+        folds: None or three sequences of fold numbers, for train, validate and test.
+        fractions: shares of a label's sources for train, validate and test.
+        seed: of the random split.
+
+    Returns:
+        dict of "train", "validate" and "test" to a Soundbank each.
+
+    Raises:
+        InputError: folds overlap, do not exist, or are given where the soundbank has none; fractions do not sum to 1;
+            a negative seed.
+    """
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
+    numbers = sorted({instance.fold for instance in soundbank.instances} - {None})
+    if folds is None and len(numbers) > 1:
+        folds = (numbers[:-2] or numbers[:1], numbers[-2:-1] if len(numbers) > 2 else (), numbers[-1:])
+    if folds is not None:
+        home = _partition_by_fold(soundbank, folds, numbers)
+    else:
+        home = _partition_at_random(soundbank, fractions, seed)
+    partitions = {}
+    for name in PARTITIONS:
+        instances = tuple(instance for instance in soundbank.instances if home.get(instance.source) == name)
+        partitions[name] = dataclasses.replace(soundbank, instances=instances)
+    _warn_of_missing_labels(soundbank, partitions)
+    return partitions
+
+
+def _partition_by_fold(soundbank, folds, numbers):
+    if not numbers:
+        raise InputError(f"folds: {soundbank.folder} has no folds (no {ESC50_TABLE}). Leave them out.")
+    folds = tuple(tuple(group) for group in folds)
+    flat = [number for group in folds for number in group]
+    if len(folds) != 3 or len(set(flat)) < len(flat):
+        raise InputError(f"folds: expected three lists (train, validate, test) that share no fold. Received: {folds}.")
+    if not set(flat) <= set(numbers):
+        raise InputError(f"folds: {soundbank.folder} has the folds {numbers}. Received: {folds}.")
+    fold_of = {}
+    for instance in soundbank.instances:
+        fold_of[instance.source] = min(instance.fold, fold_of.get(instance.source, instance.fold))
+    several = {instance.source for instance in soundbank.instances if instance.fold != fold_of[instance.source]}
+    if several:
+        _logger.warning("%s: %d sources are in several folds and go with the lowest: %s.", soundbank.folder,
+                        len(several), ", ".join(sorted(several)[:5]))
+    name_of = {number: name for name, group in zip(PARTITIONS, folds) for number in group}
+    return {source: name_of.get(fold) for source, fold in fold_of.items()}
+
+
+def _partition_at_random(soundbank, fractions, seed):
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions: expected three shares that sum to 1. Received: {tuple(fractions)}.")
+    home = {}
+    for label in soundbank.labels:
+        sources = sorted({instance.source for instance in soundbank.instances if instance.event_label == label})
+        # Seeded by the label's name, so another label more or less changes nothing for this one.
+        np.random.default_rng((seed, zlib.crc32(label.encode()))).shuffle(sources)
+        home.update(zip(sources, _partition_names(len(sources), fractions)))
+    return home
+
+
+def _partition_names(num_sources, fractions):
+    if num_sources < 3:
+        return ("train", "test")[:num_sources]
+    validate, test = (max(1, round(fraction * num_sources)) if fraction else 0 for fraction in fractions[1:])
+    train = max(num_sources - validate - test, 1 if fractions[0] else 0)
+    return (["train"] * train + ["validate"] * validate + ["test"] * test)[:num_sources]
+
+
+def _warn_of_missing_labels(soundbank, partitions):
+    for name, partition in partitions.items():
+        missing = sorted(set(soundbank.labels) - {instance.event_label for instance in partition.instances})
+        if missing:
+            _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
+
+
+def recording_reader(folder, sample_rate, max_bytes=2 ** 30):
+    """A function of a path relative to `folder`, and of a speed, that returns the waveform, float32 (samples,).
+
+    At another speed than 1 a recording is shorter or longer, and higher or lower. The function keeps the latest
+    waveforms, at most `max_bytes` of them.
+    """
+    kept, total = collections.OrderedDict(), 0
+
+    def read(recording, speed=1.0):
+        nonlocal total
+        key = recording, speed
+        if key not in kept:
+            kept[key] = (load_audio(pathlib.Path(folder) / recording, sample_rate) if speed == 1.0
+                         else soxr.resample(read(recording), speed * sample_rate, sample_rate))
+            total += kept[key].nbytes
+            while total > max_bytes and len(kept) > 1:
+                total -= kept.popitem(last=False)[1].nbytes
+        kept.move_to_end(key)
+        return kept[key]
+    return read

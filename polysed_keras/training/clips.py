@@ -1,0 +1,170 @@
+"""Clips of a corpus as features on disk, and by tf.data batches of one task's clips, or of two tasks' side by side."""
+import concurrent.futures
+import dataclasses
+import logging
+import math
+import os
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from polysed_keras.audio.log_mel import SILENCE_DB, read_log_mel, store_log_mel
+from polysed_keras.errors import InputError
+from polysed_keras.training.augment import augment
+from polysed_keras.training.recordings import RecordingFeatures, pad_frames
+
+logger = logging.getLogger(__name__)
+
+HOUR_SECONDS = 3600.0
+SAMPLED_CLIPS = 512  # of each corpus, for the normalisation
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClipFeatures:
+    """Clips of `frames` frames, whose features stay on disk: memory holds a batch, whatever the size of the corpus.
+
+    Attributes:
+        names: of the clips.
+        paths: of their features, .npy of (frames, n_mels) in dB.
+        activity: uint8 (clips, labels), 0/1.
+        frames: a shorter clip is filled up with silence, of a longer one the beginning is taken.
+        n_mels: of their features.
+    """
+
+    names: tuple
+    paths: tuple
+    activity: np.ndarray
+    frames: int
+    n_mels: int
+
+    def read(self, indices):
+        """log_mel of some clips, float32 (len(indices), frames, n_mels)."""
+        clips = (read_log_mel(self.paths[index], self.frames, self.n_mels) for index in indices)
+        return np.stack([pad_frames(clip, self.frames, SILENCE_DB) for clip in clips])
+
+    def sample(self, number=SAMPLED_CLIPS, seed=0):
+        """Some clips, drawn at random, as a list of training.RecordingFeatures."""
+        indices = np.sort(np.random.default_rng(seed).permutation(len(self.names))[:number])
+        return [RecordingFeatures(self.names[index], self.read([index])[0], self.activity[index:index + 1])
+                for index in indices]
+
+
+def load_clip_features(dataset, partition, labels, spec, frames, *, hours=None, seed=0, progress=True):
+    """Make the features of a partition's clips, or find them in the data's folder `features`.
+
+    Clips without any of `labels` are left out (paper 2, section 3.1: event sets of k labels are subsets of AudioSet), and
+    so are unreadable ones, which are counted and logged.
+
+    Args:
+        dataset: datasets.ClipDataset; labels: the columns of the activity; spec: LogMelSpec; frames: of a clip.
+        hours: the clips of a random order (by `seed`) that first come to so many hours; None takes all. A smaller number
+            of hours takes a part of what a larger one takes.
+
+    Returns:
+        ClipFeatures.
+
+    Raises:
+        InputError: no clips with these labels, fewer hours than asked for, or none that can be read.
+    """
+    wanted = set(labels)
+    clips = [clip for clip in dataset.partitions.get(partition, ()) if not wanted.isdisjoint(clip.labels)]
+    if not clips:
+        raise InputError(f"{dataset.folder}: expected clips of {', '.join(labels)} in partition {partition!r}. Received: "
+                         f"none. Partitions: { {name: len(part) for name, part in dataset.partitions.items()} }.")
+    clips = _first_hours(clips, hours, frames * spec.time_resolution, seed, dataset.folder)
+    clips, paths = _make_features(clips, spec, dataset.folder / "features", f"features of {partition}", progress)
+    activity = np.array([[label in clip.labels for label in labels] for clip in clips], np.uint8)
+    return ClipFeatures(tuple(clip.name for clip in clips), tuple(paths), activity, frames, spec.n_mels)
+
+
+def _first_hours(clips, hours, clip_seconds, seed, folder):
+    if hours is None:
+        return clips
+    number = max(1, round(hours * HOUR_SECONDS / clip_seconds))
+    if number > len(clips):
+        raise InputError(f"training.event_hours: expected at most {len(clips) * clip_seconds / HOUR_SECONDS:.3g}, the hours "
+                         f"of clips with these labels in {folder}. Received: {hours:g}.")
+    return [clips[index] for index in np.sort(np.random.default_rng(seed).permutation(len(clips))[:number])]
+
+
+def _make_features(clips, spec, cache, description, progress):
+    """The clips that can be read and the paths of their features."""
+    def make(clip):
+        try:
+            return store_log_mel(clip.audio, spec, cache)
+        except InputError as error:
+            return error
+
+    unreadable, kept = [], []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = tqdm(pool.map(make, clips), total=len(clips), desc=description, unit="clip", disable=not progress)
+        for clip, path in zip(clips, made):
+            if isinstance(path, InputError):
+                unreadable.append(str(path))
+            else:
+                kept.append((clip, path))
+    if unreadable:
+        logger.warning("%s: %d of %d clips are left out: %s", cache.parent, len(unreadable), len(clips),
+                       "; ".join(unreadable[:5]))
+    if not kept:
+        raise InputError(f"{cache.parent}: expected clips that can be read. Received: {unreadable[0]}")
+    return zip(*kept)
+
+
+def epoch_steps(clips, batch_size):
+    """Batches in which every clip is seen once, the last one going on with the next pass."""
+    return math.ceil(len(clips.names) / batch_size)
+
+
+def _clip_batches(clips, batch_size, spec, seed, first_step):
+    """Endless (log_mel, target) of one corpus: passes over its clips, each shuffled by (seed, pass), in whole batches."""
+    number = len(clips.names)
+    first_pass, skipped = divmod(first_step * batch_size, number)
+    order = tf.data.Dataset.range(first_pass, np.iinfo(np.int32).max).flat_map(
+        lambda index: tf.data.Dataset.from_tensor_slices(
+            tf.random.experimental.stateless_shuffle(tf.range(number), seed=[seed, index])))
+    activity = tf.constant(clips.activity, tf.float32)
+
+    def read(step, indices):
+        log_mel = tf.ensure_shape(tf.numpy_function(clips.read, [indices], tf.float32),
+                                  [batch_size, clips.frames, clips.n_mels])
+        return augment(log_mel, tf.gather(activity, indices), spec, tf.stack([tf.constant(seed, tf.int64), step]))
+
+    batches = order.skip(skipped).batch(batch_size, drop_remainder=True).enumerate(first_step)
+    return batches.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def joint_dataset(clips, tasks, batch_sizes, *, spec, seed, first_step=0):
+    """Endless batches with a fixed number of clips of every task (paper 2, section 2: 64 scene and 128 event clips).
+
+    Rows of another task have sample weight 0, so that each loss is the mean over its own rows. Augmentation happens within
+    a task. Passes over a corpus depend on (seed, pass) alone, so a resumed training sees what an unbroken one sees.
+
+    Args:
+        clips: {task name: ClipFeatures}; tasks: tuple of Task; batch_sizes: {task name: clips in a batch}.
+        spec: AugmentSpec.
+        first_step: how many batches are left out.
+
+    Returns:
+        tf.data.Dataset of log_mel (batch, frames, n_mels), {task name: target (batch, outputs)},
+        {task name: sample weight (batch,)}; the rows of a batch are in the order of the tasks.
+    """
+    streams = tuple(_clip_batches(clips[task.name], batch_sizes[task.name], spec, seed + index, first_step)
+                    for index, task in enumerate(tasks))
+    rows = [batch_sizes[task.name] for task in tasks]
+
+    def join(*parts):
+        targets = {task.name: tf.pad(parts[index][1], [[sum(rows[:index]), sum(rows[index + 1:])], [0, 0]])
+                   for index, task in enumerate(tasks)}
+        weights = {task.name: tf.repeat([1.0 if other is task else 0.0 for other in tasks], rows) for task in tasks}
+        return tf.concat([log_mel for log_mel, _ in parts], axis=0), targets, weights
+
+    return tf.data.Dataset.zip(streams).map(join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+
+def predict_clips(model, clips, batch_size=64):
+    """Posteriors of all tasks for clips, read batch by batch: {task name: float32 (clips, outputs)}."""
+    parts = [model.predict_on_batch(clips.read(range(first, min(first + batch_size, len(clips.names)))))
+             for first in range(0, len(clips.names), batch_size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

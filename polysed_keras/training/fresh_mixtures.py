@@ -1,0 +1,127 @@
+"""Training mixtures that are drawn while a network trains, in memory, from the soundbank that a corpus was made of."""
+import dataclasses
+import json
+import pathlib
+
+from polysed_keras.audio.log_mel import compute_log_mel
+from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import event_list_to_event_roll
+from polysed_keras.specs.experiment import set_spec_fields
+from polysed_keras.specs.tasks import task_labels
+from polysed_keras.synthesis.corpus import INSTRUCTIONS, mixture_generator, read_instructions
+from polysed_keras.synthesis.drawing import SoundscapeSpec, draw_mixture
+from polysed_keras.synthesis.ingredients import gather_sounds
+from polysed_keras.synthesis.rendering import render_mixture
+from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
+from polysed_keras.training.recordings import RecordingFeatures
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """How an epoch's mixtures are made: `mixtures` of them by `spec`, from the training partition of `soundbank`, which
+    is divided by `folds` or at random by `seed`; `whole` takes all of it, for data that were not made of it. Each is used
+    for `kept_epochs`: with 3, a third of an epoch's are new."""
+    soundbank: str
+    spec: SoundscapeSpec = SoundscapeSpec()
+    mixtures: int = 60
+    folds: tuple | None = None
+    seed: int = 0
+    whole: bool = False
+    kept_epochs: int = 1
+
+    @property
+    def name(self):
+        """What a run's name says of it."""
+        return "fresh" if self.kept_epochs == 1 else f"fresh kept_epochs={self.kept_epochs}"
+
+    def to_dict(self):
+        """Plain dicts, lists and numbers, for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def resolve_mixing(soundbank, data, mixtures=None, assignments=(), kept_epochs=1):
+    """The Mixing that goes with a corpus: as its own mixtures were made, if they were, and from the same recordings.
+
+    Args:
+        soundbank: folder of the soundbank.
+        data: folder of the corpus; with a soundscapes.json, its partition, its spec and the number of its training
+            mixtures are taken.
+        mixtures: an epoch's; None for the corpus's, or 60.
+        assignments: changes of the SoundscapeSpec, such as `background=pink`.
+        kept_epochs: see Mixing.
+    """
+    if (pathlib.Path(data) / INSTRUCTIONS).is_file():
+        content = read_instructions(data)
+        mixing = Mixing(str(soundbank), SoundscapeSpec(**content["spec"]),
+                        len(content["mixtures"].get("train", ())) or Mixing.mixtures, content["folds"], content["seed"])
+    else:
+        mixing = Mixing(str(soundbank), whole=True)
+    return dataclasses.replace(mixing, spec=set_spec_fields(mixing.spec, assignments), kept_epochs=kept_epochs,
+                               mixtures=mixing.mixtures if mixtures is None else mixtures)
+
+
+def fresh_recordings(mixing, dataset, experiment):
+    """A function of an epoch (0, 1, ...) that draws its list of training.RecordingFeatures.
+
+    Mixture i depends on i, the experiment's seed and the epoch that it was drawn in alone: the first, and every one whose
+    number is i modulo `kept_epochs`.
+
+    Args:
+        mixing: Mixing; dataset: the datasets.Dataset that validates; experiment: Experiment with resolved tasks.
+
+    Raises:
+        InputError: other labels or another sample rate than the corpus's or the experiment's, recordings that the corpus
+            validates or tests with, unusable sounds.
+    """
+    spec, labels = dataclasses.replace(mixing.spec, stems=False), task_labels(experiment.tasks)
+    bank = read_soundbank(mixing.soundbank)
+    partitions = {"train": bank} if mixing.whole else partition_soundbank(bank, folds=mixing.folds, seed=mixing.seed)
+    _check(mixing, dataset, experiment, partitions["train"])
+    sounds, read = gather_sounds(partitions, ["train"], spec, mixing.seed)
+
+    kept = {}
+
+    def draw(epoch):
+        for index in range(mixing.mixtures):
+            drawn_in = max(epoch - (epoch - index) % mixing.kept_epochs, 0)
+            if index not in kept or kept[index][0] != drawn_in:
+                generator = mixture_generator(experiment.training.seed, "train", drawn_in, index)
+                kept[index] = drawn_in, draw_recording(generator, sounds["train"], read, spec, labels, experiment.features)
+        return [recording for _, recording in kept.values()]
+
+    return draw
+
+
+def draw_recording(rng, sounds, read, spec, labels, features):
+    """A mixture that is never written: drawn, rendered and turned into features.
+
+    Args:
+        rng: numpy Generator; sounds, read: of synthesis.gather_sounds; spec: SoundscapeSpec; labels: the columns of
+            the event roll; features: LogMelSpec, of the sample rate of spec.
+
+    Returns:
+        RecordingFeatures.
+    """
+    rendering = render_mixture(draw_mixture(rng, sounds, spec), read, spec)
+    log_mel = compute_log_mel(rendering.waveform, features)
+    roll = event_list_to_event_roll(rendering.events, labels, len(log_mel), features.time_resolution)
+    return RecordingFeatures("drawn", log_mel, roll)
+
+
+def _check(mixing, dataset, experiment, bank):
+    if sorted(bank.labels) != sorted(dataset.labels):
+        raise InputError(f"{mixing.soundbank}: expected the labels of {dataset.folder}, {list(dataset.labels)}. "
+                         f"Received: {list(bank.labels)}.")
+    if mixing.spec.sample_rate != experiment.features.sample_rate:
+        raise InputError(f"sample_rate: expected that of the features, {experiment.features.sample_rate} Hz. "
+                         f"Received: {mixing.spec.sample_rate}. Add --mix sample_rate={experiment.features.sample_rate}.")
+    for name in ("mixtures", "kept_epochs"):
+        if getattr(mixing, name) < 1:
+            raise InputError(f"{name}: expected at least one. Received: {getattr(mixing, name)}.")
+    if not mixing.whole:
+        held = {piece["recording"] for name, mixtures in read_instructions(dataset.folder)["mixtures"].items()
+                for mixture in mixtures for piece in mixture["pieces"] if name != "train" and piece["event_label"]}
+        leaked = held & {instance.path.relative_to(bank.folder).as_posix() for instance in bank.instances}
+        if leaked:
+            raise InputError(f"{mixing.soundbank}: expected the soundbank that {dataset.folder} was made of. Received "
+                             f"one whose training recordings are heard in its other partitions, such as {min(leaked)}.")

@@ -1,0 +1,160 @@
+"""From a corpus to features and event rolls in memory, and by tf.data to shuffled batches of segments."""
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from polysed_keras.audio.log_mel import SILENCE_DB, cached_log_mel
+from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.specs.tasks import task_activity, task_labels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordingFeatures:
+    """A recording in memory: its name, log_mel (frames, n_mels) in dB and event_roll (frames, labels) of 0/1."""
+
+    name: str
+    log_mel: np.ndarray
+    event_roll: np.ndarray
+
+
+def load_recordings(dataset, partition, labels, spec, *, progress=True):
+    """Features and event rolls of a partition; features are kept in the data's folder `features`.
+
+    Annotations are all read before the first feature is made, so that their mistakes show at once.
+
+    Args:
+        dataset: datasets.Dataset; partition: `train`, `validate` or `test`.
+        labels: the columns of the event rolls; spec: LogMelSpec.
+        progress: show a bar.
+
+    Returns:
+        List of RecordingFeatures.
+
+    Raises:
+        InputError: an empty partition, unreadable audio, or a broken annotation.
+    """
+    recordings = dataset.partitions.get(partition, ())
+    if not recordings:
+        raise InputError(f"{dataset.folder}: expected recordings in partition {partition!r}. Received: none. "
+                         f"Partitions: { {name: len(part) for name, part in dataset.partitions.items()} }.")
+    for recording in recordings:
+        read_events(recording.annotation, labels)
+    loaded = []
+    for recording in tqdm(recordings, desc=f"features of {partition}", unit="recording", disable=not progress):
+        log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
+        events = read_events(recording.annotation, labels, duration=len(log_mel) * spec.time_resolution)
+        roll = event_list_to_event_roll(events, labels, len(log_mel), spec.time_resolution)
+        loaded.append(RecordingFeatures(recording.name, log_mel, roll))
+    return loaded
+
+
+def pad_frames(array, num_frames, value):
+    """Append rows of `value` to an array (frames, ...) until it has at least `num_frames`."""
+    return np.pad(array, ((0, max(0, num_frames - len(array))), (0, 0)), constant_values=value)
+
+
+def _segment_starts(lengths, segment_frames, segment_hop):
+    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.concatenate([offset + np.arange(0, length - segment_frames + 1, segment_hop)
+                           for offset, length in zip(offsets, lengths)])
+
+
+def num_batches(recordings, *, segment_frames, segment_hop, batch_size):
+    """Batches in an epoch of segment_dataset with the same arguments."""
+    segments = sum(max(0, len(recording.log_mel) - segment_frames) // segment_hop + 1 for recording in recordings)
+    return math.ceil(segments / batch_size)
+
+
+def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0):
+    """Endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
+
+    Segments are cut when a batch is made, from one copy of the features, so memory does not grow with their overlap.
+    The order of an epoch depends on (seed, epoch) alone, so that a resumed training sees what an unbroken one sees.
+
+    Args:
+        recordings: list of RecordingFeatures; the event rolls' columns are the tasks' labels in order. Recordings
+            shorter than a segment are padded with silence.
+        tasks: tuple of Task.
+        segment_frames: frames of a segment; segment_hop: frames from one to the next of a recording.
+        batch_size: segments a batch; the last one of an epoch may hold fewer.
+        seed: of the order; first_epoch: epochs that are left out.
+
+    Returns:
+        tf.data.Dataset of log_mel (batch, segment_frames, n_mels), {task.name: target (batch, segment_frames, ...)}.
+
+    Raises:
+        InputError: no recordings.
+    """
+    starts, features, targets = _join(recordings, tasks, segment_frames, segment_hop)
+    features, targets = tf.constant(features), {name: tf.constant(target) for name, target in targets.items()}
+
+    def epoch(index):
+        order = tf.random.experimental.stateless_shuffle(tf.constant(starts), seed=[seed, index])
+        return _batches(order, features, targets, segment_frames, batch_size)
+
+    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max).flat_map(epoch).prefetch(4)
+
+
+def _batches(order, features, targets, segment_frames, batch_size):
+    """A Dataset of batches of the segments that begin at the frames `order`."""
+    def cut(batch_starts):
+        frames = batch_starts[:, None] + tf.range(segment_frames, dtype=tf.int64)
+        return tf.gather(features, frames), {name: tf.gather(target, frames) for name, target in targets.items()}
+
+    batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+    return batches.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _join(recordings, tasks, segment_frames, segment_hop):
+    """One array of features and one per task of targets, and the first frames of the segments in them."""
+    if not recordings:
+        raise InputError("recordings: expected at least one to train on. Received: none.")
+    labels = task_labels(tasks)
+    log_mels = [pad_frames(recording.log_mel, segment_frames, SILENCE_DB) for recording in recordings]
+    event_roll = np.concatenate([pad_frames(recording.event_roll, segment_frames, 0) for recording in recordings])
+    starts = _segment_starts([len(log_mel) for log_mel in log_mels], segment_frames, segment_hop)
+    return starts, np.concatenate(log_mels), {task.name: task.encode(task_activity(event_roll, labels, task))
+                                              for task in tasks}
+
+
+@contextlib.contextmanager
+def _prompt_threads():
+    """Let Python's threads take turns every 0.2 ms: at the usual 5 ms the training waits in every step for the drawing."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(2e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels):
+    """Batches as segment_dataset's, of recordings that are drawn anew for every epoch, in a thread beside the training.
+
+    Args:
+        draw: function of an epoch (0, 1, ...) that returns a list of RecordingFeatures, of one length all.
+        first_epoch, epochs: from the first to before the last that is drawn.
+        n_mels: of the features; the others as of segment_dataset.
+    """
+    def epoch_arrays():
+        with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:
+            upcoming = pool.submit(draw, first_epoch)
+            for epoch in range(first_epoch, epochs):
+                starts, features, targets = _join(upcoming.result(), tasks, segment_frames, segment_hop)
+                if epoch + 1 < epochs:
+                    upcoming = pool.submit(draw, epoch + 1)
+                yield np.random.default_rng((seed, epoch)).permutation(starts), features, targets
+
+    empty = {task.name: task.encode(np.zeros((segment_frames, len(task.labels)))) for task in tasks}
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, n_mels], tf.float32),
+                 {name: tf.TensorSpec([None, *target.shape[1:]], target.dtype) for name, target in empty.items()})
+    # Only whole epochs pass through Python: batches are cut without its lock, which the drawing often holds.
+    return tf.data.Dataset.from_generator(epoch_arrays, output_signature=signature).flat_map(
+        lambda order, features, targets: _batches(order, features, targets, segment_frames, batch_size)).prefetch(4)

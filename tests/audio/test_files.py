@@ -1,0 +1,253 @@
+"""Audio files: every format, channel count and rate as one mono waveform, whole or in blocks; and what is wrong with files."""
+import logging
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from polysed_keras.audio.files import audio_blocks, decode_with_tensorflow_io, find_audio, load_audio
+from polysed_keras.errors import InputError
+
+RATE = 44100
+
+
+def sine(seconds, frequency=440.0, rate=RATE, amplitude=0.5):
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).uniform(-0.9, 0.9, shape).astype(np.float32)
+
+
+def write(path, samples, rate=RATE, **options):
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[:int(len(content) * share)])
+    return path
+
+
+# Formats and channels
+
+@pytest.mark.parametrize("suffix, subtype, step", [
+    (".wav", "PCM_16", 2 ** -15), (".wav", "PCM_24", 2 ** -23), (".wav", "PCM_32", 1e-7), (".wav", "FLOAT", 0.0),
+    (".wav", "DOUBLE", 0.0), (".wav", "PCM_U8", 2 ** -6), (".flac", "PCM_16", 2 ** -15), (".flac", "PCM_24", 2 ** -23),
+    (".aiff", "PCM_16", 2 ** -15), (".w64", "PCM_16", 2 ** -15)])
+def test_lossless_formats_keep_the_samples(suffix, subtype, step, tmp_path):
+    samples = noise(10_000)
+    received = load_audio(write(tmp_path / f"a{suffix}", samples, subtype=subtype))
+    assert received.dtype == np.float32 and received.shape == samples.shape
+    np.testing.assert_allclose(received, samples, rtol=0, atol=step)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
+def test_lossy_formats_keep_the_sound(suffix, tmp_path):
+    samples = sine(1.0)
+    received = load_audio(write(tmp_path / f"a{suffix}", samples))
+    assert abs(len(received) - len(samples)) <= 4000
+    lag = np.argmax([received[shift:shift + 20_000] @ samples[1000:21_000] for shift in range(1000, 1100)])
+    np.testing.assert_allclose(received[lag + 1000:lag + 21_000], samples[1000:21_000], atol=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_channels_are_averaged(suffix, channels, tmp_path):
+    samples = noise((5000, channels))
+    received = load_audio(write(tmp_path / f"a{suffix}", samples, subtype="PCM_16"))
+    np.testing.assert_allclose(received, samples.astype(np.float64).mean(axis=1), atol=2 ** -15)
+
+
+def test_opposite_channels_cancel(tmp_path):
+    path = write(tmp_path / "a.wav", np.stack([sine(0.5), -sine(0.5)], axis=1), subtype="FLOAT")
+    assert np.abs(load_audio(path)).max() == 0.0
+
+
+def test_silence_is_audio(tmp_path):
+    assert not load_audio(write(tmp_path / "a.wav", np.zeros(1000))).any()
+
+
+# Rates
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 48000, 96000])
+def test_another_rate_keeps_length_frequency_and_level(rate, tmp_path):
+    received = load_audio(write(tmp_path / "a.wav", sine(2.0, 1000.0, rate), rate, subtype="FLOAT"))
+    assert abs(len(received) - 2 * RATE) <= 1
+    inner = received[RATE // 2:RATE // 2 + RATE]  # a second, so that a bin is a hertz
+    spectrum = np.abs(np.fft.rfft(inner)) / (RATE / 2)
+    assert spectrum.argmax() == 1000
+    assert spectrum[1000] == pytest.approx(0.5, rel=1e-3)
+    np.testing.assert_allclose(inner, sine(2.0, 1000.0)[RATE // 2:RATE // 2 + RATE], atol=2e-3)
+
+
+def test_what_the_target_rate_cannot_hold_is_filtered_out(tmp_path):
+    received = load_audio(write(tmp_path / "a.wav", sine(1.0, 6000.0, 44100), subtype="FLOAT"), 8000)
+    assert np.abs(received[800:-800]).max() < 1e-3
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_a_few_samples_of_another_rate(samples, tmp_path):
+    received = load_audio(write(tmp_path / "a.wav", noise(samples), 8000), RATE)
+    assert abs(len(received) - samples * RATE / 8000) <= 1
+
+
+# Blocks
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+@pytest.mark.parametrize("suffix, tolerance", [(".wav", 0.0), (".flac", 0.0), (".ogg", 0.0), (".mp3", 2e-6)])
+def test_blocks_of_any_size_are_the_whole(suffix, tolerance, rate, tmp_path):
+    path = write(tmp_path / f"a{suffix}", noise((round(1.5 * rate) + 7, 2)), rate)
+    whole = load_audio(path)
+    for block_seconds in (0.0013, 0.02, 0.5, 1.0, 1.5, 60.0):
+        blocks = list(audio_blocks(path, block_seconds=block_seconds))
+        assert all(len(block) and block.dtype == np.float32 for block in blocks[:-1])
+        np.testing.assert_allclose(np.concatenate(blocks), whole, rtol=0, atol=tolerance)
+
+
+def test_blocks_are_read_as_they_are_asked_for(tmp_path):
+    path = write(tmp_path / "a.wav", noise(100_000))
+    lengths = [len(block) for block in audio_blocks(path, block_seconds=0.5)]
+    assert lengths == [22050] * 4 + [100_000 - 4 * 22050]
+
+
+# What is wrong with files
+
+def not_finite(value):
+    samples = noise(1000)
+    samples[990] = value
+    return samples
+
+
+BROKEN = {
+    "missing": (lambda path: None, "nothing there"),
+    "folder": (lambda path: path.mkdir(), "nothing there|folder"),
+    "no bytes": (lambda path: path.write_bytes(b""), "empty file"),
+    "text": (lambda path: path.write_text("this is not audio\n" * 100), "libsndfile"),
+    "half a header": (lambda path: path.write_bytes(write(path, noise(10)).read_bytes()[:30]), "libsndfile"),
+    "no samples": (lambda path: write(path, np.zeros(0)), "0 samples"),
+    "no samples, six channels": (lambda path: write(path, np.zeros((0, 6))), "0 samples"),
+    "no samples, another rate": (lambda path: write(path, np.zeros(0), 8000), "0 samples"),
+    "only a header": (lambda path: path.write_bytes(write(path, noise(1000)).read_bytes()[:44]), "0 samples"),
+    "NaN": (lambda path: write(path, not_finite(np.nan), subtype="FLOAT"), "NaN or infinity"),
+    "infinity": (lambda path: write(path, not_finite(-np.inf), subtype="FLOAT"), "NaN or infinity"),
+    "NaN, another rate": (lambda path: write(path, not_finite(np.nan), 8000, subtype="FLOAT"), "NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("make, message", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_one_error_that_names_it(make, message, tmp_path):
+    path = tmp_path / "speech 1.wav"
+    make(path)
+    for read in (load_audio, lambda path: list(audio_blocks(path))):
+        with pytest.raises(InputError, match=message) as raised:
+            read(path)
+        assert str(raised.value).startswith(f"{path}: expected ")
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_flac_is_an_error(subtype, share, tmp_path):
+    path = cut(write(tmp_path / "a.flac", noise(RATE), subtype=subtype), share)
+    with pytest.raises(InputError, match=f"{path}.*truncated or corrupt"):
+        load_audio(path)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.95, 0.999])
+def test_of_a_truncated_ogg_whole_pages_are_used_with_a_warning(share, tmp_path, caplog):
+    path = write(tmp_path / "a.ogg", noise(RATE))
+    whole = load_audio(path)
+    cut(path, share)
+    with caplog.at_level(logging.WARNING):
+        received = load_audio(path)
+    assert f"{path}: is shorter than its header says" in caplog.text
+    assert 0.3 * RATE < len(received) < RATE
+    np.testing.assert_array_equal(received, whole[:len(received)])
+
+
+def test_an_ogg_of_its_header_alone_is_an_error(tmp_path):
+    path = cut(write(tmp_path / "a.ogg", noise(RATE)), 0.1)
+    with pytest.raises(InputError, match=str(path)):
+        load_audio(path)
+
+
+@pytest.mark.parametrize("subtype, size", [("PCM_16", 2), ("PCM_24", 3), ("FLOAT", 4)])
+def test_of_a_truncated_wav_what_is_there_is_used_with_a_warning(subtype, size, tmp_path, caplog):
+    samples = noise(RATE)
+    path = cut(write(tmp_path / "a.wav", samples, subtype=subtype), 0.5)
+    with caplog.at_level(logging.WARNING):
+        received = load_audio(path)
+    assert f"{path}: is shorter than its header says" in caplog.text
+    assert abs(len(received) - RATE / 2) <= 100 / size
+    np.testing.assert_allclose(received, samples[:len(received)], atol=2 ** -15)
+
+
+def test_of_a_truncated_mp3_what_is_there_is_used_and_nothing_else(tmp_path, caplog):
+    path = write(tmp_path / "a.mp3", sine(20.0))
+    whole = load_audio(path)
+    cut(path, 0.5)
+    with caplog.at_level(logging.WARNING):
+        received = load_audio(path)
+    assert "is shorter than its header says" in caplog.text
+    assert 0.3 * len(whole) < len(received) < 0.6 * len(whole)
+    np.testing.assert_allclose(received[:-5000], whole[:len(received) - 5000], atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_whole_files_are_read_without_a_warning(suffix, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        load_audio(write(tmp_path / f"a{suffix}", sine(3.0)))
+    assert caplog.text == ""
+
+
+# Finding files
+
+def test_folders_are_searched_for_audio_and_files_taken_as_they_are(tmp_path):
+    for name in ("b/2.flac", "b/1.WAV", "b/deep/3.ogg", "b/notes.txt", "odd.name"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_audio([tmp_path / "odd.name", str(tmp_path / "b")])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["odd.name", "b/1.WAV", "b/2.flac", "b/deep/3.ogg"]
+
+
+@pytest.mark.parametrize("name, message", [("missing.wav", "nothing there"), ("", "a folder without any")])
+def test_nothing_to_find_is_an_error(name, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        find_audio([tmp_path / name])
+
+
+# tensorflow-io
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("suffix, tolerance", [(".wav", 0.0), (".flac", 0.0), (".ogg", 1e-4)])
+def test_tensorflow_io_decodes_the_same_samples(suffix, tolerance, channels, tmp_path):
+    pytest.importorskip("tensorflow_io", reason="tensorflow-io is installed on Python 3.11 and 3.12 only")
+    path = write(tmp_path / f"a{suffix}", noise((20_000, channels)) / 2)
+    decoded = decode_with_tensorflow_io(path)
+    assert decoded.dtype == np.float32 and decoded.shape == (20_000, channels)
+    np.testing.assert_allclose(decoded.mean(axis=1), load_audio(path), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name, subtype", [("a.wav", "PCM_24"), ("a.flac", "PCM_24"), ("a.wav", "FLOAT")])
+def test_tensorflow_io_decodes_other_bits(name, subtype, tmp_path):
+    pytest.importorskip("tensorflow_io", reason="tensorflow-io is installed on Python 3.11 and 3.12 only")
+    soundfile.write(tmp_path / name, noise((20_000, 2)) / 2, 44100, subtype)
+    np.testing.assert_array_equal(decode_with_tensorflow_io(tmp_path / name).mean(axis=1), load_audio(tmp_path / name))
+    soundfile.write(tmp_path / "b.wav", noise(100), 44100, "PCM_32")
+    with pytest.raises(InputError, match="Received: PCM_32"):
+        decode_with_tensorflow_io(tmp_path / "b.wav")
+
+
+def test_tensorflow_io_refuses_other_suffixes(tmp_path):
+    pytest.importorskip("tensorflow_io", reason="tensorflow-io is installed on Python 3.11 and 3.12 only")
+    with pytest.raises(InputError, match=".aiff"):
+        decode_with_tensorflow_io(write(tmp_path / "a.aiff", noise(100)))
+
+
+def test_without_tensorflow_io_one_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+    with pytest.raises(InputError, match="tensorflow-io: expected on Python 3.11 and 3.12 only"):
+        decode_with_tensorflow_io(tmp_path / "a.wav")

@@ -1,0 +1,414 @@
+"""The command line: a chain from sounds to events at a tiny size, and what a user's mistakes get."""
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from fixtures import (FEATURES, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_run, write_bank,
+                      write_corpus)
+from polysed_keras.cli import parsers
+from polysed_keras.cli.main import main
+from polysed_keras.datasets.importing.annotations import FORMATS as ANNOTATION_FORMATS
+from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
+from polysed_keras.events.decoding import FORMATS
+from polysed_keras.papers.event_choice import STRATEGIES
+from polysed_keras.papers.paper2_points import SWEEPS
+from polysed_keras.specs.presets import get_preset
+from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
+from polysed_keras.training.recordings import load_recordings
+from polysed_keras.training.runs import load_run
+
+TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("cli") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    out = data.parent / "run"
+    assert main(["train", "multilabel_small", "--data", str(data), "--out", str(out), "--set", *TINY]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    out = run.parent / "saved_models" / "tiny"
+    assert main(["export", str(run), "--out", str(out)]) == 0
+    return out
+
+
+def assert_mistake(capsys, arguments, *words):
+    """Exit code 2, one clear line on stderr that holds `words`, no traceback."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("polysed: ")]
+    assert len(errors) == 1 and errors[0] == lines[-1] and not [line for line in lines if "Traceback" in line]
+    for word in words:
+        assert str(word) in errors[0]
+
+
+# The chain
+
+def test_a_run_holds_what_the_readme_says(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"experiment.json", "history.csv", "training.png", "tensorboard", "best.weights.h5", "state.json"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    experiment = json.loads((run / "experiment.json").read_text())
+    assert experiment["name"].startswith("multilabel_small") and experiment["tasks"][0]["labels"] == list(LABELS)
+    assert get_preset(run / "experiment.json") == load_run(run)
+
+
+def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--data", str(data), "--out", str(tmp_path / "report")]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*LABELS, "average", "overall"))
+    table = pd.read_csv(tmp_path / "report" / "class_wise.csv")
+    assert table.row.tolist() == [*LABELS, "average", "overall"]
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["mixtures"] == ["test0", "test1", "test2"]
+
+
+def test_evaluate_tells_unseen_combinations(tmp_path, capsys):
+    runs = [str(shared_run(MULTI_LABEL)), str(tmp_path / "run")]
+    shutil.copytree(shared_run(POWERSET), runs[1])
+    (tmp_path / "run" / "combinations.json").write_text('{"task_1": [0], "task_2": [0, 1]}')
+    assert main(["evaluate", *runs, "--data", str(shared_corpus()), "--out", str(tmp_path / "report")]) == 0
+    table = pd.read_csv(tmp_path / "report" / "unseen.csv")
+    rows = ["tiny_tasks: unseen", "tiny_tasks: others"]
+    assert table[table.run == "tiny"].row.tolist() == table[table.run == "tiny_tasks"].row.tolist() == rows
+    assert table[table.run == "frames"].value.between(0, 1, inclusive="neither").all()
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("tiny_tasks, any task", *rows))
+
+
+@pytest.mark.parametrize("file_format, suffix", [("tsv", ".tsv"), ("csv", ".csv"), ("audacity", ".txt")])
+def test_detect_writes_every_format(model, data, tmp_path, file_format, suffix):
+    arguments = ["detect", str(data / "audio"), "--model", str(model), "--out", str(tmp_path / "events"),
+                 "--format", file_format, "--threshold", "0.0", "--labels", "hum", "hiss"]
+    assert main(arguments) == 0
+    written = sorted(path.name for path in (tmp_path / "events").iterdir())
+    assert written == sorted(path.stem + suffix for path in (data / "audio").iterdir())
+    lines = (tmp_path / "events" / f"test0{suffix}").read_text().splitlines()
+    # every posterior reaches 0.0: one event of the whole recording a label
+    events = [line.replace(",", "\t").split("\t") for line in lines[file_format == "csv":]]
+    assert sorted(event[2] for event in events) == ["hiss", "hum"]
+    seconds = soundfile.info(data / "audio" / "test0.wav").duration
+    assert all(float(event[0]) == 0.0 and float(event[1]) == pytest.approx(seconds, abs=0.021) for event in events)
+
+
+def test_detect_prints_without_out(model, data, capsys):
+    assert main(["detect", str(data / "audio" / "test0.wav"), "--model", str(model), "--threshold", "0.0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(LABELS) and all(line.split("\t")[0].endswith("test0.wav") for line in lines)
+
+
+def test_detect_drops_short_events(model, data, capsys):
+    arguments = ["detect", str(data / "audio" / "test0.wav"), "--model", str(model), "--threshold", "0.0"]
+    assert main([*arguments, "--min-duration", "11"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_detect_goes_on_after_a_bad_file(model, data, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.wav").write_bytes((data / "audio" / "test0.wav").read_bytes())
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "notes.txt").write_text("not audio")
+    assert_mistake(capsys, ["detect", folder, "--model", model, "--out", tmp_path / "events"], "empty.wav", "0 bytes")
+    assert [path.name for path in (tmp_path / "events").iterdir()] == ["good.tsv"]
+
+
+def test_a_run_detects_what_its_export_does(model, run, data, capsys):
+    outputs = []
+    for folder in (model, run):
+        assert main(["detect", str(data / "audio" / "test0.wav"), "--threshold", "0.2", "--model", str(folder)]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != ""
+
+
+def test_view_writes_a_page(model, data, tmp_path, capsys):
+    audio, annotation, page = data / "audio" / "test0.wav", data / "meta" / "test0.txt", tmp_path / "new" / "page.html"
+    assert main(["view", str(audio), "--model", str(model), "--reference", str(annotation), "--out", str(page)]) == 0
+    assert f"{audio} -> {page} (" in capsys.readouterr().out
+    assert json.loads(page.read_text().split('id="data">')[1].split("<")[0])["labels"] == list(LABELS)
+    assert_mistake(capsys, ["view", audio, "--model", model, "--out", tmp_path / "new"], "--out", tmp_path / "new" / "page.html")
+    assert_mistake(capsys, ["view", data / "audio", "--model", model, "--out", page], data / "audio", "one recording")
+    assert_mistake(capsys, ["view", audio, "--model", tmp_path, "--out", page], tmp_path, "polysed export")
+
+
+def test_eight_kilohertz_and_six_channels(model, tmp_path, capsys):
+    time = np.arange(8000 * 3) / 8000
+    soundfile.write(tmp_path / "low.wav", 0.2 * np.sin(2 * np.pi * 120 * time), 8000)
+    soundfile.write(tmp_path / "wide.wav", np.zeros((48000, 6)), 48000)
+    assert main(["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--labels", "hum"]) == 0
+    ends = {line.split("\t")[0].rsplit("/")[-1]: float(line.split("\t")[2])
+            for line in capsys.readouterr().out.splitlines()}
+    assert ends == {"low.wav": pytest.approx(3.0, abs=0.021), "wide.wav": pytest.approx(1.0, abs=0.021)}
+
+
+def test_silent_and_short_audio_is_detected_in(model, tmp_path, capsys):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
+    soundfile.write(tmp_path / "one_sample.wav", np.zeros(1), RATE)
+    assert main(["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--out", str(tmp_path / "e")]) == 0
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"silent.tsv", "one_sample.tsv"}
+
+
+@pytest.mark.parametrize("damage, words", [
+    (lambda path: path.write_bytes(b""), ["0 bytes"]),
+    (lambda path: soundfile.write(path, np.zeros(0), RATE), ["0 samples"]),
+    (lambda path: soundfile.write(path, np.full(RATE, np.nan), RATE, "FLOAT"), ["NaN"])])
+def test_broken_audio_gets_no_events(damage, words, model, tmp_path, capsys):
+    path = tmp_path / "broken.wav"
+    soundfile.write(path, np.full(RATE, 0.1), RATE)
+    damage(path)
+    assert_mistake(capsys, ["detect", path, "--model", model, "--out", tmp_path / "events"], "broken.wav", *words)
+    assert not list((tmp_path / "events").glob("*"))
+
+
+def test_what_is_left_of_a_truncated_file_is_used(model, tmp_path, capsys):
+    soundfile.write(tmp_path / "cut.wav", np.full(2 * RATE, 0.1), RATE)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:-2 * RATE])  # 16 bit: half of it
+    assert main(["detect", str(tmp_path / "cut.wav"), "--model", str(model), "--threshold", "0", "--labels", "hum"]) == 0
+    printed = capsys.readouterr()
+    assert float(printed.out.split("\t")[2]) == pytest.approx(1.0, abs=0.021)
+    assert "cut.wav" in printed.err and "truncated" in printed.err
+
+
+def test_a_byte_order_mark_and_overlapping_annotations_are_read(data, tmp_path):
+    copy = write_corpus(tmp_path / "data")
+    lines = (copy / "meta" / "train0.txt").read_text()
+    (copy / "meta" / "train0.txt").write_text("\ufeff" + lines + lines.splitlines()[0] + "\n")
+    rolls = [load_recordings(load_dataset(folder), "train", LABELS, FEATURES, progress=False)[0].event_roll
+             for folder in (data, copy)]
+    assert rolls[0].any() and np.array_equal(*rolls)
+
+
+def test_procedural_synthesis(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__", (3, 0, None))  # recordings
+    out = tmp_path / "data"
+    arguments = ["synthesize", "--procedural", "--out", str(out), "--mixtures", "1", "1", "1", "--duration", "10"]
+    assert main(arguments) == 0
+    assert "polyphony" in capsys.readouterr().out
+    assert len(list((out / "audio").iterdir())) == 3 and len((out / "labels.txt").read_text().split()) == 16
+    assert_mistake(capsys, arguments, out, "exists")
+
+
+def test_own_recordings_are_imported(data, tmp_path, capsys):
+    (tmp_path / "labels").mkdir()
+    for path in (data / "audio").iterdir():
+        (tmp_path / "labels" / f"{path.stem}.txt").write_text("0.5\t1.5\thum\n1.0\t2.0\thum\n3.0\t4.0\thiss\n")
+    arguments = ["import", str(data / "audio"), str(tmp_path / "labels"), "--out", str(tmp_path / "own")]
+    assert main(arguments) == 0
+    assert "hiss" in capsys.readouterr().out and (tmp_path / "own" / "labels.txt").read_text() == "hiss\nhum\n"
+    recordings = load_recordings(load_dataset(tmp_path / "own"), "train", ("hiss", "hum"), FEATURES, progress=False)
+    assert all(recording.event_roll[:300].sum(axis=0).tolist() == [50, 75] for recording in recordings)  # 20 ms each
+    assert_mistake(capsys, arguments, "own", "exists")
+    assert_mistake(capsys, ["import", tmp_path / "no", tmp_path / "labels", "--out", tmp_path / "other"], tmp_path / "no")
+
+
+def test_a_corpus_is_made_again(data, tmp_path, capsys):
+    write_bank(tmp_path / "bank", ("beep", "hum"), 3)
+    first = ["synthesize", "--soundbank", str(tmp_path / "bank"), "--mixtures", "1", "0", "0", "--duration", "5", "--out"]
+    assert main([*first, str(tmp_path / "a"), "--set", "background=pink", "event_to_background_db=[10, 20]", "stems=true",
+                 "sample_rate=8000"]) == 0
+    assert main(["synthesize", "--from", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
+    for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
+        assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
+    assert list((tmp_path / "a" / "stems").rglob("background.wav"))
+    assert_mistake(capsys, ["synthesize", "--out", tmp_path / "c"], "--soundbank DIR, --procedural or --from")
+    assert_mistake(capsys, [*first, tmp_path / "c", "--set", "backgrund=pink"], "one of sample_rate", "backgrund")
+    assert_mistake(capsys, [*first, tmp_path / "c", "--set", "background=7"], "background")
+    assert_mistake(capsys, [*first, tmp_path / "c", "--set", "background=mauve"], "background", "mauve")
+    assert_mistake(capsys, ["synthesize", "--from", data, "--out", tmp_path / "c"], "soundscapes.json")
+    assert not (tmp_path / "c").exists()
+
+
+def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__",
+                        (3, 0, ("dog_barking", "glass_smash")))
+    first = ["synthesize", "--procedural", "--seed", "4", "--mixtures", "1", "0", "0", "--duration", "5", "--out"]
+    assert main([*first, str(tmp_path / "a")]) == 0
+    assert json.loads((tmp_path / "a" / "soundscapes.json").read_text())["soundbank"] == {"procedural_seed": 4}
+    assert main(["synthesize", "--from", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
+    for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
+        assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
+
+
+def test_choices_are_the_tables():
+    assert set(parsers.FORMATS) == set(FORMATS) and set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
+    assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
+    assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == STRATEGIES
+    assert parsers.DECOMPOSITIONS == DECOMPOSITIONS
+
+
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("multilabel ", "multilabel_small", "mcmt_16 ", "mcmt_5_small", "66.8"))
+
+
+def test_groups_are_printed_and_written(data, tmp_path, capsys):
+    decompose = ["decompose", str(data), "--num-tasks", "2", "--strategy"]
+    assert main([*decompose, "contiguous"]) == 0 and capsys.readouterr().out == "beep, hiss\nhum, whistle\n"
+    for strategy in ("random", "cooccurrence", "anti_cooccurrence"):
+        assert main([*decompose, strategy, "--out", str(tmp_path / f"{strategy}.json")]) == 0
+        groups = json.loads((tmp_path / f"{strategy}.json").read_text())
+        assert capsys.readouterr().out.splitlines() == [", ".join(group) for group in groups]
+        assert sorted(sum(groups, [])) == list(LABELS) and [len(group) for group in groups] == [2, 2]
+    assert main([*decompose, "random", "--seed", "2"]) == 0
+    assert capsys.readouterr().out != "".join(", ".join(group) + "\n" for group in json.loads(
+        (tmp_path / "random.json").read_text()))
+
+
+def test_widths_are_printed(capsys):
+    assert main(["widen", "multilabel_small", "--like", "multilabel_small", "--num-labels", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "--set model.filters=[16,16,32,32,64] model.recurrent_units=64 model.dense_units=[128,128]")
+
+
+# Mistakes
+
+def test_decomposition_mistakes(data, run, tmp_path, capsys):
+    decompose = ["decompose", data, "--num-tasks"]
+    assert_mistake(capsys, [*decompose, "5"], "1 to 4", "5")
+    assert_mistake(capsys, [*decompose, "2", "--strategy", "random", "--seed", "-1"], "seed", "-1")
+    assert_mistake(capsys, [*decompose, "2", "--strategy", "confusion"], "confusion", "--run RUN")
+    assert_mistake(capsys, [*decompose, "2", "--strategy", "confusion", "--run", tmp_path / "no"], tmp_path / "no")
+    assert_mistake(capsys, ["decompose", tmp_path / "no", "--num-tasks", "2"], tmp_path / "no")
+    (tmp_path / "file").write_text("in the way")
+    assert_mistake(capsys, [*decompose, "2", "--out", tmp_path / "file" / "groups.json"], "file", "cannot be written")
+    assert_mistake(capsys, ["widen", "crnn", "--like", "mcmt_2", "--num-labels", "4"], "crnn", "mcmt_2")
+    assert_mistake(capsys, ["widen", "multilabel", "--like", "mcmt_8", "--num-labels", "4"], "1 to 4", "8")
+    assert_mistake(capsys, ["widen", "multilabel", "--like", "scene_baseline", "--num-labels", "4"], "scene_baseline")
+    train = ["train", "mcmt_2_small", "--data", data, "--out", tmp_path / "a", "--set"]
+    assert_mistake(capsys, [*train, "tasks.strategy=confusion"], "confusion", "polysed decompose")
+    assert_mistake(capsys, [*train, f"tasks.groups={tmp_path / 'no.json'}"], "no.json")
+    assert not (tmp_path / "a").exists()
+
+
+def test_training_mistakes(data, run, tmp_path, capsys):
+    train = ["train", "multilabel_small", "--data", data, "--out"]
+    assert_mistake(capsys, ["train", "crnn", "--data", data, "--out", tmp_path / "a"], "crnn", "multilabel_small")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "model.width=3"], "model.width", "model.filters")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "training.epochs=many"], "training.epochs", "many")
+    assert_mistake(capsys, [*train, tmp_path / "a", "--set", "model.dropout=1.5"], "model.dropout", "1.5")
+    assert_mistake(capsys, ["train", "mcmt_16_small", "--data", data, "--out", tmp_path / "a"], "1 to 4", "16")
+    assert_mistake(capsys, ["train", "multilabel", "--data", tmp_path / "no", "--out", tmp_path / "a"], tmp_path / "no")
+    assert_mistake(capsys, [*train, run, "--set", *TINY], "--resume", run)
+    assert_mistake(capsys, [*train, run, "--resume"], "another experiment", run)
+    assert not (tmp_path / "a").exists()
+
+
+def test_unwritable_output(data, model, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    below = tmp_path / "file" / "below"
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", below], "file")
+    assert_mistake(capsys, ["detect", data / "audio", "--model", model, "--out", below], "file")
+    assert_mistake(capsys, ["synthesize", "--procedural", "--out", below, "--mixtures", "1", "1", "1",
+                            "--duration", "5"], "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_broken_annotation_stops_before_training(data, tmp_path, capsys):
+    copy = write_corpus(tmp_path / "data")
+    (copy / "meta" / "train1.txt").write_text("0.5\t1.0\thum\n2.0\t1.5\thiss\n")
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "train1.txt", "2")
+    (copy / "meta" / "train1.txt").write_text("0.5\t1.0\tspaceship\n")
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "spaceship", "hum")
+    assert not (copy / "features").exists()
+
+
+def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):
+    assert_mistake(capsys, ["evaluate", tmp_path / "no", "--data", data], tmp_path / "no", "polysed train")
+    assert_mistake(capsys, ["export", tmp_path / "no", "--out", tmp_path / "m"], tmp_path / "no")
+    assert_mistake(capsys, ["evaluate", run, run, "--data", data], "twice")
+    other = write_corpus(tmp_path / "other")
+    for path in [other / "labels.txt", *(other / "meta").iterdir()]:
+        path.write_text(path.read_text().replace("whistle", "yodel"))
+    assert_mistake(capsys, ["evaluate", run, "--data", other], "whistle", "yodel")
+    audio = data / "audio" / "test0.wav"
+    assert_mistake(capsys, ["detect", audio, "--model", tmp_path / "no"], tmp_path / "no", "polysed export")
+    assert_mistake(capsys, ["detect", tmp_path / "no.wav", "--model", model], "no.wav", "nothing there")
+    (tmp_path / "bare").mkdir()
+    assert_mistake(capsys, ["detect", tmp_path / "bare", "--model", model], "bare", "a folder without any")
+    assert_mistake(capsys, ["detect", audio, "--model", model, "--labels", "cow"], "cow", "whistle")
+    twin = tmp_path / "twin" / "test0.flac"
+    twin.parent.mkdir()
+    soundfile.write(twin, np.zeros(100), RATE)
+    assert_mistake(capsys, ["detect", audio, twin, "--model", model, "--out", tmp_path / "e"], "test0.flac", "names")
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("labels.txt", "", ["no labels"]),
+    ("labels.txt", "hum\nhum\n", ["labels.txt", "twice"]),
+    ("evaluation_setup/train.txt", "", ["partition 'train'"]),
+    ("evaluation_setup/validate.txt", "audio/train0.wav\n", ["train0", "validate.txt"]),
+    ("evaluation_setup/train.txt", "audio/nothing.wav\n", ["train.txt", "nothing.wav"]),
+    ("meta/train0.txt", "0.5,1.0,hum\n", ["train0.txt, line 1", "separat"]),
+    ("meta/validate1.txt", "0.5\t1.0\thum\n0.7\tnan\thum\n", ["validate1.txt, line 2"]),
+    ("audio/train0.wav", "", ["train0.wav", "0 bytes"]),
+    ("audio/train0.wav", "not audio", ["train0.wav", "libsndfile"]),
+])
+def test_broken_data_stops_before_training(name, content, words, tmp_path, capsys):
+    copy = write_corpus(tmp_path / "data")
+    (copy / name).write_text(content)
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], *words)
+    assert not list(tmp_path.rglob(".*")) and not (tmp_path / "run" / "state.json").exists()
+
+
+@pytest.mark.parametrize("setting, words", [
+    ("training.segment_frames=130", ["training.segment_frames", "4", "130"]),
+    ("features.n_mels=16", ["features.n_mels", "64", "16"]), ("features.fmax=30000", ["features.fmax"]),
+    ("model.backbone=crnn", ["model.backbone", "conv_blocks", "crnn"]), ("model.filters=[]", ["model.filters"]),
+    ("tasks.num_tasks=5", ["1 to 4", "5"]), ("tasks.groups=[[\"hum\"]]", ["groups", "exactly one group"]),
+    ("epochs=3", ["training.epochs"]), ("training.epochs", ["FIELD=VALUE"]), ("training.seed=-1", ["training.seed"])])
+def test_impossible_settings(setting, words, data, tmp_path, capsys):
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", tmp_path / "a", "--set", setting], *words)
+    assert not (tmp_path / "a" / "state.json").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--threshold", "2"], ["threshold", "2"]), (["--threshold", "nan"], ["threshold"]),
+    (["--min-duration", "-1"], ["min_duration"]), (["--min-duration", "nan"], ["min_duration"])])
+def test_detection_settings_out_of_range(arguments, words, model, data, tmp_path, capsys):
+    assert_mistake(capsys, ["detect", data / "audio" / "test0.wav", "--model", model, "--out", tmp_path / "events",
+                            *arguments], *words)
+    assert not list(tmp_path.rglob("*.tsv"))
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--soundbank", "no"], ["no such folder"]), (["--duration", "0"], ["duration_seconds"]),
+    (["--mixtures", "0", "0", "0"], ["mixtures"]), (["--mixtures", "-1", "1", "1"], ["mixtures"]),
+    (["--folds", "1", "2", "3"], ["folds"]), (["--seed", "-1"], ["seed", "-1"]),
+    (["--duration", "nan"], ["duration_seconds"])])
+def test_synthesis_mistakes(arguments, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("bark", "rain"):
+        (tmp_path / "bank" / label).mkdir(parents=True)
+        for index in range(3):
+            soundfile.write(tmp_path / "bank" / label / f"{index}.wav", np.full(RATE, 0.1), RATE)
+    bank = [] if "--soundbank" in arguments else ["--soundbank", "bank"]
+    assert_mistake(capsys, ["synthesize", *bank, "--out", "data", *arguments], *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+def test_unwritable_reports_and_exports(run, data, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert_mistake(capsys, ["evaluate", run, "--data", data, "--out", place], "file", "cannot be written")
+        assert_mistake(capsys, ["export", run, "--out", place], "file", "cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_argparse_mistakes_exit_with_two(capsys):
+    fold = ["synthesize", "--procedural", "--out", "d", "--folds", "one", "2", "3"]
+    for arguments in ([], ["train"], ["detect", "a.wav", "--format", "xml"], fold):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2

@@ -1,0 +1,111 @@
+"""Decompositions from annotations and from a run's confusions, and capacity controls, through a run's whole life."""
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
+
+from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.presets import get_preset
+from polysed_keras.specs.tasks import Decomposition, task_labels
+from polysed_keras.training import runs as experiments
+from polysed_keras.training.runs import evaluate_run, export_run, find_groups, label_affinity, load_run, run_experiment
+
+PAIRS = "0.5\t2\tbeep\n0.6\t2\thum\n3\t4\thiss\n3\t4.5\twhistle\n"  # beep with hum, hiss with whistle
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """A corpus in whose training partition beep sounds with hum, and hiss with whistle; elsewhere as ever."""
+    folder = write_corpus(tmp_path_factory.mktemp("paired") / "data")
+    for path in (folder / "meta").glob("train*.txt"):
+        path.write_text(PAIRS)
+    return folder
+
+
+@pytest.mark.parametrize("strategy, groups", [
+    ("contiguous", (("beep", "hiss"), ("hum", "whistle"))), ("cooccurrence", (("beep", "hum"), ("hiss", "whistle"))),
+    ("anti_cooccurrence", (("beep", "hiss"), ("hum", "whistle")))])
+def test_groups_come_from_the_training_annotations(strategy, groups, paired, tmp_path, monkeypatch):
+    assert find_groups(paired, Decomposition(2, strategy)) == groups
+    monkeypatch.setattr(experiments, "fit_model", lambda *_, **__: None)
+    run_experiment(dataclasses.replace(POWERSET, tasks=Decomposition(2, strategy)), paired, tmp_path, progress=False)
+    assert tuple(task.labels for task in load_run(tmp_path).tasks) == groups
+
+
+def test_cooccurrence_of_annotations_by_hand(paired):
+    """Of beep and hum 70 of 75 frames of 20 ms, of hiss and whistle 50 of 75."""
+    expected = np.eye(4)
+    expected[0, 2] = expected[2, 0] = 70 / 75
+    expected[1, 3] = expected[3, 1] = 50 / 75
+    np.testing.assert_allclose(label_affinity(Decomposition(2, "cooccurrence"), load_dataset(paired)), expected)
+
+
+def test_annotations_without_events_have_no_cooccurrence(tmp_path):
+    folder = write_corpus(tmp_path / "data")
+    for path in (folder / "meta").glob("train*.txt"):
+        path.write_text("")
+    with pytest.raises(InputError, match="expected annotated events in partition 'train'.*Received: none"):
+        find_groups(folder, Decomposition(2, "cooccurrence"))
+
+
+def test_confusion_is_of_the_validation_partition(tmp_path):
+    """In its annotations beep is called hum and hum beep, so that a run that hears right takes them for each other."""
+    folder = write_corpus(tmp_path / "data")
+    for path in (folder / "meta").glob("validate*.txt"):
+        path.write_text(path.read_text().replace("beep", "?").replace("hum", "beep").replace("?", "hum"))
+    spec = Decomposition(2, "confusion")
+    affinity = label_affinity(spec, load_dataset(folder), shared_run(POWERSET), progress=False)
+    others = affinity[~np.isin(np.arange(16).reshape(4, 4), (2, 8))]
+    assert affinity[0, 2] == affinity[2, 0] > 0.5 and others.max() < 0.1
+    assert find_groups(folder, spec, shared_run(POWERSET), progress=False) == (("beep", "hum"), ("hiss", "whistle"))
+
+
+def test_confusion_needs_a_run_on_recordings(tmp_path):
+    with pytest.raises(InputError, match="'confusion' needs the errors of a trained run.*polysed decompose"):
+        find_groups(shared_corpus(), Decomposition(2, "confusion"))
+    (tmp_path / "experiment.json").write_text(json.dumps(CLIPS.to_dict()))
+    with pytest.raises(InputError, match="expected a run on recordings"):
+        find_groups(shared_corpus(), Decomposition(2, "confusion"), tmp_path)
+    groups = (("beep", "hum"), ("hiss", "whistle"))
+    assert find_groups(shared_corpus(), Decomposition(2, "confusion", groups=groups)) == groups  # given is given
+
+
+# Capacity controls
+
+@pytest.mark.parametrize("name", ["mcmt_2", "mcmt_2_small"])
+def test_controls_have_the_attention_subnets_of_a_preset_and_sigmoids(name):
+    for num_tasks, groups in ((2, [LABELS[:2], LABELS[2:]]), (1, [LABELS])):
+        control = set_fields(get_preset(name), ["tasks.encoding=multi_label", f"tasks.num_tasks={num_tasks}"])
+        assert control.model == get_preset(name).model and control.model.head == "attention"
+        tasks = control.tasks.tasks(LABELS)
+        assert [task.labels for task in tasks] == groups
+        assert [(task.num_outputs, task.activation) for task in tasks] == [(len(group), "sigmoid") for group in groups]
+
+
+@pytest.mark.slow
+def test_a_control_of_a_strategy_is_trained_resumed_evaluated_and_exported(paired, tmp_path):
+    short = dataclasses.replace(POWERSET.training, epochs=1)
+    control = set_fields(dataclasses.replace(POWERSET, training=short, tasks=Decomposition(2)),
+                         ["tasks.encoding=multi_label", "tasks.strategy=cooccurrence"])
+    run = tmp_path / "run"
+    history = run_experiment(control, paired, run, progress=False)
+    assert run_experiment(control, paired, run, resume=True, progress=False).equals(history)
+    stored = json.loads((run / "experiment.json").read_text())["tasks"]
+    assert [(task["labels"], task["encoding"]) for task in stored] == [(["beep", "hum"], "multi_label"),
+                                                                       (["hiss", "whistle"], "multi_label")]
+    assert not (run / "combinations.json").exists()
+    result = evaluate_run(run, paired, progress=False)
+    dataset = load_dataset(paired)
+    first = dataset.partitions["test"][0]
+    roll = event_list_to_event_roll(read_events(first.annotation), LABELS, 600, 0.02)
+    assert result.labels == LABELS and result.reference[0].sum(axis=0).tolist() == roll.sum(axis=0).tolist()
+    detector = load_saved_model(export_run(run, tmp_path / "model"))
+    assert detector.labels == ("beep", "hum", "hiss", "whistle") == task_labels(detector.tasks)
+    posteriors, activity = detector.posteriors(first.audio)
+    np.testing.assert_array_equal(activity, posteriors >= 0.5)

@@ -1,0 +1,194 @@
+"""LiteRT and ONNX: the posteriors of the exported network, within what its precision costs, and a report that says so."""
+import functools
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+from fixtures import CLIPS, FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, shared_clips, shared_corpus, shared_export
+from fixtures import shared_run, write_corpus
+
+from polysed_keras.audio.log_mel import compute_log_mel
+from polysed_keras.cli import parsers
+from polysed_keras.cli.main import main
+from polysed_keras.errors import InputError
+from polysed_keras.events.metrics import f_score
+from polysed_keras.export import runtimes
+from polysed_keras.export.parity import noise_and_tones
+from polysed_keras.export.runtimes import FILES, check_runtimes, convert_runtimes, load_runtime, open_runtime
+from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.models.network import build_model
+from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.specs.tasks import Task
+from polysed_keras.training.fit import load_best_model
+from polysed_keras.training.runs import evaluate_run, load_run
+
+WINDOW, SEGMENT = 320, 32 * HOP
+HAS_ONNX = all(importlib.util.find_spec(name) for name in runtimes.PACKAGES["onnx"])
+NEEDS_ONNX = pytest.mark.skipif(not HAS_ONNX, reason="tf2onnx, onnx and onnxruntime are not installed: the extra `runtimes`")
+NAMES = [pytest.param(name, marks=NEEDS_ONNX) if name == "onnx" else name for name in FILES]
+INSTALLED = [name for name in FILES if name != "onnx" or HAS_ONNX]
+# What posteriors may differ by. Of the shared networks only the clips' has a layer large enough for weights of 8 bits.
+TOLERANCES = {"litert_float32": 1e-4, "litert_float16": 2e-2, "litert_int8": 5e-2, "onnx": 1e-4}
+
+
+def waveform_of(samples):
+    rng = np.random.default_rng(samples)
+    return (0.1 * rng.standard_normal(samples) + 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize("spec", [
+    FEATURES, LogMelSpec(), LogMelSpec(16000, 400, 160, 512, 40, 50.0, 8000.0),
+    LogMelSpec(8000, 300, 300, 450, 20, 0.0, 4000.0), LogMelSpec(8000, 250, 100, 251, 20, 50.0, 4000.0)], ids=["tiny", "paper", "unequal hops", "no power of two", "prime"])
+def test_the_front_end_makes_the_features_that_the_network_learnt(spec):
+    frames = 7
+    waveform = np.append(waveform_of((frames - 2) * spec.hop_length), np.zeros(2 * spec.win_length))
+    waveform = waveform[:(frames - 1) * spec.hop_length + spec.win_length].astype(np.float32)
+    log_mel = runtimes._log_mel(tf.constant(waveform[None]), spec, frames)
+    assert log_mel.shape == (1, frames, spec.n_mels) and log_mel.dtype == tf.float32
+    np.testing.assert_allclose(log_mel[0], compute_log_mel(waveform, spec)[:frames], atol=0.01)  # dB
+    np.testing.assert_allclose(log_mel[0, -1], -100, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Converts a shared run once, for all installed runtimes."""
+    @functools.cache
+    def convert(experiment):
+        folder, resolved = tmp_path_factory.mktemp(experiment.name), load_run(shared_run(experiment))
+        convert_runtimes(load_best_model(resolved, shared_run(experiment), use_cudnn=False), resolved, folder, INSTALLED)
+        return folder
+
+    return convert
+
+
+@pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)
+@pytest.mark.parametrize("runtime", NAMES)
+def test_posteriors_are_those_of_the_saved_model(runtime, experiment, folders):
+    reference = load_saved_model(shared_export(experiment))
+    detector = load_runtime(folders(experiment), runtime, reference.description)
+    cut = reference.description["segment_frames"] * reference.description["hop_length"]
+    source = shared_clips() / "audioset" if experiment.clip_level else shared_corpus()
+    recorded, _ = soundfile.read(sorted(source.rglob("*.wav"))[0], dtype="float32")
+    for waveform in [recorded, *map(waveform_of, (1, cut - 1, cut, cut + 1, 3 * cut + 160))]:
+        expected, answer = reference.posteriors(waveform), detector.posteriors(waveform)
+        assert [part.shape for part in answer] == [part.shape for part in expected]
+        assert [part.dtype for part in answer] == [part.dtype for part in expected]
+        np.testing.assert_allclose(answer[0], expected[0], rtol=0, atol=TOLERANCES[runtime])
+        assert (answer[1] == expected[1]).mean() >= (1 if TOLERANCES[runtime] < 1e-3 else 0.8)
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+def test_files_name_their_inputs_and_outputs(runtime, folders):
+    front_end, network = (open_runtime(folders(POWERSET) / file) for file in FILES[runtime])
+    features = front_end(waveform=waveform_of(SEGMENT + WINDOW - HOP)[None])
+    assert {name: value.shape for name, value in features.items()} == {"log_mel": (1, 32, FEATURES.n_mels)}
+    answer = network(log_mel=features["log_mel"])
+    assert {name: (value.shape, value.dtype) for name, value in answer.items()} == {
+        "posteriors": ((1, 32, len(LABELS)), np.float32), "activity": ((1, 32, len(LABELS)), np.uint8)}
+
+
+@NEEDS_ONNX
+def test_onnx_has_its_own_operations_alone(folders):
+    import onnx
+    for file in FILES["onnx"]:
+        model = onnx.load(folders(POWERSET) / file)
+        onnx.checker.check_model(model)
+        assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_low_precision_is_smaller_and_nearly_the_same(tmp_path):
+    spec = ModelSpec(filters=(32, 32), recurrent_units=32, dense_units=(64,), stem_strides=(4, 2))
+    experiment = Experiment("wide", features=FEATURES, tasks=(Task("events", LABELS, "multi_label"),), model=spec,
+                            training=TrainSpec(segment_frames=32))
+    model = build_model(experiment.model, experiment.tasks, (32, FEATURES.n_mels), use_cudnn=False)
+    names = ["litert_float32", "litert_float16", "litert_int8"]
+    convert_runtimes(model, experiment, tmp_path, names)
+    sizes = [(tmp_path / FILES[name][1]).stat().st_size for name in names]
+    assert sizes[1] < 0.7 * sizes[0] and sizes[2] < 0.5 * sizes[0]
+    log_mel = compute_log_mel(waveform_of(SEGMENT), FEATURES)[None]
+    exact, *rough = (open_runtime(tmp_path / FILES[name][1])(log_mel=log_mel)["posteriors"] for name in names)
+    np.testing.assert_allclose(exact, model(log_mel)["events"], rtol=0, atol=1e-4)
+    for answer, tolerance in zip(rough, (0.01, 0.1)):
+        assert 0 < np.abs(answer - exact).max() < tolerance
+
+
+# The report
+
+def export(run, out, *arguments):
+    return main(["export", str(run), "--out", str(out), "--runtimes", *arguments])
+
+
+def test_a_report_says_what_runtimes_lose(tmp_path, capsys):
+    names = ["litert_float16", "onnx"] if HAS_ONNX else ["litert_float16"]
+    assert export(shared_run(POWERSET), tmp_path / "model", *names, "--data", str(shared_corpus())) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*names, "overall F1", "3 test recordings"))
+    folder = tmp_path / "model" / "1" / "runtimes"
+    report = json.loads((folder / "parity.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"parity.json"}.union(*(FILES[name] for name in names))
+    counts = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False).counts
+    assert report["tensorflow"]["overall_f1"] == pytest.approx(f_score(counts.sum(axis=(0, 1))), abs=1e-6)
+    reference = load_saved_model(tmp_path / "model")
+    for name in names:
+        measured, detector = report["runtimes"][name], load_runtime(folder, name, reference.description)
+        answers = [(reference.posteriors(path)[0], detector.posteriors(path)[0])
+                   for path in sorted((shared_corpus() / "audio").glob("test*.wav"))]
+        differences = np.concatenate([np.abs(expected - answer).ravel() for expected, answer in answers])
+        assert measured["max_posterior_difference"] == pytest.approx(differences.max())
+        assert measured["mean_posterior_difference"] == pytest.approx(differences.mean())
+        assert measured["overall_f1"] == pytest.approx(report["tensorflow"]["overall_f1"], abs=0.02)
+        assert measured["files"] == {file: (folder / file).stat().st_size for file in FILES[name]}
+        assert measured["latency_ms"] > 0 and 0.97 < measured["same_activity"] <= 1
+
+
+def test_without_data_noise_and_tones_are_compared(tmp_path, capsys):
+    assert export(shared_run(MULTI_LABEL), tmp_path / "model", "litert_int8") == 0
+    assert "noise and tones" in capsys.readouterr().out
+    report = json.loads((tmp_path / "model" / "1" / "runtimes" / "parity.json").read_text())
+    assert report["runtimes"]["litert_int8"]["overall_f1"] is None
+    assert report["runtimes"]["litert_int8"]["max_posterior_difference"] < 1e-4
+    waveform = noise_and_tones(load_saved_model(tmp_path / "model"))
+    assert waveform.dtype == np.float32 and len(waveform) == 8.5 * SEGMENT and 0.3 < np.abs(waveform).max() < 1
+    assert not waveform[-SEGMENT // 2:].any()
+
+
+# Mistakes
+
+def test_mistakes_leave_no_files(tmp_path, capsys):
+    other = write_corpus(tmp_path / "other")
+    for path in [other / "labels.txt", *(other / "meta").iterdir()]:
+        path.write_text(path.read_text().replace("whistle", "yodel"))
+    for run, data, words in [(MULTI_LABEL, other, "yodel"), (MULTI_LABEL, tmp_path / "no", "no"),
+                             (CLIPS, shared_corpus(), "clips")]:
+        assert export(shared_run(run), tmp_path / "model", "litert_float32", "--data", str(data)) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("polysed: ") and words in error
+    assert not list(tmp_path.rglob("*.tflite")) and not list(tmp_path.rglob("runtimes"))
+
+
+def test_a_missing_package_is_said_before_anything_is_exported(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("tf2onnx", "no_such_package"))
+    assert export(shared_run(MULTI_LABEL), tmp_path / "model", "onnx") == 2
+    error = capsys.readouterr().err
+    assert "no_such_package" in error and "pip install 'polysed_keras[runtimes]'" in error
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_converter_that_refuses_is_told(tmp_path, monkeypatch):
+    def refuse(function, precision):
+        raise RuntimeError("no operation Frobnicate\nat great length")
+
+    monkeypatch.setattr(runtimes, "_to_litert", refuse)
+    resolved = load_run(shared_run(MULTI_LABEL))
+    model = load_best_model(resolved, shared_run(MULTI_LABEL), use_cudnn=False)
+    with pytest.raises(InputError, match="litert_int8: expected .* Received: no operation Frobnicate.$"):
+        convert_runtimes(model, resolved, tmp_path, ["litert_int8"])
+
+
+def test_unknown_runtimes_are_an_error():
+    with pytest.raises(InputError, match="litert_float32, .*Received: coreml"):
+        check_runtimes(["coreml"])
+    assert parsers.RUNTIMES == tuple(FILES)

@@ -1,0 +1,72 @@
+"""The trained models that come with the project: they keep the contract, run on either lane and hear real recordings."""
+import csv
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from contract import ask, check_operations, promised, signatures, wav_bytes
+from polysed_keras.cli.main import main
+from polysed_keras.export.saved_model import DEFAULT_MODEL, load_saved_model
+from polysed_keras.export.warmup import REQUESTS
+from polysed_keras.files import read_json
+
+FOLDER = pathlib.Path(__file__).parents[2] / "saved_models"
+MODELS = sorted({path.parents[1] for path in FOLDER.glob("*/*/saved_model.pb")})
+MAX_BYTES = 20 * 2 ** 20
+FOLD = 4  # of ESC-10: no model was trained or chosen on it
+
+
+@pytest.fixture(params=MODELS, ids=lambda path: path.name)
+def model(request):
+    return request.param
+
+
+def test_the_default_is_among_them():
+    assert DEFAULT_MODEL in MODELS
+
+
+def test_a_model_keeps_the_contract(model, tmp_path):
+    """Answered by TensorFlow's C API: the same from samples and from a file."""
+    version, = (path for path in model.iterdir() if path.name.isdecimal())
+    card = read_json(version / "card.json")
+    labels, rate = card["labels"], card["sample_rate"]
+    check_operations(version)
+    assert signatures(version) == promised(len(labels), card["experiment"]["features"]["n_mels"])
+    assert (version / REQUESTS).is_file()
+    noise = np.random.default_rng(0).integers(-3000, 3000, 2 * rate).astype(np.int16)
+    described, heard, read = ask(version, [("describe", np.zeros(1, np.int32)), ("serving_default", noise[None] / np.float32(32768)),
+                                           ("detect_wav", [wav_bytes(noise, rate)])], tmp_path)
+    assert [label.decode() for label in described["outputs"]["labels"][0]] == labels
+    assert heard["outputs"]["posteriors"].shape == (1, 100, len(labels))
+    np.testing.assert_allclose(heard["outputs"]["posteriors"], read["outputs"]["posteriors"], rtol=0, atol=1e-6)
+
+
+def test_a_model_is_small_and_has_a_card(model):
+    assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) < MAX_BYTES
+    card = (model / "README.md").read_text()
+    titles = re.findall(r"^## (.+)$", card, re.M)
+    assert titles == ["What it hears", "Data and licence", "Recipe", "Scores", "Known failures", "Cost"]
+    described = read_json(next(model.glob("*/card.json")))
+    assert all(f"`{label}`" in card for label in described["labels"]) and f"{described['sample_rate']} Hz" in card
+    assert re.search(r"[Cc]ommits? [0-9a-f]{7}", card) and "polysed train" in card and "/work" not in card
+
+
+def test_detect_takes_the_default_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("silence.wav", np.zeros(44100), 44100)
+    assert main(["detect", "silence.wav", "--out", "events"]) == 0
+    assert "saved_models/esc10" in capsys.readouterr().err and pathlib.Path("events/silence.tsv").is_file()
+
+
+@pytest.mark.slow
+def test_the_default_hears_recordings_that_it_was_not_trained_on(esc10):
+    """The label with the highest posterior is its category in two thirds of them, ten labels being there."""
+    with open(esc10 / "meta" / "esc50.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == str(FOLD)]
+    detector, chosen = load_saved_model(DEFAULT_MODEL), rows[::2]
+    found = [detector.labels[detector.posteriors(esc10 / "audio" / row["filename"])[0].max(axis=0).argmax()] for row in chosen]
+    right = [label == row["category"] for label, row in zip(found, chosen)]
+    assert len(chosen) == 40 and np.mean(right) > 2 / 3, list(zip(found, (row["category"] for row in chosen)))

@@ -1,0 +1,214 @@
+"""Reading soundbanks and the partition invariants."""
+import collections
+import csv
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+
+from polysed_keras.errors import InputError
+from polysed_keras.synthesis.soundbank import is_audio, partition_soundbank, read_soundbank, recording_reader
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def make_esc50(folder, rows):
+    """`rows`: (filename, fold, category, src_file)."""
+    touch(folder, *(f"audio/{row[0]}" for row in rows))
+    (folder / "meta").mkdir(exist_ok=True)
+    with open(folder / "meta" / "esc50.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("filename", "fold", "target", "category", "esc10", "src_file", "take")]
+                                   + [(name, fold, 0, label, True, source, "A") for name, fold, label, source in rows])
+    return folder
+
+
+def esc50_rows(folds, labels=("dog", "rain")):
+    return [(f"{fold}-{100 * fold + 10 * number + i}-A-{i}.wav", fold, label, 100 * fold + 10 * number + i)
+            for fold in folds for i, label in enumerate(labels) for number in range(2)]
+
+
+def home_of(partitions, key):
+    homes = collections.defaultdict(set)
+    for name, bank in partitions.items():
+        for instance in bank.instances:
+            homes[key(instance)].add(name)
+    return homes
+
+
+def test_label_folders_and_takes(tmp_path):
+    touch(tmp_path, "rain/1.wav", "rain/2.FLAC", "dog/rex/a.ogg", "dog/rex/deep/b.mp3", "dog/rex.wav")
+    bank = read_soundbank(tmp_path)
+    assert bank.labels == ("dog", "rain")
+    assert [(instance.path.relative_to(tmp_path).as_posix(), instance.event_label, instance.source)
+            for instance in bank.instances] == [
+        ("dog/rex/a.ogg", "dog", "dog/rex"), ("dog/rex/deep/b.mp3", "dog", "dog/rex"),
+        ("dog/rex.wav", "dog", "dog/rex.wav"),
+        ("rain/1.wav", "rain", "rain/1.wav"), ("rain/2.FLAC", "rain", "rain/2.FLAC")]
+
+
+def test_stray_files_are_ignored_with_one_line(tmp_path, caplog):
+    touch(tmp_path, "rain/1.wav", "rain/README.md", "rain/.DS_Store", "rain/._1.wav", "LICENSE", ".git/config",
+          "rain/.old/2.wav")
+    with caplog.at_level(logging.INFO):
+        bank = read_soundbank(tmp_path)
+    assert [instance.path.name for instance in bank.instances] == ["1.wav"] and bank.labels == ("rain",)
+    assert len(caplog.records) == 1 and "6 files" in caplog.text and "1 .md" in caplog.text
+
+
+@pytest.mark.parametrize("names, message", [
+    ([], "no label folders"), (["1.wav"], "no label folders"),
+    (["rain/1.wav", "dog/notes.txt"], "dog: no recording"), (["rain/1.wav", "dog/.1.wav"], "dog: no recording")])
+def test_folder_without_recordings_is_named(tmp_path, names, message):
+    with pytest.raises(InputError, match=message):
+        read_soundbank(touch(tmp_path, *names))
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match="nothing: no such folder"):
+        read_soundbank(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "w64", "voc"])
+def test_what_soundfile_writes_is_audio(tmp_path, extension):
+    path = tmp_path / f"a.{extension}"
+    soundfile.write(path, np.zeros(100), 8000, format=extension.upper())
+    assert is_audio(path) and not is_audio(path.with_suffix(".txt"))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_partition_invariants_of_random_banks(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    for label in range(rng.integers(1, 6)):
+        for source in range(rng.integers(1, 12)):
+            takes = rng.integers(1, 4)
+            name = f"l{label}/s{source}"
+            touch(tmp_path, *([f"{name}/{take}.wav" for take in range(takes)] if takes > 1 else [f"{name}.wav"]))
+    bank = read_soundbank(tmp_path)
+    partitions = partition_soundbank(bank, seed=seed)
+    assert sorted(instance.path for part in partitions.values() for instance in part.instances) == sorted(
+        instance.path for instance in bank.instances)
+    assert all(len(homes) == 1 for homes in home_of(partitions, lambda instance: instance.source).values())
+    sources = collections.Counter(label for label, _ in {(i.event_label, i.source) for i in bank.instances})
+    for label, names in home_of(partitions, lambda instance: instance.event_label).items():
+        assert names == ({"train"}, {"train", "test"}, {"train", "validate", "test"})[min(sources[label], 3) - 1]
+    assert all(part.labels == bank.labels and part.folder == bank.folder for part in partitions.values())
+
+
+def test_fractions_and_seed(tmp_path):
+    bank = read_soundbank(touch(tmp_path, *(f"rain/{i}.wav" for i in range(50)), *(f"dog/{i}.wav" for i in range(9))))
+    sizes = {name: collections.Counter(i.event_label for i in part.instances)
+             for name, part in partition_soundbank(bank).items()}
+    assert sizes == {"train": {"rain": 30, "dog": 5}, "validate": {"rain": 10, "dog": 2},
+                     "test": {"rain": 10, "dog": 2}}
+    assert partition_soundbank(bank, seed=3) == partition_soundbank(bank, seed=3) != partition_soundbank(bank, seed=4)
+    halves = partition_soundbank(bank, fractions=(0.5, 0, 0.5))
+    assert [len(part.instances) for part in halves.values()] == [30, 0, 29]
+
+
+def test_another_label_does_not_move_a_source(tmp_path):
+    touch(tmp_path, *(f"rain/{i}.wav" for i in range(10)))
+    alone = partition_soundbank(read_soundbank(tmp_path))
+    both = partition_soundbank(read_soundbank(touch(tmp_path, *(f"dog/{i}.wav" for i in range(10)))))
+    for name in alone:
+        assert set(alone[name].instances) == {i for i in both[name].instances if i.event_label == "rain"}
+
+
+@pytest.mark.parametrize("count, warned", [(1, ("validate", "test")), (2, ("validate",))])
+def test_rare_labels_are_warned_of(tmp_path, caplog, count, warned):
+    touch(tmp_path, *(f"rain/{i}.wav" for i in range(count)), *(f"dog/{i}.wav" for i in range(3)))
+    partition_soundbank(read_soundbank(tmp_path))
+    assert [record.getMessage().split("the ")[1] for record in caplog.records] == [
+        f"{name} partition has no recording of rain." for name in warned]
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.2, 0.2), (1.2, -0.1, -0.1)])
+def test_bad_fractions(tmp_path, fractions):
+    with pytest.raises(InputError, match="fractions"):
+        partition_soundbank(read_soundbank(touch(tmp_path, "rain/1.wav")), fractions=fractions)
+
+
+def folds_by_partition(partitions):
+    return {name: {instance.fold for instance in part.instances} for name, part in partitions.items()}
+
+
+@pytest.mark.parametrize("folds, expected", [
+    (range(1, 6), ({1, 2, 3}, {4}, {5})), (range(1, 5), ({1, 2}, {3}, {4})), ((1, 2, 3), ({1}, {2}, {3})),
+    ((1, 5), ({1}, set(), {5}))])
+def test_default_folds(tmp_path, folds, expected):
+    partitions = partition_soundbank(read_soundbank(make_esc50(tmp_path, esc50_rows(folds))))
+    assert tuple(folds_by_partition(partitions).values()) == expected
+
+
+def test_single_fold_is_split_at_random_by_source(tmp_path):
+    rows = [(f"1-{source}-{take}-0.wav", 1, label, source) for label, first in (("dog", 0), ("rain", 4))
+            for source in range(first, first + 6) for take in "ABC"]  # sources 4 and 5 have takes of both labels
+    rows = [(name.replace("-0.", f"-{label}."), fold, label, source) for name, fold, label, source in rows]
+    partitions = partition_soundbank(read_soundbank(make_esc50(tmp_path, rows)))
+    homes = home_of(partitions, lambda instance: instance.source)
+    assert len(homes) == 10 and all(len(names) == 1 for names in homes.values())
+
+
+def test_folds_as_asked(tmp_path):
+    bank = read_soundbank(make_esc50(tmp_path, esc50_rows(range(1, 6))))
+    partitions = partition_soundbank(bank, folds=((5, 4), (1,), (2,)))
+    assert tuple(folds_by_partition(partitions).values()) == ({4, 5}, {1}, {2})  # fold 3 is left out
+    assert {i.source for i in partitions["validate"].instances} == {"100", "101", "110", "111"}
+
+
+def test_source_in_several_folds_goes_with_the_lowest(tmp_path, caplog):
+    rows = esc50_rows(range(1, 4)) + [("3-100-B-0.wav", 3, "dog", 100)]
+    partitions = partition_soundbank(read_soundbank(make_esc50(tmp_path, rows)), folds=((1,), (2,), (3,)))
+    assert {i.path.name for i in partitions["train"].instances} >= {"1-100-A-0.wav", "3-100-B-0.wav"}
+    assert all(len(homes) == 1 for homes in home_of(partitions, lambda instance: instance.source).values())
+    assert "1 sources are in several folds" in caplog.text
+
+
+@pytest.mark.parametrize("folds", [((1, 2), (2,), (3,)), ((1,), (2,), (9,)), ((1, 2), (3,))])
+def test_bad_folds(tmp_path, folds):
+    with pytest.raises(InputError, match="folds"):
+        partition_soundbank(read_soundbank(make_esc50(tmp_path, esc50_rows(range(1, 4)))), folds=folds)
+
+
+def test_folds_of_a_folder_of_labels(tmp_path):
+    with pytest.raises(InputError, match="has no folds"):
+        partition_soundbank(read_soundbank(touch(tmp_path, "rain/1.wav")), folds=((1,), (2,), (3,)))
+
+
+@pytest.mark.parametrize("text, message", [
+    ("filename,fold,category\na.wav,1,dog\n", "src_file"),
+    ("filename,fold,category,src_file\na.wav,one,dog,3\n", "one"),
+    ("filename,fold,category,src_file\nb.wav,1,dog,3\n", "b.wav"),
+    ("filename,fold,category,src_file\n", "received none"), ("", "received none")])
+def test_broken_table(tmp_path, text, message):
+    touch(tmp_path, "audio/a.wav", "meta/esc50.csv")
+    (tmp_path / "meta" / "esc50.csv").write_text(text)
+    with pytest.raises(InputError, match=rf"esc50\.csv.*{message}"):
+        read_soundbank(tmp_path)
+
+
+def test_esc10(esc10):
+    bank = read_soundbank(esc10)
+    assert len(bank.instances) == 320 and len(bank.labels) == 10
+    partitions = partition_soundbank(bank, folds=((1, 2), (3,), (4,)))
+    assert partitions == partition_soundbank(bank)
+    assert [len(part.instances) for part in partitions.values()] == [160, 80, 80]
+    assert all(len(homes) == 1 for homes in home_of(partitions, lambda instance: instance.source).values())
+
+
+def test_reader_is_lazy_and_keeps_little(tmp_path):
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.full(8000, 0.1), 8000)
+    read = recording_reader(tmp_path, 8000, max_bytes=2 * 8000 * 4)
+    first = read("a.wav")
+    assert read("a.wav") is first
+    second = read("b.wav")
+    read("c.wav")
+    assert read("b.wav") is second and read("a.wav") is not first  # a was dropped and is read again
+    np.testing.assert_array_equal(read("a.wav"), first)
