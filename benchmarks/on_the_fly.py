@@ -18,7 +18,7 @@ import tempfile
 import time
 
 from polysed_keras.cli.parsers import fold_lists
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.synthesis.corpus import synthesize
 from polysed_keras.synthesis.drawing import SoundscapeSpec

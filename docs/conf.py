@@ -10,7 +10,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from polysed_keras import __version__ as release  # noqa: E402  (found by the path that was set)
 
 project = "polysed_keras"
 author = copyright = "the polysed_keras authors"

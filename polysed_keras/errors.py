@@ -6,3 +6,24 @@ class InputError(ValueError):
 
     The message names it, says what was expected and what was received, and what to do.
     """
+
+
+def expect(condition, field, expected, received, hint=""):
+    """Raise InputError unless a condition holds.
+
+    Args:
+        condition: anything with a truth value.
+        field: the argument, field or file that the message begins with.
+        expected: what it should have been, in words.
+        received: what it was; strings are shown as they are, everything else by its repr.
+        hint: what to do about it, a sentence; "" where the message says enough.
+
+    Raises:
+        InputError: "FIELD: expected EXPECTED. Received: RECEIVED. HINT".
+
+    Example:
+        >>> expect(3 > 0, "epochs", "at least 1", 3)
+    """
+    if not condition:
+        received = received if isinstance(received, str) else repr(received)
+        raise InputError(f"{field}: expected {expected}. Received: {received}.{hint and ' ' + hint}")

@@ -14,8 +14,9 @@ import polysed_keras
 from polysed_keras.cli.data import soundscape_spec
 from polysed_keras.cli.parsers import build_parser
 from polysed_keras.specs import presets
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import PRESETS, get_preset
+
 from test_layers import modules_of
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -14,9 +14,9 @@ def synthesize(arguments):
     """Write a corpus of mixtures from a soundbank, or again from the instructions of one."""
     import tempfile
 
-    from polysed_keras.synthesis import corpus as corpora
     from polysed_keras.datasets.statistics import format_statistics
     from polysed_keras.files import check_new_directory
+    from polysed_keras.synthesis import corpus as corpora
     again = corpora.read_instructions(arguments.instructions) if arguments.instructions else {}
     spec = soundscape_spec(arguments, arguments.set)
     check_new_directory(arguments.out)
@@ -49,8 +49,8 @@ def _soundbank_folder(source, temporary):
 
 def soundscape_spec(arguments, assignments):
     """The SoundscapeSpec of a command's arguments."""
+    from polysed_keras.specs.overrides import set_spec_fields
     from polysed_keras.synthesis.drawing import SoundscapeSpec
-    from polysed_keras.specs.experiment import set_spec_fields
     return set_spec_fields(SoundscapeSpec(duration_seconds=arguments.duration), assignments)
 
 
@@ -74,9 +74,9 @@ def import_corpus(arguments):
 
 def standin(arguments):
     """Write a stand-in for paper 2's two corpora."""
-    from polysed_keras.synthesis.standin.scenes import StandinSpec
+    from polysed_keras.specs.overrides import set_spec_fields
     from polysed_keras.synthesis.standin.corpora import format_report, make_standin_of
-    from polysed_keras.specs.experiment import set_spec_fields
+    from polysed_keras.synthesis.standin.scenes import StandinSpec
     spec = set_spec_fields(StandinSpec(), arguments.set)
     print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, arguments.folds, arguments.seed,
                                         _progress_line("clip"))))

@@ -5,7 +5,7 @@ import sys
 
 def export(arguments):
     """Export a run as a SavedModel, and for other runtimes."""
-    from polysed_keras.training.runs import export_run
+    from polysed_keras.export.runs import export_run
     if not arguments.runtimes:
         print(export_run(arguments.run, arguments.out))
         return
@@ -62,7 +62,8 @@ def _check_stems(paths):
 
 
 def _write_found(found, path, arguments, clip_level):
-    from polysed_keras.events.decoding import FORMATS as SUFFIXES, write_detections, write_tags
+    from polysed_keras.events.decoding import FORMATS as SUFFIXES
+    from polysed_keras.events.decoding import write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
         (write_tags if clip_level else write_detections)(found, target, arguments.format)
@@ -80,8 +81,8 @@ def listen(arguments):
         rate, blocks = open_pipe(sys.stdin.buffer, arguments.rate, arguments.channels)
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
-    from polysed_keras.export.runs import load_detector
     from polysed_keras.detection.streaming import EventStream
+    from polysed_keras.export.runs import load_detector
     detector = load_detector(arguments.model)
     stream = EventStream(detector, threshold=arguments.threshold, labels=arguments.labels,
                          min_duration=arguments.min_duration)
@@ -116,7 +117,7 @@ def view(arguments):
     if out.is_dir():
         raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
     check_writable(out.parent)
-    from polysed_keras.export.runs import load_detector
     from polysed_keras.display.viewer import write_page
+    from polysed_keras.export.runs import load_detector
     write_page(audio, load_detector(arguments.model), out, arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -18,14 +18,14 @@ def _runtime(arguments):
 
 def train(arguments):
     """Train a preset on a corpus, or on mixtures that are drawn anew every epoch."""
+    from polysed_keras.specs.overrides import set_fields
     from polysed_keras.specs.presets import get_preset
-    from polysed_keras.specs.experiment import set_fields
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
-    from polysed_keras.training.runs import run_experiment
-    from polysed_keras.display.results import MEASURES, plot_training
     from polysed_keras.display.recordings import save_figure
+    from polysed_keras.display.results import MEASURES, plot_training
+    from polysed_keras.training.runs import run_experiment
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
                              resume=arguments.resume, **_runtime(arguments))
     measure = experiment.measure
@@ -55,9 +55,10 @@ def _training_data(arguments):
 def evaluate(arguments):
     """Evaluate runs side by side."""
     from polysed_keras.errors import InputError
+    from polysed_keras.evaluation.runs import evaluate_run, load_seen_combinations
     from polysed_keras.evaluation.tables import class_wise_table, format_tables, polyphony_table, write_report
-    from polysed_keras.training.runs import evaluate_run, load_run, load_seen_combinations
     from polysed_keras.evaluation.unseen import unseen_tables, write_unseen_report
+    from polysed_keras.training.runs import load_run
     kinds = {load_run(run).clip_level for run in arguments.runs}
     if len(kinds) > 1:
         raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
@@ -75,7 +76,7 @@ def evaluate(arguments):
 
 def decompose(arguments):
     """Print groups of labels, one a line, and write them as train --set tasks.groups=FILE takes them."""
-    from polysed_keras.training.runs import find_groups
+    from polysed_keras.evaluation.runs import find_groups
     from polysed_keras.files import write_json
     from polysed_keras.specs.tasks import Decomposition
     spec = Decomposition(arguments.num_tasks, arguments.strategy, "multi_label", seed=arguments.seed)

@@ -13,10 +13,9 @@ import pandas as pd
 
 from polysed_keras.evaluation.tables import compare_runs, write_table
 from polysed_keras.events.metrics import f_score, frame_counts, share, unseen_frames
-from polysed_keras.files import read_json, write_json
-from polysed_keras.specs.tasks import task_activity, task_labels
+from polysed_keras.files import read_json
+from polysed_keras.training.seen import COMBINATIONS, frame_combinations, powersets
 
-COMBINATIONS = "combinations.json"  # in a run's folder: {task name: combinations, as Task.encode numbers them}
 logger = logging.getLogger(__name__)
 
 
@@ -42,43 +41,6 @@ class UnseenCounts:
     counts: np.ndarray
 
 
-def _powersets(tasks):
-    return tuple(task for task in tasks if task.encoding == "powerset")
-
-
-def _combinations(event_roll, labels, tasks):
-    return np.stack([task.encode(task_activity(event_roll, labels, task)) for task in tasks], axis=1)
-
-
-def record_combinations(recordings, tasks, path, *, resume=False):
-    """Write down which combinations a training's frames hold, for networks of powersets.
-
-    Args:
-        recordings: list of training.RecordingFeatures, or a function of the epoch that draws one: what it draws is
-            noted as it is drawn. The columns of their event rolls are the tasks' labels in order.
-        tasks: tuple of Task; those that are no powersets are left out.
-        path: the JSON file.
-        resume: add to what is there.
-
-    Returns:
-        What is to be trained on in place of `recordings`.
-    """
-    labels, tasks, path = task_labels(tasks), _powersets(tasks), pathlib.Path(path)
-    if not tasks:
-        return recordings
-    seen = read_json(path) if resume and path.exists() else {task.name: [] for task in tasks}
-
-    def note(recordings):
-        for recording in recordings:
-            columns = _combinations(recording.event_roll, labels, tasks).T
-            for task, column in zip(tasks, columns):
-                seen[task.name] = np.union1d(seen[task.name], column).astype(int).tolist()
-        write_json(seen, path)
-        return recordings
-
-    return (lambda epoch: note(recordings(epoch))) if callable(recordings) else note(recordings)
-
-
 def read_combinations(runs):
     """The SeenCombinations of runs, once where several have the same; runs without powersets have none.
 
@@ -87,7 +49,7 @@ def read_combinations(runs):
     """
     found = {}
     for directory, experiment in runs:
-        tasks, path = _powersets(experiment.tasks), pathlib.Path(directory) / COMBINATIONS
+        tasks, path = powersets(experiment.tasks), pathlib.Path(directory) / COMBINATIONS
         if tasks and not path.is_file():
             logger.warning("%s: holds no %s, and is left out of the tables of unseen combinations. Trained by an older "
                            "version; training with --resume writes it.", directory, COMBINATIONS)
@@ -109,7 +71,7 @@ def count_unseen(seen, labels, references, estimates):
     """
     frames, counts = [], []
     for reference, estimated in zip(references, estimates):
-        unseen, counted = unseen_frames(_combinations(reference, labels, seen.tasks), seen.seen)
+        unseen, counted = unseen_frames(frame_combinations(reference, labels, seen.tasks), seen.seen)
         chosen = unseen.any(axis=1)
         frames.append(counted)
         counts.append([frame_counts(reference[part], estimated[part]).sum(axis=0) for part in (chosen, ~chosen)])

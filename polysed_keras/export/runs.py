@@ -1,10 +1,11 @@
-"""Whatever detects: an exported model, or a run."""
+"""Export the best epoch of a run, and load a detector from an exported model or a run."""
 import pathlib
 import tempfile
 
-from polysed_keras.export.saved_model import default_model, load_saved_model
-from polysed_keras.training.checkpoints import EXPERIMENT
-from polysed_keras.training.runs import export_run
+from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
+from polysed_keras.training.checkpoints import EXPERIMENT, best_epoch
+from polysed_keras.training.fit import load_best_model
+from polysed_keras.training.runs import load_run
 
 
 def load_detector(directory=None):
@@ -25,3 +26,12 @@ def load_detector(directory=None):
         return load_saved_model(directory)
     with tempfile.TemporaryDirectory() as temporary:
         return load_saved_model(export_run(directory, pathlib.Path(temporary, directory.resolve().name)))
+
+
+def export_run(directory, out):
+    """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
+    experiment = load_run(directory)
+    model = load_best_model(experiment, directory)
+    best = best_epoch(directory, experiment.measure)
+    measure = experiment.measure.replace("val_", "validation_")
+    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})

@@ -6,8 +6,17 @@ tuples of maps, of which the last is its output. `spec.filters` are the channels
 from keras import layers
 
 from polysed_keras.errors import InputError
-from polysed_keras.models.blocks import (basic_block, bidirectional_gru, bn_relu, conv, conv_bn_relu, dense_layer,
-                                         flatten_frequency, pool_frequency, transition)
+from polysed_keras.models.blocks import (
+    basic_block,
+    bidirectional_gru,
+    bn_relu,
+    conv,
+    conv_bn_relu,
+    dense_layer,
+    flatten_frequency,
+    pool_frequency,
+    transition,
+)
 
 
 def _with_channel(x, name):

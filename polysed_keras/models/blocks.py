@@ -1,7 +1,6 @@
 """Blocks that networks are made of: functions f(x, ..., name) -> x."""
 from keras import layers, ops
 
-
 # Networks of clips take tens of steps an epoch, those of segments hundreds: running means have to follow faster.
 CLIP_MOMENTUM = 0.9
 

@@ -1,8 +1,14 @@
 """Heads: from a backbone's feature maps to the posteriors of every task. One function, one row of HEADS."""
 from keras import layers, ops
 
-from polysed_keras.models.blocks import (bidirectional_gru, channel_masks, conv_bn_relu, flatten_frequency,
-                                         pool_frequency, time_frequency_masks)
+from polysed_keras.models.blocks import (
+    bidirectional_gru,
+    channel_masks,
+    conv_bn_relu,
+    flatten_frequency,
+    pool_frequency,
+    time_frequency_masks,
+)
 
 
 def recurrent(maps, tasks, spec, use_cudnn):

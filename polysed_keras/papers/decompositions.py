@@ -8,7 +8,8 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.evaluation.tables import class_wise_table
 from polysed_keras.models.costs import experiment_cost, widen, with_num_labels
 from polysed_keras.papers.paper1 import DEMO, DEMO_NETWORK, FEW_LABELS, make_demo_data
-from polysed_keras.specs.experiment import Experiment, set_fields
+from polysed_keras.specs.experiment import Experiment
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Decomposition
 from polysed_keras.training.runs import load_run

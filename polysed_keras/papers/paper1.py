@@ -10,7 +10,7 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.models.costs import experiment_cost, with_num_labels
 from polysed_keras.papers.demo import make_data
 from polysed_keras.papers.variants import run_variants
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import decompose
 from polysed_keras.synthesis.procedural.procedures import PROCEDURES

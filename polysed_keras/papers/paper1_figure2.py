@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.detection.detector import subnet_masks
 from polysed_keras.display.recordings import plot_attention
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_roll_to_event_list
+from polysed_keras.models.predict import subnet_masks
 from polysed_keras.papers.variants import run_folder
 from polysed_keras.specs.experiment import LogMelSpec
 from polysed_keras.specs.tasks import task_labels

@@ -4,11 +4,14 @@ import logging
 import pathlib
 from typing import Callable
 
+import numpy as np
+
 from polysed_keras.datasets.audioset import CLASS_LABELS, read_class_labels
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.papers.event_choice import choose_events, load_tagger, mean_scores, rank_labels
-from polysed_keras.specs.experiment import Experiment, set_fields
+from polysed_keras.specs.experiment import Experiment
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.training.clips import HOUR_SECONDS
 
@@ -205,3 +208,18 @@ def _hours_there(experiment, clips):
     wanted = {label for task in experiment.tasks if task.name == "events" for label in task.labels}
     number = sum(not wanted.isdisjoint(clip.labels) for clip in clips.partitions["train"])
     return number * experiment.training.segment_frames * experiment.features.time_resolution / HOUR_SECONDS
+
+
+def balanced_alpha(scene_loss, event_loss):
+    """The alpha at which both losses weigh the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
+
+    Args:
+        scene_loss, event_loss: converged losses of the two single-task baselines.
+
+    Raises:
+        InputError: a loss that is negative or not finite, or two that are 0.
+    """
+    losses = np.array([scene_loss, event_loss], float)
+    if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:
+        raise InputError(f"losses: expected two numbers of at least 0, not both 0. Received: {scene_loss}, {event_loss}.")
+    return float(losses[0] / losses.sum())

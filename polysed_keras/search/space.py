@@ -9,7 +9,7 @@ import pathlib
 
 from polysed_keras.errors import InputError
 from polysed_keras.files import read_json
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 
 ALGORITHMS, DIRECTIONS, SAMPLINGS = ("random", "bayesian", "hyperband"), ("max", "min"), ("linear", "log")

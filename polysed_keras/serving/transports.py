@@ -85,8 +85,12 @@ def _parse(server):
 def _open_grpc(address, name, timeout):
     try:
         import grpc
-        from tensorflow_serving.apis import (get_model_status_pb2, model_service_pb2_grpc, predict_pb2,
-                                             prediction_service_pb2_grpc)
+        from tensorflow_serving.apis import (
+            get_model_status_pb2,
+            model_service_pb2_grpc,
+            predict_pb2,
+            prediction_service_pb2_grpc,
+        )
     except ImportError as error:
         raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. Install "
                          "them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT.") from error

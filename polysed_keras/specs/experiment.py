@@ -3,8 +3,7 @@ import dataclasses
 import hashlib
 import json
 
-from polysed_keras.errors import InputError
-from polysed_keras.files import read_json
+from polysed_keras.errors import InputError, expect
 from polysed_keras.specs.tasks import Decomposition, Task
 
 DATA_DIGEST = "data_digest"  # stands beside an Experiment in experiment.json of a run: of the data that it was trained on
@@ -15,11 +14,6 @@ def _lists_to_tuples(spec):
         value = getattr(spec, field.name)
         if isinstance(value, list):
             object.__setattr__(spec, field.name, tuple(value))
-
-
-def _check(condition, field, expected, received):
-    if not condition:
-        raise InputError(f"{field}: expected {expected}. Received: {received!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +35,11 @@ class LogMelSpec:
     fmax: float = 22050.0
 
     def __post_init__(self):
-        _check(0 < self.hop_length <= self.win_length <= self.n_fft, "features.win_length",
+        expect(0 < self.hop_length <= self.win_length <= self.n_fft, "features.win_length",
                "hop_length <= win_length <= n_fft", self.win_length)
-        _check(0 <= self.fmin < self.fmax <= self.sample_rate / 2, "features.fmax",
+        expect(0 <= self.fmin < self.fmax <= self.sample_rate / 2, "features.fmax",
                "fmin < fmax <= sample_rate / 2", self.fmax)
-        _check(self.n_mels > 0, "features.n_mels", "at least 1", self.n_mels)
+        expect(self.n_mels > 0, "features.n_mels", "at least 1", self.n_mels)
 
     @property
     def time_resolution(self):
@@ -83,13 +77,13 @@ class ModelSpec:
 
     def __post_init__(self):
         _lists_to_tuples(self)
-        _check(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
-        _check(self.filters, "model.filters", "positive whole numbers", self.filters)
+        expect(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
+        expect(self.filters, "model.filters", "positive whole numbers", self.filters)
         for field in ("filters", "dense_units", "stem_strides"):
-            _check(all(type(number) is int and number > 0 for number in getattr(self, field)), f"model.{field}",
+            expect(all(type(number) is int and number > 0 for number in getattr(self, field)), f"model.{field}",
                    "positive whole numbers", getattr(self, field))
-        _check(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency", self.stem_strides)
-        _check(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)
+        expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency", self.stem_strides)
+        expect(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +111,14 @@ class TrainSpec:
 
     def __post_init__(self):
         for field in ("batch_size", "epochs", "segment_frames", "segment_hop", "event_batch_size"):
-            _check(getattr(self, field) >= 1, f"training.{field}", "at least 1", getattr(self, field))
-        _check(0 < self.learning_rate < float("inf"), "training.learning_rate", "a positive number", self.learning_rate)
-        _check(0 <= self.seed < 2 ** 31, "training.seed", "0 to 2^31 - 1", self.seed)
-        _check(self.learning_rate_schedule in ("constant", "cosine"), "training.learning_rate_schedule",
+            expect(getattr(self, field) >= 1, f"training.{field}", "at least 1", getattr(self, field))
+        expect(0 < self.learning_rate < float("inf"), "training.learning_rate", "a positive number", self.learning_rate)
+        expect(0 <= self.seed < 2 ** 31, "training.seed", "0 to 2^31 - 1", self.seed)
+        expect(self.learning_rate_schedule in ("constant", "cosine"), "training.learning_rate_schedule",
                "constant or cosine", self.learning_rate_schedule)
-        _check(self.event_hours is None or self.event_hours > 0, "training.event_hours", "a positive number of hours",
+        expect(self.event_hours is None or self.event_hours > 0, "training.event_hours", "a positive number of hours",
                self.event_hours)
-        _check(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
+        expect(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +138,7 @@ class AugmentSpec:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            _check(0 <= value < float("inf"), f"augment.{field.name}", "0 or more", value)
+            expect(0 <= value < float("inf"), f"augment.{field.name}", "0 or more", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +155,7 @@ class Experiment:
     augment: AugmentSpec = AugmentSpec()
 
     def __post_init__(self):
-        _check(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips", self.augment)
+        expect(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips", self.augment)
 
     @property
     def clip_level(self):
@@ -193,58 +187,3 @@ class Experiment:
 
 def _tasks_from(data):
     return Decomposition(**data) if isinstance(data, dict) else tuple(Task(**task) for task in data)
-
-
-def set_fields(experiment, assignments):
-    """Replace fields by name, as `--set` does. The name says what was changed, but for the seed, so that reports tell
-    the runs of a preset from those of a changed one.
-
-    Args:
-        experiment: an Experiment.
-        assignments: strings such as `training.epochs=3`, `model.dropout=0.3`; values are JSON, the name of a .json file
-            that holds one (`tasks.groups=groups.json`), else text.
-
-    Raises:
-        InputError: an assignment without `=`, an unknown field, or a value of another type.
-    """
-    known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
-             if dataclasses.is_dataclass(getattr(experiment, f.name))
-             for g in dataclasses.fields(getattr(experiment, f.name))]
-    for name, text in _parse_assignments(assignments, known):
-        part, field = name.split(".")
-        before = getattr(experiment, part)
-        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}.")
-        if name != "training.seed" and after != before:
-            experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
-        experiment = dataclasses.replace(experiment, **{part: after})
-    return experiment
-
-
-def set_spec_fields(spec, assignments, prefix=""):
-    """Replace fields of one spec: as set_fields, without the part before the dot, which `prefix` is in messages."""
-    for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
-        spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
-    return spec
-
-
-def _parse_assignments(assignments, known):
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        _check(equals, "--set", f"FIELD=VALUE, such as {known[0]}=...", assignment)
-        _check(name in known, "--set", f"one of {', '.join(known)}", name)
-        yield name, text
-
-
-def _value(name, text, current):
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = read_json(text) if text.endswith(".json") and not isinstance(current, str) else text
-    if isinstance(current, float) and type(value) is int:
-        value = float(value)
-    optional = name in ("training.alpha", "training.event_hours")
-    expected = (float, int, type(None)) if optional else (list, type(None)) if current is None else (
-        list if isinstance(current, tuple) else type(current))
-    _check(isinstance(value, expected) and isinstance(value, bool) == isinstance(current, bool), f"--set {name}",
-           f"a value such as {json.dumps(current)}", text)
-    return value

@@ -6,7 +6,7 @@ import pathlib
 from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll
-from polysed_keras.specs.experiment import set_spec_fields
+from polysed_keras.specs.overrides import set_spec_fields
 from polysed_keras.specs.tasks import task_labels
 from polysed_keras.synthesis.corpus import INSTRUCTIONS, mixture_generator, read_instructions
 from polysed_keras.synthesis.drawing import SoundscapeSpec, draw_mixture

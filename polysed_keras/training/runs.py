@@ -1,29 +1,22 @@
-"""From a preset and a data folder to a run folder, and from a run folder to its results and its export."""
+"""From an Experiment and a data folder to a run folder."""
 import dataclasses
 import pathlib
 
-import numpy as np
 import pandas as pd
 
 from polysed_keras.datasets.loading import content_digest, load_clips, load_dataset
 from polysed_keras.datasets.statistics import joint_frames
-from polysed_keras.detection.detector import decode_activity, predict_posteriors
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.clip_tables import ClipResult
-from polysed_keras.evaluation.tables import RunResult
-from polysed_keras.evaluation.unseen import COMBINATIONS, count_unseen, read_combinations, record_combinations
-from polysed_keras.events.event_lists import joint_activity
-from polysed_keras.events.metrics import frame_counts, recognised, retrieved, substitutions
-from polysed_keras.export.saved_model import export_saved_model
 from polysed_keras.files import file_digest, read_json, write_json
 from polysed_keras.specs.experiment import DATA_DIGEST, Experiment
-from polysed_keras.specs.grouping import confusion, cooccurrence
+from polysed_keras.specs.grouping import cooccurrence
 from polysed_keras.specs.tasks import Decomposition, resolve_tasks, task_labels
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, best_epoch, read_history
-from polysed_keras.training.clips import load_clip_features, predict_clips
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
+from polysed_keras.training.clips import load_clip_features
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.fresh_mixtures import fresh_recordings
 from polysed_keras.training.recordings import load_recordings
+from polysed_keras.training.seen import COMBINATIONS, record_combinations
 
 
 def _prepare_directory(experiment, extra, directory, resume):
@@ -96,40 +89,25 @@ def _recording_data(experiment, data, mixing, progress):
     return experiment, [dataset], load
 
 
-def label_affinity(tasks, dataset, run=None, *, progress=True):
+def label_affinity(tasks, dataset):
     """The affinity of labels that a Decomposition's strategy groups them by; None where it takes none.
 
     Args:
         tasks: Decomposition, or a tuple of Task.
         dataset: datasets.Dataset; labels that sound together are those of its training annotations.
-        run: folder of a trained run, whose confusions are those of the dataset's validation partition.
 
     Raises:
-        InputError: the strategy `confusion` without a run; no annotated events; as evaluate_run.
+        InputError: the strategy `confusion`, whose groups are made from a run by evaluation.find_groups; no annotated
+            events.
     """
     strategy = tasks.strategy if isinstance(tasks, Decomposition) and tasks.groups is None else None
     if strategy in ("cooccurrence", "anti_cooccurrence"):
         return cooccurrence(joint_frames(dataset, "train"))
-    if strategy != "confusion":
-        return None
-    if run is None:
+    if strategy == "confusion":
         raise InputError("strategy: 'confusion' needs the errors of a trained run. Received: none. Make groups by "
                          f"polysed decompose {dataset.folder} --num-tasks N --strategy confusion --run RUN --out "
                          "groups.json, and train with --set tasks.groups=groups.json.")
-    experiment = load_run(run)
-    if experiment.clip_level:
-        raise InputError(f"{run}: expected a run on recordings, whose frames are compared. Received one on clips.")
-    _, recordings, estimates = _estimate(experiment, run, dataset.folder, "validate", progress)
-    rolls = [recording.event_roll for recording in recordings]
-    return confusion(sum(map(substitutions, rolls, estimates)), sum(map(joint_activity, rolls)))
-
-
-def find_groups(data, decomposition, run=None, *, progress=True):
-    """The groups that a Decomposition divides a corpus's labels into, a tuple of tuples; arguments and errors as of
-    label_affinity and specs.decompose."""
-    dataset = load_dataset(data)
-    affinity = label_affinity(decomposition, dataset, run, progress=progress)
-    return tuple(task.labels for task in resolve_tasks(decomposition, dataset.labels, affinity))
+    return None
 
 
 def _clip_data(experiment, data, mixing, progress):
@@ -163,88 +141,3 @@ def load_run(directory):
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     return Experiment.from_dict({key: value for key, value in read_json(path).items()
                                  if key not in (DATA_DIGEST, "mixing", "pretrained")})
-
-
-def load_seen_combinations(directories, names=()):
-    """What runs with powersets were trained on: a tuple of evaluation.SeenCombinations, under names in place of the Experiments'."""
-    experiments = [load_run(directory) for directory in directories]
-    if names:
-        experiments = [dataclasses.replace(experiment, name=name) for experiment, name in zip(experiments, names, strict=True)]
-    return read_combinations(zip(directories, experiments))
-
-
-def evaluate_run(directory, data, partition="test", *, seen=(), progress=True):
-    """What a run's best epoch scores on every recording or clip of a partition, decoded as its tasks say.
-
-    Args:
-        directory: the run's folder.
-        data: folder of a corpus with the run's labels.
-        seen: of load_seen_combinations; of recordings, frames with a combination that is not in it are counted apart.
-
-    Returns:
-        evaluation.RunResult, whose labels are in the corpus's order; of a run on clips a tuple of
-        evaluation.ClipResult, one a task.
-
-    Raises:
-        InputError: no trained run, other labels, or unreadable data.
-    """
-    experiment = load_run(directory)
-    if experiment.clip_level:
-        return _evaluate_clips(experiment, directory, data, partition, progress)
-    labels, recordings, estimates = _estimate(experiment, directory, data, partition, progress)
-    references = [recording.event_roll for recording in recordings]
-    names = tuple(recording.name for recording in recordings)
-    return RunResult(experiment.name, experiment.training.seed, labels, names,
-                     np.stack([frame_counts(*pair) for pair in zip(references, estimates)]),
-                     tuple(count_unseen(each, labels, references, estimates) for each in seen))
-
-
-def _estimate(experiment, directory, data, partition, progress):
-    """The corpus's labels, a partition's recordings, and the activity that a run's best epoch estimates in each."""
-    dataset = load_dataset(data, experiment.dataset)
-    labels, spec = task_labels(experiment.tasks), experiment.training
-    if sorted(labels) != sorted(dataset.labels):
-        raise InputError(f"{data}: expected the labels of {directory}, {list(labels)}. "
-                         f"Received: {list(dataset.labels)}.")
-    model = load_best_model(experiment, directory)
-    columns = [labels.index(label) for label in dataset.labels]
-    recordings = load_recordings(dataset, partition, dataset.labels, experiment.features, progress=progress)
-    estimates = [decode_activity(predict_posteriors(model, recording.log_mel, experiment.tasks, spec.segment_frames),
-                                 experiment.tasks)[:, columns] for recording in recordings]
-    return dataset.labels, recordings, estimates
-
-
-def _evaluate_clips(experiment, directory, data, partition, progress):
-    experiment, _, load = _clip_data(experiment, data, None, progress)
-    clips, model, results = load(partition), load_best_model(experiment, directory), []
-    for task in experiment.tasks:
-        activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
-        counts = (recognised(activity, task.decode(posteriors)) if task.encoding == "multi_class"
-                  else retrieved(activity, posteriors))
-        results.append(ClipResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
-                                  clips[task.name].names, counts))
-    return tuple(results)
-
-
-def export_run(directory, out):
-    """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
-    experiment = load_run(directory)
-    model = load_best_model(experiment, directory)
-    best = best_epoch(directory, experiment.measure)
-    measure = experiment.measure.replace("val_", "validation_")
-    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
-
-
-def balanced_alpha(scene_loss, event_loss):
-    """The alpha at which both losses weigh the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
-
-    Args:
-        scene_loss, event_loss: converged losses of the two single-task baselines.
-
-    Raises:
-        InputError: a loss that is negative or not finite, or two that are 0.
-    """
-    losses = np.array([scene_loss, event_loss], float)
-    if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:
-        raise InputError(f"losses: expected two numbers of at least 0, not both 0. Received: {scene_loss}, {event_loss}.")
-    return float(losses[0] / losses.sum())

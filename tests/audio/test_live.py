@@ -13,11 +13,12 @@ import types
 import numpy as np
 import pytest
 import soundfile
-from fixtures import MULTI_LABEL, RATE, shared_corpus, shared_export, shared_run
 
 from polysed_keras.audio.live import open_microphone, open_pipe, until_interrupted
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
+
+from fixtures import MULTI_LABEL, RATE, shared_corpus, shared_export, shared_run
 
 
 class Pipe(io.BytesIO):

@@ -8,8 +8,15 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import (SILENCE_DB, LogMelSpectrogram, cached_log_mel, compute_log_mel, mel_matrix,
-                                         read_log_mel, store_log_mel)
+from polysed_keras.audio.log_mel import (
+    SILENCE_DB,
+    LogMelSpectrogram,
+    cached_log_mel,
+    compute_log_mel,
+    mel_matrix,
+    read_log_mel,
+    store_log_mel,
+)
 from polysed_keras.errors import InputError
 from polysed_keras.specs.experiment import LogMelSpec
 

@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 import soundfile
 
-from fixtures import (FEATURES, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_run, write_bank,
-                      write_corpus)
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.importing.annotations import FORMATS as ANNOTATION_FORMATS
@@ -20,6 +18,8 @@ from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.runs import load_run
+
+from fixtures import FEATURES, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_run, write_bank, write_corpus
 
 TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
 

@@ -11,11 +11,12 @@ import time
 
 import pytest
 
-from clip_fixtures import CLASS_LABELS, SEGMENTS, write_audioset, write_files
 from polysed_keras.datasets import audioset
 from polysed_keras.datasets.audioset import read_class_labels, read_ontology, segment_seconds
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
+
+from clip_fixtures import CLASS_LABELS, SEGMENTS, write_audioset, write_files
 
 SPEECH, MAN, SINGING = "Speech", "Male speech, man speaking", "Male singing"
 DASHES, UNDERSCORE = "--PJHxphWEs", "02z_7DUC_74"  # real ids

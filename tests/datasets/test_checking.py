@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from clip_fixtures import noise_wav, tut_list, wav_bytes, write_audioset, write_files, write_tut
-from fixtures import RATE, shared_corpus
 from polysed_keras.datasets import checking
 from polysed_keras.datasets.checking import KINDS, check_corpus, format_check
 from polysed_keras.errors import InputError
 from polysed_keras.files import write_json
+
+from clip_fixtures import noise_wav, tut_list, wav_bytes, write_audioset, write_files, write_tut
+from fixtures import RATE, shared_corpus
 
 TUT, AUDIOSET, TUT_SED = "tut_urban_acoustic_scenes_2018", "audioset", "tut_sed_synthetic_2016"
 TRAIN = [f"{scene}-paris-{location}-{location}-a" for scene in ("bus", "park") for location in range(4)]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import soxr
 
-from clip_fixtures import TUT_TEST, TUT_TRAIN, noise_wav, tut_list, tut_meta, wav_bytes, write_files, write_tut
 from polysed_keras.audio.files import load_audio
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.datasets.tut_urban_acoustic_scenes_2018 import load_clips as load_tut
 from polysed_keras.errors import InputError
+
+from clip_fixtures import TUT_TEST, TUT_TRAIN, noise_wav, tut_list, tut_meta, wav_bytes, write_files, write_tut
 
 SCENES = ["airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
           "street_traffic", "tram"]

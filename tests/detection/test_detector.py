@@ -7,19 +7,21 @@ import pandas as pd
 import pytest
 import soundfile
 import tensorflow as tf
-from fixtures import FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
 from scipy.special import expit
 
 from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.detection import detector as inference
-from polysed_keras.detection.detector import Detector, cut_segments, decode_activity, predict_posteriors, subnet_masks
+from polysed_keras.detection.detector import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.events.metrics import f_score, frame_counts
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.models.network import build_model
+from polysed_keras.models.predict import cut_segments, decode_activity, predict_posteriors, subnet_masks
 from polysed_keras.specs.tasks import Task
+
+from fixtures import FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
 
 WINDOW, SEGMENT = 320, 32
 DESCRIPTION = {"labels": ["energy", "segment"], "sample_rate": RATE, "hop_length": HOP, "win_length": WINDOW,
@@ -252,8 +254,8 @@ def test_unknown_labels_are_an_error(detector):
 
 @pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
 def test_a_detector_is_the_run_on_features(experiment, recording):
-    from polysed_keras.training.runs import load_run
     from polysed_keras.training.fit import load_best_model
+    from polysed_keras.training.runs import load_run
     resolved = load_run(shared_run(experiment))
     log_mel = compute_log_mel(soundfile.read(recording.audio, dtype="float32")[0], FEATURES)
     outputs = predict_posteriors(load_best_model(resolved, shared_run(experiment)), log_mel, resolved.tasks, SEGMENT)

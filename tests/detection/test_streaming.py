@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import soundfile
 import tensorflow as tf
-from fixtures import CLIPS, HOP, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export
 
 from polysed_keras.audio.files import load_audio, resample_blocks
 from polysed_keras.detection.detector import Detector
 from polysed_keras.detection.streaming import EventStream, PosteriorStream
 from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import load_saved_model
+
+from fixtures import CLIPS, HOP, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export
 
 WINDOW, FRAMES = 320, 32
 SEGMENT = FRAMES * HOP

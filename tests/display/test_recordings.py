@@ -9,9 +9,19 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
-from polysed_keras.display.recordings import (ESTIMATED, REFERENCE, plot_attention, plot_channel_masks, plot_detections,
-                                              plot_events, plot_log_mel, plot_mask, plot_posteriors, plot_soundscape,
-                                              save_figure)
+from polysed_keras.display.recordings import (
+    ESTIMATED,
+    REFERENCE,
+    plot_attention,
+    plot_channel_masks,
+    plot_detections,
+    plot_events,
+    plot_log_mel,
+    plot_mask,
+    plot_posteriors,
+    plot_soundscape,
+    save_figure,
+)
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import COLUMNS, event_list_to_event_roll
 

@@ -6,8 +6,14 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
 from polysed_keras.display.recordings import save_figure
-from polysed_keras.display.results import (plot_points, plot_polyphony, plot_polyphony_scores, plot_reliability,
-                                           plot_sweep, plot_training)
+from polysed_keras.display.results import (
+    plot_points,
+    plot_polyphony,
+    plot_polyphony_scores,
+    plot_reliability,
+    plot_sweep,
+    plot_training,
+)
 from polysed_keras.errors import InputError
 
 HISTORY = pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": [0.5, 0.4, 0.3, 0.2], "val_loss": [0.5, 0.42, 0.4, 0.41],

@@ -16,14 +16,14 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from browser import Browser
-from fixtures import CLIPS, FEATURES, HOP, MULTI_LABEL, RATE
-from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.detection.detector import Detector
 from polysed_keras.display.viewer import SAMPLE_RATE, build_page, frame_page, quantise_posteriors, write_page
 from polysed_keras.errors import InputError
 from polysed_keras.events.decoding import posteriors_to_events, write_detections
 from polysed_keras.events.event_lists import COLUMNS, write_events
+
+from browser import Browser
+from fixtures import CLIPS, FEATURES, HOP, MULTI_LABEL, RATE
 
 SECONDS, RESOLUTION = 10.0, HOP / RATE
 LABELS = ("beep", "hiss & hum", "</script><script>document.title = 'injected'</script>", "{{data}}")

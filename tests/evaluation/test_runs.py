@@ -4,17 +4,20 @@ import json
 
 import numpy as np
 import pytest
-from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation.runs import evaluate_run, find_groups, run_confusion
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.export.runs import export_run
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Decomposition, task_labels
 from polysed_keras.training import runs as experiments
-from polysed_keras.training.runs import evaluate_run, export_run, find_groups, label_affinity, load_run, run_experiment
+from polysed_keras.training.runs import label_affinity, load_run, run_experiment
+
+from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
 
 PAIRS = "0.5\t2\tbeep\n0.6\t2\thum\n3\t4\thiss\n3\t4.5\twhistle\n"  # beep with hum, hiss with whistle
 
@@ -60,7 +63,7 @@ def test_confusion_is_of_the_validation_partition(tmp_path):
     for path in (folder / "meta").glob("validate*.txt"):
         path.write_text(path.read_text().replace("beep", "?").replace("hum", "beep").replace("?", "hum"))
     spec = Decomposition(2, "confusion")
-    affinity = label_affinity(spec, load_dataset(folder), shared_run(POWERSET), progress=False)
+    affinity = run_confusion(shared_run(POWERSET), load_dataset(folder), progress=False)
     others = affinity[~np.isin(np.arange(16).reshape(4, 4), (2, 8))]
     assert affinity[0, 2] == affinity[2, 0] > 0.5 and others.max() < 0.1
     assert find_groups(folder, spec, shared_run(POWERSET), progress=False) == (("beep", "hum"), ("hiss", "whistle"))

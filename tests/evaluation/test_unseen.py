@@ -6,17 +6,26 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures import POWERSET, shared_corpus, shared_run
 
 from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.evaluation.runs import load_seen_combinations
 from polysed_keras.evaluation.tables import RunResult, format_tables
-from polysed_keras.evaluation.unseen import (SeenCombinations, count_unseen, read_combinations, record_combinations,
-                                             unseen_tables, write_unseen_report)
+from polysed_keras.evaluation.unseen import (
+    SeenCombinations,
+    count_unseen,
+    read_combinations,
+    unseen_tables,
+    write_unseen_report,
+)
 from polysed_keras.events.metrics import frame_counts
-from polysed_keras.specs.experiment import Experiment, set_fields
+from polysed_keras.specs.experiment import Experiment
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.tasks import Task, decompose, task_labels
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
-from polysed_keras.training.runs import load_run, load_seen_combinations
+from polysed_keras.training.runs import load_run
+from polysed_keras.training.seen import record_combinations
+
+from fixtures import POWERSET, shared_corpus, shared_run
 
 TASKS = decompose("abcd", 2, groups=["ca", "db"])
 SEEN = SeenCombinations("powerset", TASKS, ((0, 1, 2), (0, 3)))  # never c with a; of d and b both or none

@@ -6,8 +6,16 @@ import pandas as pd
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import (COLUMNS, event_list_to_event_roll, event_roll_to_event_list,
-                                              joint_activity, merge_events, polyphony, read_events, write_events)
+from polysed_keras.events.event_lists import (
+    COLUMNS,
+    event_list_to_event_roll,
+    event_roll_to_event_list,
+    joint_activity,
+    merge_events,
+    polyphony,
+    read_events,
+    write_events,
+)
 
 LABELS = ["bird", "cat", "dog"]
 

@@ -5,8 +5,18 @@ import pytest
 
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll
-from polysed_keras.events.metrics import (error_rate, f_score, frame_counts, lwlrap, macro_accuracy, precision, recall,
-                                          share, substitutions, unseen_frames)
+from polysed_keras.events.metrics import (
+    error_rate,
+    f_score,
+    frame_counts,
+    lwlrap,
+    macro_accuracy,
+    precision,
+    recall,
+    share,
+    substitutions,
+    unseen_frames,
+)
 
 LABELS = ["bird", "cat", "dog", "rain"]
 RESOLUTION, NUM_FRAMES = 0.02, 400

@@ -2,16 +2,15 @@
 among them; by saved_model_cli; and on the other lane of dependencies.
 """
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from contract import ask, evaluated, wav_bytes
-from fixtures import CLIPS, HOP, MULTI_LABEL, POWERSET, RATE, run_python, shared_export, shared_run
 from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.export.saved_model import load_saved_model
+
+from contract import ask, evaluated, wav_bytes
+from fixtures import CLIPS, HOP, MULTI_LABEL, POWERSET, RATE, run_python, shared_export, shared_run
 
 INVALID_ARGUMENT = 3
 NAN = np.float32("nan")

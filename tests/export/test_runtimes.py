@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from fixtures import CLIPS, FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, shared_clips, shared_corpus, shared_export
-from fixtures import shared_run, write_corpus
 
 from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.metrics import f_score
 from polysed_keras.export import runtimes
 from polysed_keras.export.parity import noise_and_tones
@@ -23,7 +22,21 @@ from polysed_keras.models.network import build_model
 from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.runs import evaluate_run, load_run
+from polysed_keras.training.runs import load_run
+
+from fixtures import (
+    CLIPS,
+    FEATURES,
+    HOP,
+    LABELS,
+    MULTI_LABEL,
+    POWERSET,
+    shared_clips,
+    shared_corpus,
+    shared_export,
+    shared_run,
+    write_corpus,
+)
 
 WINDOW, SEGMENT = 320, 32 * HOP
 HAS_ONNX = all(importlib.util.find_spec(name) for name in runtimes.PACKAGES["onnx"])

@@ -6,18 +6,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures import CLIPS, FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
 from sklearn.metrics import multilabel_confusion_matrix
 
-from contract import best_model, check_operations, evaluated, nodes
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.export.runs import export_run
 from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
 from polysed_keras.export.signatures import describe
 from polysed_keras.specs.experiment import Experiment
 from polysed_keras.specs.tasks import task_labels
-from polysed_keras.training.runs import evaluate_run, export_run, load_run
+from polysed_keras.training.runs import load_run
+
+from contract import best_model, check_operations, evaluated, nodes
+from fixtures import CLIPS, FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
 
 SEGMENT = MULTI_LABEL.training.segment_frames
 EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from contract import ask, check_operations, promised, signatures, wav_bytes
 from polysed_keras.cli.main import main
 from polysed_keras.export.saved_model import DEFAULT_MODEL, load_saved_model
 from polysed_keras.export.warmup import REQUESTS
 from polysed_keras.files import read_json
+
+from contract import ask, check_operations, promised, signatures, wav_bytes
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_models"
 MODELS = sorted({path.parents[1] for path in FOLDER.glob("*/*/saved_model.pb")})

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from contract import evaluated, promised, signatures, wav_bytes
-from fixtures import CLIPS, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_export, shared_run
 from polysed_keras.audio.files import load_audio
 from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.errors import InputError
@@ -15,6 +13,9 @@ from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.export.signatures import describe
 from polysed_keras.specs.tasks import task_labels
 from polysed_keras.training.runs import load_run
+
+from contract import evaluated, promised, signatures, wav_bytes
+from fixtures import CLIPS, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_export, shared_run
 
 LENGTHS = [1, HOP, 32 * HOP, 32 * HOP + 1, 33_333]
 EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)

@@ -2,8 +2,9 @@
 import pytest
 import tensorflow as tf
 
-from fixtures import CLIPS, POWERSET, shared_export
 from polysed_keras.export.warmup import REQUESTS, write_warmup_requests
+
+from fixtures import CLIPS, POWERSET, shared_export
 
 prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2",
                                          reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")

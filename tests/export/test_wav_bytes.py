@@ -8,8 +8,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from contract import wav_bytes
 from polysed_keras.export.wav_bytes import decode_wav, encode_wav
+
+from contract import wav_bytes
 
 RATE = 8000
 NOISE = np.random.default_rng(0).uniform(-1, 1, (4_001, 6))

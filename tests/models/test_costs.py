@@ -8,7 +8,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from polysed_keras.errors import InputError
 from polysed_keras.models.costs import experiment_cost, format_widening, multiply_adds, widen, with_num_labels
 from polysed_keras.models.network import build_model
-from polysed_keras.specs.experiment import ModelSpec, set_fields
+from polysed_keras.specs.experiment import ModelSpec
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, decompose
 

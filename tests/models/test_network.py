@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import f1_score
 
-from polysed_keras.detection.detector import decode_activity
 from polysed_keras.errors import InputError
 from polysed_keras.models.backbones import BACKBONES, conv_blocks, densenet
 from polysed_keras.models.blocks import basic_block, channel_masks, time_frequency_masks
 from polysed_keras.models.network import build_model
+from polysed_keras.models.predict import decode_activity
 from polysed_keras.specs.experiment import ModelSpec
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.specs.tasks import Task, decompose, resolve_tasks, task_labels

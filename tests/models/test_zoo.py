@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from contract import check_operations, promised, signatures, wav_bytes
 from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
-from polysed_keras.detection.detector import cut_segments, decode_activity
 from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.models.network import build_model
+from polysed_keras.models.predict import cut_segments, decode_activity
 from polysed_keras.specs.presets import PRESETS
 from polysed_keras.specs.tasks import resolve_tasks, task_labels
 from polysed_keras.training.fit import compile_model
+
+from contract import check_operations, promised, signatures, wav_bytes
 
 
 def _experiment(name):

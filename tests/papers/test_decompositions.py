@@ -4,17 +4,29 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fixtures import LABELS, MULTI_LABEL, POWERSET, shared_corpus, shared_run
 from polysed_keras.evaluation.tables import RunResult
 from polysed_keras.events.metrics import f_score
 from polysed_keras.models.costs import experiment_cost, with_num_labels
-from polysed_keras.papers.decompositions import (CONTIGUOUS, CRNN, ONE_SUBNET, SUBNETS, WIDE_CRNN, best_strategies,
-                                                 capacity_controls, grouping_strategies, overall_scores, run_costs,
-                                                 study_recipe, with_epochs)
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.papers.decompositions import (
+    CONTIGUOUS,
+    CRNN,
+    ONE_SUBNET,
+    SUBNETS,
+    WIDE_CRNN,
+    best_strategies,
+    capacity_controls,
+    grouping_strategies,
+    overall_scores,
+    run_costs,
+    study_recipe,
+    with_epochs,
+)
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import resolve_tasks
 from polysed_keras.training.runs import load_run
+
+from fixtures import LABELS, MULTI_LABEL, POWERSET, shared_corpus, shared_run
 
 SMALL = ["model.filters=[4,4]", "model.recurrent_units=4", "model.dense_units=[8]", "training.segment_frames=16"]
 NETWORKS = set_fields(get_preset("multilabel_small"), SMALL), set_fields(get_preset("mcmt_2_small"), SMALL)

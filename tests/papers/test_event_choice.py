@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from fixtures import MULTI_LABEL, RATE
 
 from polysed_keras.audio.files import load_audio
 from polysed_keras.datasets.loading import Clip
@@ -18,6 +17,8 @@ from polysed_keras.export.saved_model import export_saved_model, load_saved_mode
 from polysed_keras.models.network import build_model
 from polysed_keras.papers.event_choice import Tagger, choose_events, load_tagger, mean_scores, rank_labels
 from polysed_keras.specs.tasks import Task
+
+from fixtures import MULTI_LABEL, RATE
 
 CLASSES = {"/m/1": "Speech", "/m/2": "Dog", "/m/3": "Bow-wow", "/m/4": "Rain, drizzle", "/m/5": "Silence"}
 WEIGHTS = np.array([0.2, 1.0, 0.5, 0.1, 0.0], np.float32)

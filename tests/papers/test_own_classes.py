@@ -1,13 +1,14 @@
 """From a folder of sounds to a detector, as the notebooks for beginners have it."""
 import pytest
 
-from fixtures import write_bank
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.papers import own_classes as examples
 from polysed_keras.papers.demo import make_mixtures
 from polysed_keras.papers.own_classes import classes_recipe
+
+from fixtures import write_bank
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures import write_bank, write_corpus
 from polysed_keras.evaluation.tables import RunResult, class_wise_table
 from polysed_keras.events.metrics import frame_counts
-from polysed_keras.papers import demo, paper1 as recipes
-from polysed_keras.papers.paper1 import (MULTI_LABEL, PAPER1_LABELS, PAPER1_TABLE_1, PAPER1_TABLE_2, PAPER1_TABLE_3,
-                                         beside_paper1, differences_beside_paper1, figure2_recipe, paper1_costs,
-                                         paper1_labels, paper1_recipe, paper1_table_1, score_table)
+from polysed_keras.papers import demo
+from polysed_keras.papers import paper1 as recipes
+from polysed_keras.papers.paper1 import (
+    MULTI_LABEL,
+    PAPER1_LABELS,
+    PAPER1_TABLE_1,
+    PAPER1_TABLE_2,
+    PAPER1_TABLE_3,
+    beside_paper1,
+    differences_beside_paper1,
+    figure2_recipe,
+    paper1_costs,
+    paper1_labels,
+    paper1_recipe,
+    paper1_table_1,
+    score_table,
+)
 from polysed_keras.specs.presets import PAPER_OVERALL_F1, get_preset
+
+from fixtures import write_bank, write_corpus
 
 
 def test_the_papers_tables_agree_with_themselves():

@@ -3,13 +3,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures import LABELS, POWERSET, shared_corpus, shared_run
 from polysed_keras.errors import InputError
 from polysed_keras.papers.paper1 import Paper1Recipe
 from polysed_keras.papers.paper1_figure2 import AttentionExample, _find_input, attention_example, mask_differences
 from polysed_keras.papers.variants import run_folder
 from polysed_keras.specs.experiment import LogMelSpec
 from polysed_keras.training.recordings import RecordingFeatures
+
+from fixtures import LABELS, POWERSET, shared_corpus, shared_run
 
 
 @pytest.fixture(scope="module")

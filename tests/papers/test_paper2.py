@@ -3,13 +3,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures import write_bank
 from polysed_keras.papers import paper2 as recipes
-from polysed_keras.papers.paper2 import DEMO_CLIPS, DEMO_CLIP_SOUNDS, PAPER2, beside_paper2, paper2_recipe, run_paper2
+from polysed_keras.papers.paper2 import DEMO_CLIP_SOUNDS, DEMO_CLIPS, PAPER2, beside_paper2, paper2_recipe, run_paper2
 from polysed_keras.papers.paper2_points import ALPHAS, EVENT, SCENE, SWEEPS, Study
-from polysed_keras.specs.experiment import set_fields
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import PRESETS
 from polysed_keras.synthesis.standin.corpora import choose_labels
+
+from fixtures import write_bank
 
 FIGURES = ("alpha", "events", "hours", "k", "transfer")
 LABELS = tuple("ABCDEF")

@@ -7,18 +7,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_fixtures import EVENTS, MIDS, RATE
-from fixtures import CLIPS, MULTI_LABEL, shared_clips, shared_corpus
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
-from polysed_keras.papers import paper2_points as studies, variants as sweeps
+from polysed_keras.evaluation.runs import evaluate_run
+from polysed_keras.papers import paper2_points as studies
+from polysed_keras.papers import variants as sweeps
 from polysed_keras.papers.event_choice import Tagger
-from polysed_keras.papers.paper2_points import (EVENT, JOINT, SCENE, SWEEPS, Study, build_study, draw_points,
-                                                parse_values)
+from polysed_keras.papers.paper2_points import (
+    EVENT,
+    JOINT,
+    SCENE,
+    SWEEPS,
+    Study,
+    balanced_alpha,
+    build_study,
+    draw_points,
+    parse_values,
+)
 from polysed_keras.papers.variants import format_sweep, run_sweep, run_variants, sweep_alpha
 from polysed_keras.specs import presets
-from polysed_keras.specs.experiment import AugmentSpec, set_fields
-from polysed_keras.training.runs import balanced_alpha, evaluate_run
+from polysed_keras.specs.experiment import AugmentSpec
+from polysed_keras.specs.overrides import set_fields
+
+from clip_fixtures import EVENTS, MIDS, RATE
+from fixtures import CLIPS, MULTI_LABEL, shared_clips, shared_corpus
 
 LABELS = ("Speech", "Dog", "Music", "Rain", "Bus", "Cat")
 

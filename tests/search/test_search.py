@@ -12,21 +12,31 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures import CLIPS, MULTI_LABEL, shared_corpus, shared_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.files import read_json, write_json
-from polysed_keras.search import report as search_report, trials, tuner, workers
+from polysed_keras.search import report as search_report
+from polysed_keras.search import trials, tuner, workers
 from polysed_keras.search.oracles import make_oracle
 from polysed_keras.search.report import best_experiment, best_trial, format_progress, plot_search, read_trials
-from polysed_keras.search.space import (apply_values, choices, hyperband_iteration, objectives, planned_epochs,
-                                        read_search, search_space, suggest)
+from polysed_keras.search.space import (
+    apply_values,
+    choices,
+    hyperband_iteration,
+    objectives,
+    planned_epochs,
+    read_search,
+    search_space,
+    suggest,
+)
 from polysed_keras.search.tuner import run_search
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.training.runs import load_run, run_experiment
+
+from fixtures import CLIPS, MULTI_LABEL, shared_corpus, shared_run
 
 FILES = sorted((pathlib.Path(__file__).parents[2] / "tuning").glob("*.json"))
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"

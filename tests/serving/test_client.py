@@ -12,17 +12,19 @@ import pandas as pd
 import pytest
 import soundfile
 
-from contract import evaluated
-from fixtures import CLIPS, HOP, POWERSET, RATE, shared_export
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.serving.deployment import write_deployment
 
+from contract import evaluated
+from fixtures import CLIPS, HOP, POWERSET, RATE, shared_export
+
 pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
-from model_server import Failure, ModelServer, free_port  # noqa: E402
 from polysed_keras.serving.client import connect  # noqa: E402
+
+from model_server import Failure, ModelServer, free_port  # noqa: E402
 
 SEGMENT = 32 * HOP
 BLOCK = 16 * SEGMENT

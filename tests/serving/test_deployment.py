@@ -11,10 +11,11 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from fixtures import CLIPS, POWERSET, shared_export
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.serving.deployment import find_exports, write_deployment
+
+from fixtures import CLIPS, POWERSET, shared_export
 
 CONFIGS = ("models.config", "batching.config", "monitoring.config", "gateway.conf")
 INT64, STRING, BOOL, MESSAGE = 3, 9, 8, 11  # FieldDescriptorProto.Type

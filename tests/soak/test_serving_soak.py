@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from fixtures import HOP, POWERSET, RATE, run_python, shared_export, start_python
 
 from polysed_keras.export.saved_model import load_saved_model
+
+from fixtures import HOP, POWERSET, RATE, run_python, shared_export, start_python
 
 pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
@@ -106,8 +107,8 @@ def test_eight_clients_for_a_minute_get_right_answers_in_flat_memory(server):
 
 
 def test_latency_against_the_size_of_a_batch(server):
-    from polysed_keras.serving.transports import open_transport
     from polysed_keras.export.wav_bytes import encode_wav
+    from polysed_keras.serving.transports import open_transport
     seconds = 10
     content = encode_wav(noise(seconds * RATE, 0), RATE)
     ways = [open_transport(server[1], NAME, 60) for _ in range(CLIENTS)]

@@ -10,9 +10,10 @@ import time
 
 import pandas as pd
 import pytest
-from fixtures import MULTI_LABEL, shared_corpus
 
 from polysed_keras.files import write_json
+
+from fixtures import MULTI_LABEL, shared_corpus
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"

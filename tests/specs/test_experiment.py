@@ -5,7 +5,8 @@ import json
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec, set_fields
+from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.specs.tasks import Decomposition, resolve_tasks
 

@@ -6,8 +6,16 @@ import pytest
 import tensorflow as tf
 
 from polysed_keras.errors import InputError
-from polysed_keras.specs.tasks import (ENCODINGS, STRATEGIES, Decomposition, Task, decompose, resolve_tasks,
-                                       task_activity, task_labels)
+from polysed_keras.specs.tasks import (
+    ENCODINGS,
+    STRATEGIES,
+    Decomposition,
+    Task,
+    decompose,
+    resolve_tasks,
+    task_activity,
+    task_labels,
+)
 
 # The 16 labels of paper 1 in the order of its Table 1.
 LABELS = ("alarms_and_sirens", "baby_crying", "bird_singing", "bus", "cat_meowing", "crowd_applause", "crowd_cheering",

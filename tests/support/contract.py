@@ -12,11 +12,12 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from fixtures import shared_run
 from polysed_keras.audio.log_mel import compute_log_mel
-from polysed_keras.detection.detector import decode_activity, predict_posteriors
+from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.training.fit import load_best_model
 from polysed_keras.training.runs import load_run
+
+from fixtures import shared_run
 
 HERE = pathlib.Path(__file__).parent
 

@@ -11,9 +11,10 @@ import tempfile
 import numpy as np
 import soundfile
 
-from clip_fixtures import write_clip_corpora
 from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, Task
+
+from clip_fixtures import write_clip_corpora
 
 RATE, HOP = 8000, 160
 LABELS = ("beep", "hiss", "hum", "whistle")
@@ -134,7 +135,7 @@ def _train(experiment, folder):
 
 
 def _export(experiment, folder):
-    from polysed_keras.training.runs import export_run
+    from polysed_keras.export.runs import export_run
     export_run(shared_run(experiment), folder)
 
 

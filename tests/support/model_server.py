@@ -11,12 +11,16 @@ import socket
 import threading
 import time
 
+import grpc
 import numpy as np
 import tensorflow as tf
-
-import grpc
 from tensorflow.core.framework import tensor_pb2
-from tensorflow_serving.apis import (get_model_status_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc)
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504, "INTERNAL": 500}
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE

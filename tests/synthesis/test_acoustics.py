@@ -4,8 +4,16 @@ import pytest
 import scipy.signal
 from pyroomacoustics.experimental import measure_rt60
 
-from polysed_keras.synthesis.acoustics import (COLOURS, Room, coloured_noise, draw_room, reverberate,
-                                               reverberation_time, simulate_room, trim_impulse_response)
+from polysed_keras.synthesis.acoustics import (
+    COLOURS,
+    Room,
+    coloured_noise,
+    draw_room,
+    reverberate,
+    reverberation_time,
+    simulate_room,
+    trim_impulse_response,
+)
 
 RATE = 16000
 

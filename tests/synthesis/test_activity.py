@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from fixtures import RATE, tone, write_bank
 from polysed_keras.synthesis.activity import active_spans, frame_levels, measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.soundbank import read_soundbank, recording_reader
+
+from fixtures import RATE, tone, write_bank
 
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=20.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 4.0))
 

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 from pyroomacoustics.experimental import measure_rt60
 
-from fixtures import RATE, tone, write_bank
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.datasets.statistics import format_statistics
 from polysed_keras.datasets.tut_sed_synthetic_2016 import read_reference
@@ -22,6 +21,8 @@ from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec
 from polysed_keras.synthesis.ingredients import reader
 from polysed_keras.synthesis.rendering import render_mixture
 from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank, recording_reader
+
+from fixtures import RATE, tone, write_bank
 
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=20.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 4.0))
 

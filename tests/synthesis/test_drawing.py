@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from fixtures import RATE, write_bank
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis.acoustics import Room
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
 from polysed_keras.synthesis.ingredients import gather_sounds
 from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
+
+from fixtures import RATE, write_bank
 
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=20.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 4.0))
 

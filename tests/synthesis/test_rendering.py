@@ -4,9 +4,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fixtures import RATE, tone
 from polysed_keras.synthesis.drawing import Mixture, Piece, SoundscapeSpec
 from polysed_keras.synthesis.rendering import render_mixture
+
+from fixtures import RATE, tone
 
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=20.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 4.0))
 

@@ -11,17 +11,24 @@ import scipy.signal
 import soundfile
 from sklearn.linear_model import LogisticRegression
 
-from fixtures import RATE, tone, write_bank
 from polysed_keras.datasets.loading import PARTITIONS, load_clips
 from polysed_keras.errors import InputError
-from polysed_keras.specs.experiment import set_spec_fields
+from polysed_keras.specs.overrides import set_spec_fields
 from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_soundbank, read_soundbank
 from polysed_keras.synthesis.standin import corpora as standin
 from polysed_keras.synthesis.standin.clips import EVENTS, SCENES, draw_clips
-from polysed_keras.synthesis.standin.corpora import (StandinSpec, choose_labels, divide_sources, format_report,
-                                                     make_standin, make_standin_of)
+from polysed_keras.synthesis.standin.corpora import (
+    StandinSpec,
+    choose_labels,
+    divide_sources,
+    format_report,
+    make_standin,
+    make_standin_of,
+)
 from polysed_keras.synthesis.standin.lists import MIDS, class_mids
 from polysed_keras.synthesis.standin.scenes import OCTAVES, Background, background_noise, draw_scenes
+
+from fixtures import RATE, tone, write_bank
 
 LABELS = ("beep", "hiss", "hum", "knock", "ring", "wail")
 SECOND = 1 / 3600  # hours

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from clip_fixtures import EVENTS, SCENES, tone_wav
-from fixtures import CLIPS, MULTI_LABEL, RATE, shared_clips, shared_export, shared_run, write_bank
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.decoding import posteriors_to_tags, write_tags
 from polysed_keras.events.metrics import lwlrap, macro_accuracy
 from polysed_keras.export.saved_model import load_saved_model
@@ -19,7 +18,10 @@ from polysed_keras.specs import presets
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.clips import load_clip_features, predict_clips
 from polysed_keras.training.fit import copy_shared_weights, load_best_model
-from polysed_keras.training.runs import evaluate_run, load_run, run_experiment
+from polysed_keras.training.runs import load_run, run_experiment
+
+from clip_fixtures import EVENTS, SCENES, tone_wav
+from fixtures import CLIPS, MULTI_LABEL, RATE, shared_clips, shared_export, shared_run, write_bank
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from clip_fixtures import EVENTS, SCENES
-from fixtures import CLIPS, RATE, shared_clips, tone
 from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
 from polysed_keras.datasets.loading import Clip, ClipDataset, load_clips
 from polysed_keras.errors import InputError
@@ -16,6 +14,9 @@ from polysed_keras.specs.experiment import AugmentSpec
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.clips import ClipFeatures, epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fit import compile_model, task_weights
+
+from clip_fixtures import EVENTS, SCENES
+from fixtures import CLIPS, RATE, shared_clips, tone
 
 TASKS = (Task("scene", SCENES, "multi_class"), Task("events", ("a", "b", "c", "d"), "multi_label"))
 SIZES = {"scene": 64, "events": 128}

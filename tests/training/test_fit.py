@@ -10,21 +10,31 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
 from sklearn.metrics import f1_score, log_loss
 
 from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.detection.detector import decode_activity, predict_posteriors
 from polysed_keras.errors import InputError
 from polysed_keras.models.network import build_model
+from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, task_labels
-from polysed_keras.training import runs as experiments, fit as training
+from polysed_keras.training import fit as training
+from polysed_keras.training import runs as experiments
 from polysed_keras.training.checkpoints import read_history
-from polysed_keras.training.fit import (compile_model, fit_model, load_best_model, new_model, restore_checkpoint,
-                                        set_normalization, task_losses, validate)
+from polysed_keras.training.fit import (
+    compile_model,
+    fit_model,
+    load_best_model,
+    new_model,
+    restore_checkpoint,
+    set_normalization,
+    task_losses,
+    validate,
+)
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
+
+from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
 
 TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c", "d", "e"), "multi_label"))
 CLIP_TASKS = (Task("scene", ("street", "park", "metro"), "multi_class"), Task("events", ("a", "b"), "multi_label"))

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures import FEATURES, RATE, MULTI_LABEL, POWERSET, write_bank
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.evaluation.runs import load_seen_combinations
 from polysed_keras.specs.tasks import Decomposition, resolve_tasks
 from polysed_keras.synthesis.corpus import synthesize
 from polysed_keras.synthesis.drawing import SoundscapeSpec
@@ -17,7 +17,9 @@ from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundban
 from polysed_keras.training import runs as experiments
 from polysed_keras.training.fresh_mixtures import fresh_recordings, resolve_mixing
 from polysed_keras.training.recordings import fresh_segment_dataset, num_batches
-from polysed_keras.training.runs import load_run, load_seen_combinations, run_experiment
+from polysed_keras.training.runs import load_run, run_experiment
+
+from fixtures import FEATURES, MULTI_LABEL, POWERSET, RATE, write_bank
 
 LABELS = ("beep", "hum", "knock", "wail")
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=10.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 2.0),

@@ -7,13 +7,14 @@ import resource
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures import FEATURES, LABELS, shared_corpus, write_corpus
 
 from polysed_keras.audio.log_mel import SILENCE_DB
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings, num_batches, segment_dataset
+
+from fixtures import FEATURES, LABELS, shared_corpus, write_corpus
 
 TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c",), "multi_label"),
          Task("third", ("d", "e"), "multi_class"))

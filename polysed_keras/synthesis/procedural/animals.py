@@ -1,8 +1,19 @@
 """Voices of animals: bird_singing, cat_meowing, dog_barking."""
 import numpy as np
 
-from polysed_keras.synthesis.procedural.synthesis import (add_room, curve, envelope, glottis, harmonics, log_uniform,
-                                                          place, random_onsets, swell, throat, time_axis)
+from polysed_keras.synthesis.procedural.synthesis import (
+    add_room,
+    curve,
+    envelope,
+    glottis,
+    harmonics,
+    log_uniform,
+    place,
+    random_onsets,
+    swell,
+    throat,
+    time_axis,
+)
 
 
 def _syllable(rng, rate, center):

@@ -1,8 +1,18 @@
 """Blows and blasts: footsteps, glass_smash, gun_shot, horsewalk."""
 import numpy as np
 
-from polysed_keras.synthesis.procedural.synthesis import (add_room, band_noise, band_pass, envelope, log_uniform, place,
-                                                          random_onsets, resonate, scaled, time_axis)
+from polysed_keras.synthesis.procedural.synthesis import (
+    add_room,
+    band_noise,
+    band_pass,
+    envelope,
+    log_uniform,
+    place,
+    random_onsets,
+    resonate,
+    scaled,
+    time_axis,
+)
 
 
 def _heel(rng, rate, modes, hardness):

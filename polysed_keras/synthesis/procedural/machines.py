@@ -2,9 +2,21 @@
 import numpy as np
 import scipy.signal
 
-from polysed_keras.synthesis.procedural.synthesis import (add_room, band_noise, band_pass, curve, drift, envelope,
-                                                          harmonics, log_uniform, place, resonate, scaled, strokes,
-                                                          time_axis)
+from polysed_keras.synthesis.procedural.synthesis import (
+    add_room,
+    band_noise,
+    band_pass,
+    curve,
+    drift,
+    envelope,
+    harmonics,
+    log_uniform,
+    place,
+    resonate,
+    scaled,
+    strokes,
+    time_axis,
+)
 
 
 def alarms_and_sirens(rng, rate):

@@ -2,9 +2,23 @@
 import numpy as np
 import scipy.signal
 
-from polysed_keras.synthesis.procedural.synthesis import (add_room, band_noise, band_pass, curve, drift, envelope,
-                                                          glottis, harmonics, log_uniform, place, resonate, scaled,
-                                                          swell, throat, time_axis)
+from polysed_keras.synthesis.procedural.synthesis import (
+    add_room,
+    band_noise,
+    band_pass,
+    curve,
+    drift,
+    envelope,
+    glottis,
+    harmonics,
+    log_uniform,
+    place,
+    resonate,
+    scaled,
+    swell,
+    throat,
+    time_axis,
+)
 
 
 def _cry(rng, rate, length, height, hoarse):

@@ -10,8 +10,13 @@ import numpy as np
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.synthesis.drawing import Mixture, Piece, SoundscapeSpec
 from polysed_keras.synthesis.rendering import render_mixture
-from polysed_keras.synthesis.standin.scenes import (Background, background_noise, draw_background, draw_location,
-                                                    draw_scenes)
+from polysed_keras.synthesis.standin.scenes import (
+    Background,
+    background_noise,
+    draw_background,
+    draw_location,
+    draw_scenes,
+)
 
 SCENES, EVENTS = "tut_urban_acoustic_scenes_2018", "audioset"
 

@@ -1,0 +1,61 @@
+"""Fields of an Experiment replaced by name, as `--set` does."""
+import dataclasses
+import json
+
+from polysed_keras.errors import expect
+from polysed_keras.files import read_json
+
+
+def set_fields(experiment, assignments):
+    """Replace fields by name, as `--set` does. The name says what was changed, but for the seed, so that reports tell
+    the runs of a preset from those of a changed one.
+
+    Args:
+        experiment: an Experiment.
+        assignments: strings such as `training.epochs=3`, `model.dropout=0.3`; values are JSON, the name of a .json file
+            that holds one (`tasks.groups=groups.json`), else text.
+
+    Raises:
+        InputError: an assignment without `=`, an unknown field, or a value of another type.
+    """
+    known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
+             if dataclasses.is_dataclass(getattr(experiment, f.name))
+             for g in dataclasses.fields(getattr(experiment, f.name))]
+    for name, text in _parse_assignments(assignments, known):
+        part, field = name.split(".")
+        before = getattr(experiment, part)
+        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}.")
+        if name != "training.seed" and after != before:
+            experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
+        experiment = dataclasses.replace(experiment, **{part: after})
+    return experiment
+
+
+def set_spec_fields(spec, assignments, prefix=""):
+    """Replace fields of one spec: as set_fields, without the part before the dot, which `prefix` is in messages."""
+    for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
+        spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
+    return spec
+
+
+def _parse_assignments(assignments, known):
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        expect(equals, "--set", f"FIELD=VALUE, such as {known[0]}=...", assignment)
+        expect(name in known, "--set", f"one of {', '.join(known)}", name)
+        yield name, text
+
+
+def _value(name, text, current):
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = read_json(text) if text.endswith(".json") and not isinstance(current, str) else text
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)
+    optional = name in ("training.alpha", "training.event_hours")
+    expected = (float, int, type(None)) if optional else (list, type(None)) if current is None else (
+        list if isinstance(current, tuple) else type(current))
+    expect(isinstance(value, expected) and isinstance(value, bool) == isinstance(current, bool), f"--set {name}",
+           f"a value such as {json.dumps(current)}", text)
+    return value
