@@ -21,12 +21,18 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-from polysed_keras.audio.files import decode_with_tensorflow_io, load_audio  # noqa: E402
-from polysed_keras.audio.log_mel import compute_log_mel  # noqa: E402
+from polysed_keras.audio import (  # noqa: E402
+    compute_log_mel,  # noqa: E402
+    decode_with_tensorflow_io,
+    load_audio,
+)
 from polysed_keras.errors import InputError  # noqa: E402
-from polysed_keras.specs.experiment import AugmentSpec, LogMelSpec  # noqa: E402
-from polysed_keras.specs.tasks import Task  # noqa: E402
-from polysed_keras.training.clips import ClipFeatures, joint_dataset  # noqa: E402
+from polysed_keras.specs import (  # noqa: E402
+    AugmentSpec,
+    LogMelSpec,
+    Task,  # noqa: E402
+)
+from polysed_keras.training import ClipFeatures, joint_dataset  # noqa: E402
 
 RATE, SECONDS, REPETITIONS = 48000, 10, 3
 

@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-from polysed_keras.audio.files import find_audio  # noqa: E402
-from polysed_keras.events.event_lists import event_list_to_event_roll  # noqa: E402
-from polysed_keras.export.saved_model import load_saved_model  # noqa: E402
+from polysed_keras.audio import find_audio  # noqa: E402
+from polysed_keras.events import event_list_to_event_roll  # noqa: E402
+from polysed_keras.export import load_saved_model  # noqa: E402
 
 SETTINGS = ({}, {"threshold": 0.5, "min_duration": 0.2}, {"threshold": 0.9, "min_duration": 0.2})
 

@@ -17,15 +17,10 @@ import statistics
 import tempfile
 import time
 
-from polysed_keras.cli.parsers import fold_lists
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.synthesis.corpus import synthesize
-from polysed_keras.synthesis.drawing import SoundscapeSpec
-from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
-from polysed_keras.training import fit as training
-from polysed_keras.training.fresh_mixtures import resolve_mixing
-from polysed_keras.training.runs import run_experiment
+from polysed_keras.cli import fold_lists
+from polysed_keras.specs import get_preset, set_fields
+from polysed_keras.synthesis import SoundscapeSpec, partition_soundbank, read_soundbank, synthesize
+from polysed_keras.training import fit as training, resolve_mixing, run_experiment
 
 
 def train(connection, experiment, data, out, mixing):

@@ -35,7 +35,7 @@ def _link(folder, match):
 
 def _resolved(experiment):
     """With as many labels as the paper's corpora have; they need no names to be counted."""
-    from polysed_keras.models.costs import with_num_labels
+    from polysed_keras.models import with_num_labels
     if not experiment.clip_level:
         return with_num_labels(experiment, NUM_LABELS)
     labels = {"multi_class": range(NUM_SCENES), "multi_label": range(NUM_EVENTS)}
@@ -52,8 +52,8 @@ def zoo_rows(clip_level):
     """A tuple of texts for every preset of clips, or of recordings, as HEADER says."""
     import keras
 
-    from polysed_keras.models.costs import experiment_cost
-    from polysed_keras.specs.presets import PRESETS
+    from polysed_keras.models import experiment_cost
+    from polysed_keras.specs import PRESETS
     for name, experiment in PRESETS.items():
         if experiment.clip_level == clip_level:
             experiment = _resolved(experiment)
@@ -87,7 +87,7 @@ class Commands(SphinxDirective):
     """``{commands}``: every command's help, a section each."""
 
     def run(self):
-        from polysed_keras.cli.parsers import build_parser
+        from polysed_keras.cli import build_parser
         (choices,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
         help_of = {action.dest: action.help for action in choices._choices_actions}
         return [_section(name, help_of[name], parser) for name, parser in choices.choices.items()]

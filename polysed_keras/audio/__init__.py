@@ -1,0 +1,4 @@
+"""From files, pipes and microphones to waveforms and log-mel features."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,5 @@
 """Audio files as mono waveforms. No TensorFlow at the top, so that what only reads audio starts at once."""
+import collections
 import logging
 import pathlib
 
@@ -10,7 +11,10 @@ logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
 TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
+# The one list of what is taken for audio by its name; libsndfile reads them all. Raw files say nothing of their rate.
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".rf64",
+                  ".caf", ".voc", ".avr", ".htk", ".ircam", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".svx", ".wavex", ".wve",
+                  ".xi")
 
 
 def _open_audio(path):
@@ -143,15 +147,58 @@ def decode_with_tensorflow_io(path):
     return samples.astype(np.float32) / np.float32({"PCM_16": 2 ** 15, "PCM_24": 2 ** 31, "FLOAT": 1}[subtype])
 
 
+def is_audio(path):
+    """Return whether a path is a visible file with one of AUDIO_SUFFIXES."""
+    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def walk_files(folder):
+    """List all files below a folder, sorted. A folder that links lead to again is entered once, by its own name."""
+    folders, links, entered, files = [pathlib.Path(folder)], [], set(), []
+    while folders or links:
+        here = folders.pop() if folders else links.pop()  # links last: what is there by its own name keeps it
+        if (key := here.resolve()) in entered:
+            continue
+        entered.add(key)
+        for path in here.iterdir():
+            if path.is_dir():
+                (links if path.is_symlink() else folders).append(path)
+            elif path.is_file():
+                files.append(path)
+    return sorted(files)
+
+
+def log_passed_over(folder, paths):
+    """Log one line that counts, by suffix, the files of a folder that were passed over; none where there are none."""
+    if paths:
+        counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        logger.info("%s: %d files are passed over, which are hidden or no recordings (%s).", folder, len(paths), kinds)
+
+
+def visible_audio(files, folder):
+    """Return the audio among files of walk_files(folder), without hidden ones and those in hidden folders."""
+    return [path for path in files if is_audio(path)
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def search_folder(folder):
+    """List the audio files below a folder, sorted; one logged line counts the files that are passed over."""
+    files = walk_files(folder)
+    found = visible_audio(files, folder)
+    log_passed_over(folder, sorted(set(files) - set(found)))
+    return found
+
+
 def find_audio(paths):
-    """List of the audio files among `paths`: files as they are, folders searched (sorted, other files left out).
+    """List the audio files that files and folders stand for: files as they are, folders searched by search_folder.
 
     Raises:
         InputError: a path that does not exist, or a folder without audio.
     """
     found = []
     for path in map(pathlib.Path, paths):
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+        inside = search_folder(path) if path.is_dir() else []
         if not (path.is_file() or inside):
             what = "a folder without any" if path.is_dir() else "nothing there"
             raise InputError(f"{path}: expected an audio file or a folder of them ({', '.join(AUDIO_SUFFIXES)}). "

@@ -14,7 +14,7 @@ def synthesize(arguments):
     """Write a corpus of mixtures from a soundbank, or again from the instructions of one."""
     import tempfile
 
-    from polysed_keras.datasets.statistics import format_statistics
+    from polysed_keras.datasets import format_statistics
     from polysed_keras.files import check_new_directory
     from polysed_keras.synthesis import corpus as corpora
     again = corpora.read_instructions(arguments.instructions) if arguments.instructions else {}
@@ -43,21 +43,20 @@ def _source(arguments, again):
 def _soundbank_folder(source, temporary):
     if not isinstance(source, dict):
         return source
-    from polysed_keras.synthesis.procedural.procedures import write_soundbank
+    from polysed_keras.synthesis import write_soundbank
     return write_soundbank(temporary, seed=source["procedural_seed"])
 
 
 def soundscape_spec(arguments, assignments):
     """The SoundscapeSpec of a command's arguments."""
-    from polysed_keras.specs.overrides import set_spec_fields
-    from polysed_keras.synthesis.drawing import SoundscapeSpec
+    from polysed_keras.specs import set_spec_fields
+    from polysed_keras.synthesis import SoundscapeSpec
     return set_spec_fields(SoundscapeSpec(duration_seconds=arguments.duration), assignments)
 
 
 def write_mixtures(arguments, folder, source, out, mixtures, spec):
     """Write a corpus of a soundbank's mixtures; its statistics."""
-    from polysed_keras.synthesis import corpus as corpora
-    from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
+    from polysed_keras.synthesis import corpus as corpora, partition_soundbank, read_soundbank
     partitions = partition_soundbank(read_soundbank(folder), folds=arguments.folds, seed=arguments.seed)
     return corpora.synthesize(partitions, out, spec, tuple(mixtures), arguments.seed, _progress_line("mixture"),
                               {"soundbank": source, "folds": arguments.folds})
@@ -65,8 +64,7 @@ def write_mixtures(arguments, folder, source, out, mixtures, spec):
 
 def import_corpus(arguments):
     """Write a corpus from one's own annotated recordings."""
-    from polysed_keras.datasets.importing.recordings import import_recordings
-    from polysed_keras.datasets.statistics import format_statistics
+    from polysed_keras.datasets import format_statistics, import_recordings
     report = import_recordings(arguments.audio, arguments.annotations, arguments.out, arguments.format,
                                arguments.labels, arguments.partition, arguments.seed, _progress_line("recording"))
     print(format_statistics(report["partitions"]))
@@ -74,9 +72,8 @@ def import_corpus(arguments):
 
 def standin(arguments):
     """Write a stand-in for paper 2's two corpora."""
-    from polysed_keras.specs.overrides import set_spec_fields
-    from polysed_keras.synthesis.standin.corpora import format_report, make_standin_of
-    from polysed_keras.synthesis.standin.scenes import StandinSpec
+    from polysed_keras.specs import set_spec_fields
+    from polysed_keras.synthesis import StandinSpec, format_report, make_standin_of
     spec = set_spec_fields(StandinSpec(), arguments.set)
     print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, arguments.folds, arguments.seed,
                                         _progress_line("clip"))))
@@ -84,7 +81,7 @@ def standin(arguments):
 
 def check(arguments):
     """Say what of a corpus is missing, corrupt, short or at another rate; exit code 1 where something is."""
-    from polysed_keras.datasets.checking import check_corpus, format_check
+    from polysed_keras.datasets import check_corpus, format_check
     report = check_corpus(arguments.corpus, arguments.data, _progress_line("file"))
     print(format_check(report))
     if arguments.out:

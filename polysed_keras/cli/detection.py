@@ -5,12 +5,11 @@ import sys
 
 def export(arguments):
     """Export a run as a SavedModel, and for other runtimes."""
-    from polysed_keras.export.runs import export_run
+    from polysed_keras.export import export_run
     if not arguments.runtimes:
         print(export_run(arguments.run, arguments.out))
         return
-    from polysed_keras.export.parity import export_runtimes, format_parity
-    from polysed_keras.export.runtimes import check_runtimes
+    from polysed_keras.export import check_runtimes, export_runtimes, format_parity
     check_runtimes(arguments.runtimes)
     print(version := export_run(arguments.run, arguments.out))
     print(format_parity(export_runtimes(arguments.run, version, arguments.runtimes, arguments.data)))
@@ -18,7 +17,7 @@ def export(arguments):
 
 def detect(arguments):
     """Detect events, or label clips, in audio files and folders of them."""
-    from polysed_keras.audio.files import find_audio
+    from polysed_keras.audio import find_audio
     from polysed_keras.errors import InputError
     from polysed_keras.files import check_writable
     paths = find_audio(arguments.audio)
@@ -45,10 +44,10 @@ def detect(arguments):
 
 def _detector(arguments):
     if not arguments.server:
-        from polysed_keras.export.runs import load_detector
+        from polysed_keras.export import load_detector
         return load_detector(arguments.model)
-    from polysed_keras.export.saved_model import default_model
-    from polysed_keras.serving.client import connect
+    from polysed_keras.export import default_model
+    from polysed_keras.serving import connect
     return connect(arguments.server, arguments.model or default_model(), timeout=arguments.timeout)
 
 
@@ -62,8 +61,7 @@ def _check_stems(paths):
 
 
 def _write_found(found, path, arguments, clip_level):
-    from polysed_keras.events.decoding import FORMATS as SUFFIXES
-    from polysed_keras.events.decoding import write_detections, write_tags
+    from polysed_keras.events import FORMATS as SUFFIXES, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
         (write_tags if clip_level else write_detections)(found, target, arguments.format)
@@ -75,14 +73,13 @@ def _write_found(found, path, arguments, clip_level):
 
 def listen(arguments):
     """Print events as they close, of a microphone or of what is piped in, until it ends or Ctrl-C."""
-    from polysed_keras.audio.files import resample_blocks
-    from polysed_keras.audio.live import open_microphone, open_pipe, until_interrupted
+    from polysed_keras.audio import open_microphone, open_pipe, resample_blocks, until_interrupted
     if arguments.source == "-":
         rate, blocks = open_pipe(sys.stdin.buffer, arguments.rate, arguments.channels)
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
-    from polysed_keras.detection.streaming import EventStream
-    from polysed_keras.export.runs import load_detector
+    from polysed_keras.detection import EventStream
+    from polysed_keras.export import load_detector
     detector = load_detector(arguments.model)
     stream = EventStream(detector, threshold=arguments.threshold, labels=arguments.labels,
                          min_duration=arguments.min_duration)
@@ -100,7 +97,7 @@ def _print_events(events):
 
 def serve_config(arguments):
     """Write what TensorFlow Serving and the containers around it need to serve exported models."""
-    from polysed_keras.serving.deployment import write_deployment
+    from polysed_keras.serving import write_deployment
     for path in write_deployment(arguments.models, arguments.out, arguments.max_seconds, arguments.max_batch,
                                  arguments.max_queue, arguments.timeout):
         print(path)
@@ -108,7 +105,7 @@ def serve_config(arguments):
 
 def view(arguments):
     """Write a page to look at and listen to the events of a recording."""
-    from polysed_keras.audio.files import find_audio
+    from polysed_keras.audio import find_audio
     from polysed_keras.errors import InputError
     from polysed_keras.files import check_writable
     (audio, *others), out = find_audio([arguments.audio]), pathlib.Path(arguments.out)
@@ -117,7 +114,7 @@ def view(arguments):
     if out.is_dir():
         raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
     check_writable(out.parent)
-    from polysed_keras.display.viewer import write_page
-    from polysed_keras.export.runs import load_detector
+    from polysed_keras.display import write_page
+    from polysed_keras.export import load_detector
     write_page(audio, load_detector(arguments.model), out, arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

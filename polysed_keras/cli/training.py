@@ -18,14 +18,12 @@ def _runtime(arguments):
 
 def train(arguments):
     """Train a preset on a corpus, or on mixtures that are drawn anew every epoch."""
-    from polysed_keras.specs.overrides import set_fields
-    from polysed_keras.specs.presets import get_preset
+    from polysed_keras.specs import get_preset, set_fields
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
-    from polysed_keras.display.recordings import save_figure
-    from polysed_keras.display.results import MEASURES, plot_training
-    from polysed_keras.training.runs import run_experiment
+    from polysed_keras.display import MEASURES, plot_training, save_figure
+    from polysed_keras.training import run_experiment
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
                              resume=arguments.resume, **_runtime(arguments))
     measure = experiment.measure
@@ -42,7 +40,7 @@ def _training_data(arguments):
             from polysed_keras.errors import InputError
             raise InputError("train: expected --data DATA, --soundbank DIR or both. Received: neither.")
         return arguments.data, None
-    from polysed_keras.training.fresh_mixtures import resolve_mixing
+    from polysed_keras.training import resolve_mixing
     data, numbers = arguments.data, arguments.mixtures
     if not data:
         data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES
@@ -55,17 +53,25 @@ def _training_data(arguments):
 def evaluate(arguments):
     """Evaluate runs side by side."""
     from polysed_keras.errors import InputError
-    from polysed_keras.evaluation.runs import evaluate_run, load_seen_combinations
-    from polysed_keras.evaluation.tables import class_wise_table, format_tables, polyphony_table, write_report
-    from polysed_keras.evaluation.unseen import unseen_tables, write_unseen_report
-    from polysed_keras.training.runs import load_run
+    from polysed_keras.evaluation import (
+        class_wise_table,
+        evaluate_run,
+        format_tables,
+        load_seen_combinations,
+        polyphony_table,
+        unseen_tables,
+        write_report,
+        write_unseen_report,
+    )
+    from polysed_keras.training import load_run
     kinds = {load_run(run).clip_level for run in arguments.runs}
     if len(kinds) > 1:
         raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
     seen = () if True in kinds else load_seen_combinations(arguments.runs)
     results = [evaluate_run(run, arguments.data, arguments.partition, seen=seen) for run in arguments.runs]
     if kinds == {True}:
-        from polysed_keras.evaluation.clip_tables import clip_tables, write_clip_report
+        from polysed_keras.evaluation import write_clip_report
+        from polysed_keras.evaluation.clip_tables import clip_tables
         tables = write_clip_report(results, arguments.out) if arguments.out else clip_tables(results)
     elif arguments.out:
         tables = [*write_report(results, arguments.out), *write_unseen_report(results, arguments.out)]
@@ -76,9 +82,9 @@ def evaluate(arguments):
 
 def decompose(arguments):
     """Print groups of labels, one a line, and write them as train --set tasks.groups=FILE takes them."""
-    from polysed_keras.evaluation.runs import find_groups
+    from polysed_keras.evaluation import find_groups
     from polysed_keras.files import write_json
-    from polysed_keras.specs.tasks import Decomposition
+    from polysed_keras.specs import Decomposition
     spec = Decomposition(arguments.num_tasks, arguments.strategy, "multi_label", seed=arguments.seed)
     groups = find_groups(arguments.data, spec, arguments.run)
     for group in groups:
@@ -89,16 +95,15 @@ def decompose(arguments):
 
 def widen(arguments):
     """Print what two presets cost, and the widths at which the first costs as much as the second."""
-    from polysed_keras.models.costs import format_widening, with_num_labels
-    from polysed_keras.specs.presets import get_preset
+    from polysed_keras.models import format_widening, with_num_labels
+    from polysed_keras.specs import get_preset
     print(format_widening(*(with_num_labels(get_preset(name), arguments.num_labels)
                             for name in (arguments.preset, arguments.like))))
 
 
 def sweep(arguments):
     """Train and test every point of one of paper 2's experiments."""
-    from polysed_keras.papers.paper2_points import build_study, parse_values
-    from polysed_keras.papers.variants import format_sweep, run_sweep, sweep_alpha
+    from polysed_keras.papers import build_study, format_sweep, parse_values, run_sweep, sweep_alpha
     values = parse_values(arguments.name, arguments.points)
     study = build_study(arguments.data, values, small=arguments.small, k=arguments.k, choice=arguments.choice,
                         tagger=arguments.tagger, endpoint=arguments.endpoint, assignments=arguments.set)
@@ -110,9 +115,9 @@ def sweep(arguments):
 
 def tune(arguments):
     """Search hyperparameters, or go on with a search."""
-    from polysed_keras.search.space import read_search
+    from polysed_keras.search import read_search
     search = read_search(arguments.search, arguments.set)
-    from polysed_keras.search.tuner import export_best, run_search
+    from polysed_keras.search import export_best, run_search
     table = run_search(search, arguments.data, arguments.out, workers=arguments.workers)
     if table is not None and arguments.export:
         print(export_best(search, arguments.data, arguments.out))
@@ -120,7 +125,7 @@ def tune(arguments):
 
 def presets(arguments):
     """List the presets."""
-    from polysed_keras.specs.presets import PRESETS
+    from polysed_keras.specs import PRESETS
     for name, experiment in PRESETS.items():
         tasks = experiment.tasks
         outputs = (f"{len(tasks)} {' + '.join(task.encoding for task in tasks)}" if isinstance(tasks, tuple)
@@ -130,5 +135,5 @@ def presets(arguments):
 
 def demo(arguments):
     """Sounds to mixtures to detectors to events, on sounds made by the program."""
-    from polysed_keras.papers.demo import run_demo
+    from polysed_keras.papers import run_demo
     run_demo(arguments.out)

@@ -28,7 +28,7 @@ import re
 import typing
 import zlib
 
-from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.audio import AUDIO_SUFFIXES
 from polysed_keras.datasets.listing import check_folder, numbered_lines, warn_of_missing
 from polysed_keras.datasets.loading import PARTITIONS, Clip, ClipDataset
 from polysed_keras.errors import InputError

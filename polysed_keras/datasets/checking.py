@@ -7,12 +7,12 @@ import pathlib
 
 import soundfile
 
-from polysed_keras.audio.files import audio_blocks
+from polysed_keras.audio import audio_blocks
 from polysed_keras.datasets.audioset import segment_seconds
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, PARTITIONS, load_clips, load_dataset
 from polysed_keras.datasets.tut_sed_synthetic_2016 import MIXTURE_NAME
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import read_events
+from polysed_keras.events import read_events
 
 KINDS = ("missing", "corrupt", "short", "silent", "other_rate", "other_format")
 CLIP_SECONDS = 10.0

@@ -2,7 +2,7 @@
 import numpy as np
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import event_list_to_event_roll, joint_activity, polyphony, read_events
+from polysed_keras.events import event_list_to_event_roll, joint_activity, polyphony, read_events
 
 TIME_RESOLUTION = 0.02  # seconds a frame: the networks'
 

@@ -16,10 +16,10 @@ polyphonic sound event detection", IEEE/ACM TASLP 25(6), 2017.
 import logging
 import re
 
+from polysed_keras.audio import is_audio
 from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import read_events
-from polysed_keras.synthesis.soundbank import is_audio
+from polysed_keras.events import read_events
 
 MIXTURE_NAME = "TUT-SED-synthetic-2016-mix-{}"
 ANNOTATION_NAME = "TUT-SED-synthetic-2016-annot-{}"

@@ -25,7 +25,7 @@ import zlib
 
 import numpy as np
 
-from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.audio import AUDIO_SUFFIXES
 from polysed_keras.datasets.listing import check_folder, numbered_lines, warn_of_missing
 from polysed_keras.datasets.loading import Clip, ClipDataset
 from polysed_keras.errors import InputError

@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 
-from polysed_keras.audio.files import audio_blocks
+from polysed_keras.audio import audio_blocks
 from polysed_keras.errors import InputError
-from polysed_keras.events.decoding import posteriors_to_events, posteriors_to_tags
-from polysed_keras.specs.experiment import Experiment
+from polysed_keras.events import posteriors_to_events, posteriors_to_tags
+from polysed_keras.specs import Experiment
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.decoding import median_filter
-from polysed_keras.events.event_lists import COLUMNS, PRECISION
+from polysed_keras.events import COLUMNS, PRECISION, median_filter
 
 Event = collections.namedtuple("Event", [*COLUMNS, "confidence"])  # onset and offset in seconds
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from polysed_keras.events.event_lists import event_list_to_event_roll, event_roll_to_event_list, polyphony
+from polysed_keras.events import event_list_to_event_roll, event_roll_to_event_list, polyphony
 from polysed_keras.files import atomic_file
 
 REFERENCE, ESTIMATED, NEUTRAL = "#0072B2", "#E69F00", "#666666"  # Okabe and Ito's: told apart with any colour vision

@@ -16,13 +16,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.image import imsave
 
-from polysed_keras.audio.files import load_audio
-from polysed_keras.audio.log_mel import compute_log_mel
+from polysed_keras.audio import compute_log_mel, load_audio
 from polysed_keras.display.recordings import DYNAMIC_RANGE
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import read_events
+from polysed_keras.events import read_events
 from polysed_keras.files import atomic_file
-from polysed_keras.specs.experiment import Experiment
+from polysed_keras.specs import Experiment
 
 STEPS = 100  # thresholds of the slider: 0.01 to 1
 ACTIVE = 128  # the bit of the model's own decoding; the others are the highest step that a posterior reaches

@@ -6,7 +6,7 @@ import numpy as np
 
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.tables import check_comparable, compare_runs, write_table
-from polysed_keras.events.metrics import share
+from polysed_keras.events import share
 from polysed_keras.files import write_json
 
 MEASURES = {"multi_class": ("accuracy", "average"), "multi_label": ("lwlrap", "overall")}  # name, and its last row

@@ -3,20 +3,15 @@ import dataclasses
 
 import numpy as np
 
-from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.clip_tables import ClipResult
 from polysed_keras.evaluation.tables import RunResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
-from polysed_keras.events.event_lists import joint_activity
-from polysed_keras.events.metrics import frame_counts, recognised, retrieved, substitutions
-from polysed_keras.models.predict import decode_activity, predict_posteriors
-from polysed_keras.specs.grouping import confusion
-from polysed_keras.specs.tasks import resolve_tasks, task_labels
-from polysed_keras.training.clips import predict_clips
-from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.recordings import load_recordings
-from polysed_keras.training.runs import _clip_data, label_affinity, load_run
+from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
+from polysed_keras.models import decode_activity, predict_posteriors
+from polysed_keras.specs import confusion, resolve_tasks, task_labels
+from polysed_keras.training import clip_data, label_affinity, load_best_model, load_recordings, load_run, predict_clips
 
 
 def find_groups(data, decomposition, run=None, *, progress=True):
@@ -115,7 +110,7 @@ def _estimate(experiment, directory, data, partition, progress):
 
 
 def _evaluate_clips(experiment, directory, data, partition, progress):
-    experiment, _, load = _clip_data(experiment, data, None, progress)
+    experiment, _, load = clip_data(experiment, data, None, progress)
     clips, model, results = load(partition), load_best_model(experiment, directory), []
     for task in experiment.tasks:
         activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]

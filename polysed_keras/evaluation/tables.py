@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.metrics import f_score, precision, recall
+from polysed_keras.events import f_score, precision, recall
 from polysed_keras.files import atomic_file, write_json
 
 MEASURES = {"f_score": f_score, "precision": precision, "recall": recall}

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.evaluation.tables import compare_runs, write_table
-from polysed_keras.events.metrics import f_score, frame_counts, share, unseen_frames
+from polysed_keras.events import f_score, frame_counts, share, unseen_frames
 from polysed_keras.files import read_json
-from polysed_keras.training.seen import COMBINATIONS, frame_combinations, powersets
+from polysed_keras.training import COMBINATIONS, frame_combinations, powersets
 
 logger = logging.getLogger(__name__)
 

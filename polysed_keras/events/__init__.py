@@ -1,0 +1,4 @@
+"""Event lists, event rolls, measures, and the way from posteriors to events."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+"""Runs as SavedModels, LiteRT and ONNX models, and detectors loaded from them."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,16 +8,14 @@ import time
 import numpy as np
 from scipy import signal
 
-from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
-from polysed_keras.events.metrics import f_score, frame_counts
+from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts, read_events
 from polysed_keras.export.runtimes import FILES, convert_runtimes, load_runtime
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.files import atomic_directory, write_json
-from polysed_keras.specs.tasks import task_labels
-from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.runs import load_run
+from polysed_keras.specs import task_labels
+from polysed_keras.training import load_best_model, load_run
 
 DIRECTORY, REPORT = "runtimes", "parity.json"
 LATENCY_RUNS = 20

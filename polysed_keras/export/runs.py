@@ -3,9 +3,7 @@ import pathlib
 import tempfile
 
 from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
-from polysed_keras.training.checkpoints import EXPERIMENT, best_epoch
-from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.runs import load_run
+from polysed_keras.training import EXPERIMENT, best_epoch, load_best_model, load_run
 
 
 def load_detector(directory=None):

@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 from scipy import signal
 
-from polysed_keras.audio.log_mel import SILENCE_DB, mel_matrix
-from polysed_keras.detection.detector import Detector
+from polysed_keras.audio import SILENCE_DB, mel_matrix
+from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export.signatures import cut_samples, join_tasks
-from polysed_keras.models.network import NORMALIZATION
+from polysed_keras.models import NORMALIZATION
 
 FILES = {  # runtime: its front end and its network
     "litert_float32": ("front_end.tflite", "float32.tflite"), "litert_float16": ("front_end.tflite", "float16.tflite"),

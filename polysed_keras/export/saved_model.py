@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from polysed_keras.detection.detector import Detector
+from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export.signatures import build_signatures, describe
 from polysed_keras.export.warmup import write_warmup_requests
 from polysed_keras.files import atomic_directory, write_json
-from polysed_keras.models.network import NORMALIZATION, build_model
+from polysed_keras.models import NORMALIZATION, build_model
 
 DEFAULT_MODEL = pathlib.Path(__file__).resolve().parents[2] / "saved_models" / "esc10"  # comes with a clone
 

@@ -8,9 +8,9 @@ import math
 import keras
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import SILENCE_DB, LogMelSpectrogram
+from polysed_keras.audio import SILENCE_DB, LogMelSpectrogram
 from polysed_keras.export.wav_bytes import decode_wav
-from polysed_keras.specs.tasks import task_labels
+from polysed_keras.specs import task_labels
 
 SEGMENTS_PER_STEP = 32  # bounds the memory of one request, whatever its length
 OUTPUTS = {"posteriors": tf.float32, "activity": tf.uint8}

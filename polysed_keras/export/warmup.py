@@ -3,7 +3,7 @@ import pathlib
 
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import SILENCE_DB
+from polysed_keras.audio import SILENCE_DB
 
 REQUESTS = pathlib.Path("assets.extra", "tf_serving_warmup_requests")  # where TensorFlow Serving looks
 

@@ -1,0 +1,4 @@
+"""Networks from a ModelSpec and tasks, what they cost, and their posteriors of whole recordings."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

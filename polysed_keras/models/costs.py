@@ -8,7 +8,7 @@ from keras import layers
 
 from polysed_keras.errors import InputError
 from polysed_keras.models.network import build_model
-from polysed_keras.specs.tasks import resolve_tasks
+from polysed_keras.specs import resolve_tasks
 
 
 def _outputs(layer):

@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 
-from polysed_keras.audio.log_mel import SILENCE_DB
+from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
 
 

@@ -1,0 +1,4 @@
+"""The tables and figures of both papers, and the demo."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,15 +4,12 @@ import pathlib
 
 import pandas as pd
 
-from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.evaluation.tables import class_wise_table
-from polysed_keras.models.costs import experiment_cost, widen, with_num_labels
+from polysed_keras.datasets import load_dataset
+from polysed_keras.evaluation import class_wise_table
+from polysed_keras.models import experiment_cost, widen, with_num_labels
 from polysed_keras.papers.paper1 import DEMO, DEMO_NETWORK, FEW_LABELS, make_demo_data
-from polysed_keras.specs.experiment import Experiment
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.specs.tasks import Decomposition
-from polysed_keras.training.runs import load_run
+from polysed_keras.specs import Decomposition, Experiment, get_preset, set_fields
+from polysed_keras.training import load_run
 
 CRNN, WIDE_CRNN, ONE_SUBNET, SUBNETS = "crnn", "wide_crnn", "one_subnet_sigmoids", "subnets_sigmoids"
 CONTIGUOUS = "contiguous"

@@ -1,26 +1,22 @@
 """The main job on sounds that the program makes: mixtures, two networks, tables, an export, detections, pictures."""
 import pathlib
 
-from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.datasets.statistics import format_statistics
-from polysed_keras.display.recordings import plot_detections, plot_soundscape, save_figure
-from polysed_keras.display.results import plot_training
-from polysed_keras.evaluation.runs import evaluate_run
-from polysed_keras.evaluation.tables import format_tables, write_report
-from polysed_keras.events.decoding import write_detections
-from polysed_keras.events.event_lists import clip_events, event_roll_to_event_list
-from polysed_keras.export.runs import export_run
-from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.datasets import format_statistics, load_dataset
+from polysed_keras.display import plot_detections, plot_soundscape, plot_training, save_figure
+from polysed_keras.evaluation import evaluate_run, format_tables, write_report
+from polysed_keras.events import clip_events, event_roll_to_event_list, write_detections
+from polysed_keras.export import export_run, load_saved_model
 from polysed_keras.files import read_json
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.synthesis.corpus import STATISTICS, synthesize
-from polysed_keras.synthesis.drawing import SoundscapeSpec
-from polysed_keras.synthesis.procedural.procedures import write_soundbank
-from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
-from polysed_keras.training.checkpoints import best_epoch, read_history
-from polysed_keras.training.recordings import load_recordings
-from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.specs import get_preset, set_fields
+from polysed_keras.synthesis import (
+    STATISTICS,
+    SoundscapeSpec,
+    partition_soundbank,
+    read_soundbank,
+    synthesize,
+    write_soundbank,
+)
+from polysed_keras.training import best_epoch, load_recordings, load_run, read_history, run_experiment
 
 PRESETS = ("multilabel_small", "mcmt_2_small")
 MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0

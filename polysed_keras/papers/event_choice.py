@@ -7,7 +7,7 @@ import re
 import numpy as np
 from tqdm import tqdm
 
-from polysed_keras.audio.files import load_audio
+from polysed_keras.audio import load_audio
 from polysed_keras.errors import InputError
 from polysed_keras.files import check_writable, read_json, write_json
 from polysed_keras.papers.taggers import Tagger, load_tagger

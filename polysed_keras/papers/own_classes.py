@@ -4,16 +4,13 @@ import pathlib
 
 import pandas as pd
 
-from polysed_keras.audio.log_mel import cached_log_mel
-from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.display.recordings import plot_detections
-from polysed_keras.events.event_lists import clip_events, read_events
+from polysed_keras.audio import cached_log_mel
+from polysed_keras.datasets import load_dataset
+from polysed_keras.display import plot_detections
+from polysed_keras.events import clip_events, read_events
 from polysed_keras.papers.paper1 import DEMO, DEMO_EPOCHS, DEMO_NETWORK, DEMO_SOUNDS, FEW_LABELS
-from polysed_keras.specs.experiment import Experiment
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.synthesis.procedural.procedures import write_soundbank
-from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
+from polysed_keras.specs import Experiment, get_preset, set_fields
+from polysed_keras.synthesis import partition_soundbank, read_soundbank, write_soundbank
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,14 +6,12 @@ import pathlib
 import numpy as np
 import pandas as pd
 
-from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.models.costs import experiment_cost, with_num_labels
+from polysed_keras.datasets import load_dataset
+from polysed_keras.models import experiment_cost, with_num_labels
 from polysed_keras.papers.demo import make_data
 from polysed_keras.papers.variants import run_variants
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.specs.tasks import decompose
-from polysed_keras.synthesis.procedural.procedures import PROCEDURES
+from polysed_keras.specs import decompose, get_preset, set_fields
+from polysed_keras.synthesis import PROCEDURES
 
 DEMO = "demo"  # in place of a folder of data: sounds that the program makes
 

@@ -5,17 +5,14 @@ import keras
 import numpy as np
 import pandas as pd
 
-from polysed_keras.datasets.loading import load_dataset
-from polysed_keras.display.recordings import plot_attention
+from polysed_keras.datasets import load_dataset
+from polysed_keras.display import plot_attention
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import event_roll_to_event_list
-from polysed_keras.models.predict import subnet_masks
+from polysed_keras.events import event_roll_to_event_list
+from polysed_keras.models import subnet_masks
 from polysed_keras.papers.variants import run_folder
-from polysed_keras.specs.experiment import LogMelSpec
-from polysed_keras.specs.tasks import task_labels
-from polysed_keras.training.fit import load_best_model, new_model
-from polysed_keras.training.recordings import load_recordings
-from polysed_keras.training.runs import load_run
+from polysed_keras.specs import LogMelSpec, task_labels
+from polysed_keras.training import load_best_model, load_recordings, load_run, new_model
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,17 +3,13 @@ import dataclasses
 import pathlib
 import tempfile
 
-from polysed_keras.export.runs import export_run
+from polysed_keras.export import export_run
 from polysed_keras.papers.paper1 import DEMO
 from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, build_study
 from polysed_keras.papers.variants import correlation, run_sweep, sweep_table
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import PRESETS
-from polysed_keras.synthesis.procedural.procedures import write_soundbank
-from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
-from polysed_keras.synthesis.standin.corpora import make_standin
-from polysed_keras.synthesis.standin.scenes import StandinSpec
-from polysed_keras.training.runs import run_experiment
+from polysed_keras.specs import PRESETS, set_fields
+from polysed_keras.synthesis import StandinSpec, make_standin, partition_soundbank, read_soundbank, write_soundbank
+from polysed_keras.training import run_experiment
 
 # Paper 2 at demo size: 3.6 s clips, so that ten are 0.01 h; the labels are those that are made and told apart quickly.
 DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot", "motorcycle",

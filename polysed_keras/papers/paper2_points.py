@@ -6,14 +6,11 @@ from typing import Callable
 
 import numpy as np
 
-from polysed_keras.datasets.audioset import CLASS_LABELS, read_class_labels
-from polysed_keras.datasets.loading import load_clips
+from polysed_keras.datasets import CLASS_LABELS, load_clips, read_class_labels
 from polysed_keras.errors import InputError
 from polysed_keras.papers.event_choice import choose_events, load_tagger, mean_scores, rank_labels
-from polysed_keras.specs.experiment import Experiment
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
-from polysed_keras.training.clips import HOUR_SECONDS
+from polysed_keras.specs import Experiment, get_preset, set_fields
+from polysed_keras.training import HOUR_SECONDS
 
 logger = logging.getLogger(__name__)
 

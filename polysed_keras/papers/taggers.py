@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from polysed_keras.errors import InputError
-from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.export import load_saved_model
 
 logger = logging.getLogger(__name__)
 

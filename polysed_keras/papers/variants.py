@@ -8,14 +8,12 @@ import re
 import numpy as np
 import pandas as pd
 
-from polysed_keras.display.recordings import save_figure
-from polysed_keras.display.results import plot_sweep
-from polysed_keras.evaluation.runs import evaluate_run, load_seen_combinations
+from polysed_keras.display import plot_sweep, save_figure
+from polysed_keras.evaluation import evaluate_run, load_seen_combinations
 from polysed_keras.files import atomic_file, check_writable, read_json, write_json
 from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, balanced_alpha, draw_points
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.training.checkpoints import best_epoch
-from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.specs import set_fields
+from polysed_keras.training import best_epoch, load_run, run_experiment
 
 RESULT = "result.json"
 

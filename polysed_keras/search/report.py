@@ -8,8 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
-from polysed_keras.display.recordings import ESTIMATED, NEUTRAL, REFERENCE, save_figure
-from polysed_keras.display.results import MEASURES
+from polysed_keras.display import ESTIMATED, MEASURES, NEUTRAL, REFERENCE, save_figure
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_file, read_json, write_json
 from polysed_keras.search.space import apply_values, choices, is_whole, planned_epochs

@@ -9,8 +9,7 @@ import pathlib
 
 from polysed_keras.errors import InputError
 from polysed_keras.files import read_json
-from polysed_keras.specs.overrides import set_fields
-from polysed_keras.specs.presets import get_preset
+from polysed_keras.specs import get_preset, set_fields
 
 ALGORITHMS, DIRECTIONS, SAMPLINGS = ("random", "bayesian", "hyperband"), ("max", "min"), ("linear", "log")
 OWN_KEYS = {"training.epochs": "epochs", "training.seed": "seeds"}

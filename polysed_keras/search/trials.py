@@ -117,7 +117,7 @@ def _train(experiment, data, directory, record, objective, last_epoch):
     _print_to(directory / LOG)
     begin = time.monotonic()
     try:
-        from polysed_keras.training.runs import run_experiment  # TensorFlow's messages go to the log, too
+        from polysed_keras.training import run_experiment  # TensorFlow's messages go to the log, too
         history = run_experiment(experiment, data, directory, resume=True, progress=False, last_epoch=last_epoch)
         reason = _not_finite(history, experiment.measure, objective)
     except Exception as error:  # whatever a combination of values leads to is the matter of this trial only

@@ -3,9 +3,9 @@ import pathlib
 
 from keras_tuner.src.distribute.oracle_chief import start_server
 
-from polysed_keras.datasets.loading import load_clips, load_dataset
+from polysed_keras.datasets import load_clips, load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.export.runs import export_run
+from polysed_keras.export import export_run
 from polysed_keras.files import check_writable, read_json, write_json
 from polysed_keras.search.oracles import make_oracle
 from polysed_keras.search.report import (
@@ -20,7 +20,7 @@ from polysed_keras.search.report import (
 from polysed_keras.search.space import search_space, suggest
 from polysed_keras.search.trials import COMPLETED, locked, record_failure, run_trial
 from polysed_keras.search.workers import TUNER_ID, role, run_worker, run_workers, work_for_chief
-from polysed_keras.specs.overrides import set_fields
+from polysed_keras.specs import set_fields
 
 SEARCH = "search.json"
 

@@ -1,0 +1,4 @@
+"""TensorFlow Serving: its configuration, and a client that detects like a local model."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

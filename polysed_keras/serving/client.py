@@ -8,14 +8,12 @@ import time
 
 import numpy as np
 
-from polysed_keras.detection.detector import Detector
+from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
-from polysed_keras.export.saved_model import version_directory
-from polysed_keras.export.signatures import describe
-from polysed_keras.export.wav_bytes import encode_wav
+from polysed_keras.export import describe, encode_wav, version_directory
 from polysed_keras.files import read_json
 from polysed_keras.serving.transports import Refused, open_transport
-from polysed_keras.specs.experiment import Experiment
+from polysed_keras.specs import Experiment
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds until an unavailable server is asked again
 COMPARED = ("labels", "sample_rate", "hop_length", "win_length", "segment_frames", "time_resolution")

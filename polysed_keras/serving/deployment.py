@@ -6,7 +6,7 @@ import pathlib
 import re
 import string
 
-from polysed_keras.detection.detector import SEGMENTS_PER_BLOCK
+from polysed_keras.detection import SEGMENTS_PER_BLOCK
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, read_json
 

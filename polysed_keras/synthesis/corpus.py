@@ -6,11 +6,16 @@ import zlib
 import numpy as np
 import soundfile
 
-from polysed_keras.datasets.loading import PARTITIONS
-from polysed_keras.datasets.statistics import count_recording, summarize
-from polysed_keras.datasets.tut_sed_synthetic_2016 import ANNOTATION_NAME, MIXTURE_NAME, write_file_lists
+from polysed_keras.datasets import (
+    ANNOTATION_NAME,
+    MIXTURE_NAME,
+    PARTITIONS,
+    count_recording,
+    summarize,
+    write_file_lists,
+)
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import write_events
+from polysed_keras.events import write_events
 from polysed_keras.files import atomic_directory, read_json, write_json
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
 from polysed_keras.synthesis.ingredients import ROLES, gather_sounds, reader

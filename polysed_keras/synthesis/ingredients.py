@@ -5,11 +5,12 @@ import pathlib
 
 import numpy as np
 
-from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.audio import search_folder
+from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis.acoustics import COLOURS, draw_room
 from polysed_keras.synthesis.activity import measure_soundbank
-from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_soundbank, recording_reader, sound_files
+from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_soundbank, recording_reader
 
 ROLES = ("soundbank", "distractors", "background", "impulse_responses")
 ROOMS, POSITIONS = 8, 6  # simulated rooms of a partition, and places in each: a simulation takes up to a second
@@ -87,7 +88,7 @@ def _check_rules(labels, spec):
 def _divide(folder, role, seed):
     """A folder of sounds without labels as a dict of partition to Soundbank."""
     folder = pathlib.Path(folder)
-    paths = sound_files(folder) if folder.is_dir() else []
+    paths = search_folder(folder) if folder.is_dir() else []
     if not paths:
         colours = f", or one of {', '.join(COLOURS)}" if role == "background" else ""
         raise InputError(f"{role}: expected a folder with audio files{colours}. Received: {str(folder)!r}.")

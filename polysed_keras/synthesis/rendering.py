@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from polysed_keras.events.event_lists import merge_events
+from polysed_keras.events import merge_events
 from polysed_keras.synthesis.acoustics import COLOURS, coloured_noise, reverberate, simulate_room, trim_impulse_response
 from polysed_keras.synthesis.activity import active_spans, frame_levels, loudest_window
 

@@ -12,17 +12,13 @@ import pathlib
 import zlib
 
 import numpy as np
-import soundfile
 import soxr
 
-from polysed_keras.audio.files import load_audio
-from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
+from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError
 
 ESC50_TABLE = pathlib.Path("meta", "esc50.csv")
-# Raw files say nothing of their rate; the others are common names of formats that soundfile lists under one name.
-_FORMATS = set(soundfile.available_formats()) - {"RAW"} | {"AIF", "AIFC", "OGA", "OPUS", "SND"}
-_AUDIO_EXTENSIONS = {f".{name.lower()}" for name in _FORMATS}
 _logger = logging.getLogger(__name__)
 
 
@@ -54,11 +50,6 @@ class Soundbank:
     instances: tuple[Instance, ...]
 
 
-def is_audio(path):
-    """True for a visible file with an extension that soundfile reads."""
-    return path.suffix.lower() in _AUDIO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
-
-
 def read_soundbank(folder):
     """List the instances of a soundbank, sorted; no audio is opened.
 
@@ -71,31 +62,28 @@ def read_soundbank(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Expected a soundbank: a folder of recordings per label.")
-    instances = _read_esc50(folder) if (folder / ESC50_TABLE).is_file() else _read_label_folders(folder)
-    _log_stray_files(folder, instances)
+    files = walk_files(folder)
+    instances = _read_esc50(folder) if (folder / ESC50_TABLE).is_file() else _read_label_folders(folder, files)
+    log_passed_over(folder, sorted(set(files) - {instance.path for instance in instances} - {folder / ESC50_TABLE}))
     labels = sorted({instance.event_label for instance in instances})
     return Soundbank(folder, tuple(labels), tuple(instances))
 
 
-def _read_label_folders(folder):
+def _read_label_folders(folder, files):
     label_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not label_folders:
         raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav.")
-    instances = []
+    instances, by_label = [], collections.defaultdict(list)
+    for path in visible_audio(files, folder):
+        by_label[path.relative_to(folder).parts[0]].append(path)
     for label_folder in label_folders:
-        paths = sound_files(label_folder)
+        paths = by_label[label_folder.name]
         if not paths:
             raise InputError(f"{label_folder}: no recording. Expected audio files (wav, flac, ogg, ...): add some or "
                              "remove the folder.")
         # The first part below the label: the file itself, or the folder that groups the takes of a source.
         instances += [Instance(path, label_folder.name, "/".join(path.relative_to(folder).parts[:2])) for path in paths]
     return instances
-
-
-def sound_files(folder):
-    """Visible audio files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if is_audio(path)
-                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _read_esc50(folder):
@@ -115,15 +103,6 @@ def _read_esc50(folder):
     if not instances:
         raise InputError(f"{table}: expected a row a recording, received none. Fill the table or remove it.")
     return sorted(instances, key=lambda instance: instance.path)
-
-
-def _log_stray_files(folder, instances):
-    known = {instance.path for instance in instances} | {folder / ESC50_TABLE}
-    stray = [path for path in folder.rglob("*") if path.is_file() and path not in known]
-    if stray:
-        counts = collections.Counter(path.suffix.lower() or path.name for path in stray)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        _logger.info("%s: ignored %d files that are no recordings of a label (%s).", folder, len(stray), kinds)
 
 
 def partition_soundbank(soundbank, folds=None, fractions=(0.6, 0.2, 0.2), seed=0):

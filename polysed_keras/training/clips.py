@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.audio.log_mel import SILENCE_DB, read_log_mel, store_log_mel
+from polysed_keras.audio import SILENCE_DB, read_log_mel, store_log_mel
 from polysed_keras.errors import InputError
 from polysed_keras.training.augment import augment
 from polysed_keras.training.recordings import RecordingFeatures, pad_frames

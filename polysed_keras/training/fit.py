@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import SILENCE_DB
+from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
-from polysed_keras.events.metrics import f_score, frame_counts, lwlrap, macro_accuracy
-from polysed_keras.models.network import NORMALIZATION, build_model
-from polysed_keras.models.predict import decode_activity, predict_posteriors
-from polysed_keras.specs.tasks import task_activity, task_labels
+from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
+from polysed_keras.models import NORMALIZATION, build_model, decode_activity, predict_posteriors
+from polysed_keras.specs import task_activity, task_labels
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, Validation, restore_checkpoint
 from polysed_keras.training.clips import epoch_steps, joint_dataset, predict_clips
 from polysed_keras.training.recordings import fresh_segment_dataset, num_batches, segment_dataset

@@ -3,16 +3,21 @@ import dataclasses
 import json
 import pathlib
 
-from polysed_keras.audio.log_mel import compute_log_mel
+from polysed_keras.audio import compute_log_mel
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import event_list_to_event_roll
-from polysed_keras.specs.overrides import set_spec_fields
-from polysed_keras.specs.tasks import task_labels
-from polysed_keras.synthesis.corpus import INSTRUCTIONS, mixture_generator, read_instructions
-from polysed_keras.synthesis.drawing import SoundscapeSpec, draw_mixture
-from polysed_keras.synthesis.ingredients import gather_sounds
-from polysed_keras.synthesis.rendering import render_mixture
-from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
+from polysed_keras.events import event_list_to_event_roll
+from polysed_keras.specs import set_spec_fields, task_labels
+from polysed_keras.synthesis import (
+    INSTRUCTIONS,
+    SoundscapeSpec,
+    draw_mixture,
+    gather_sounds,
+    mixture_generator,
+    partition_soundbank,
+    read_instructions,
+    read_soundbank,
+    render_mixture,
+)
 from polysed_keras.training.recordings import RecordingFeatures
 
 

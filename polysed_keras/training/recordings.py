@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.audio.log_mel import SILENCE_DB, cached_log_mel
+from polysed_keras.audio import SILENCE_DB, cached_log_mel
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
-from polysed_keras.specs.tasks import task_activity, task_labels
+from polysed_keras.events import event_list_to_event_roll, read_events
+from polysed_keras.specs import task_activity, task_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

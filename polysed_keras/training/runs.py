@@ -4,13 +4,10 @@ import pathlib
 
 import pandas as pd
 
-from polysed_keras.datasets.loading import content_digest, load_clips, load_dataset
-from polysed_keras.datasets.statistics import joint_frames
+from polysed_keras.datasets import content_digest, joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.files import file_digest, read_json, write_json
-from polysed_keras.specs.experiment import DATA_DIGEST, Experiment
-from polysed_keras.specs.grouping import cooccurrence
-from polysed_keras.specs.tasks import Decomposition, resolve_tasks, task_labels
+from polysed_keras.specs import DATA_DIGEST, Decomposition, Experiment, cooccurrence, resolve_tasks, task_labels
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.clips import load_clip_features
 from polysed_keras.training.fit import fit_model, load_best_model
@@ -60,7 +57,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
     if mixing:
         extra["mixing"] = mixing.to_dict()
-    prepare = _clip_data if experiment.clip_level else _recording_data
+    prepare = clip_data if experiment.clip_level else recording_data
     experiment, datasets, load = prepare(experiment, data, mixing, progress)
     _prepare_directory(experiment, extra | {DATA_DIGEST: content_digest(*datasets)}, directory, resume)
     history = read_history(directory) if resume else []
@@ -74,7 +71,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
                      pretrained=network, last_epoch=last_epoch, **runtime)
 
 
-def _recording_data(experiment, data, mixing, progress):
+def recording_data(experiment, data, mixing, progress):
     """The experiment with its tasks resolved, its corpora, and a function that loads a partition."""
     dataset = load_dataset(data, experiment.dataset)
     affinity = label_affinity(experiment.tasks, dataset)
@@ -110,8 +107,8 @@ def label_affinity(tasks, dataset):
     return None
 
 
-def _clip_data(experiment, data, mixing, progress):
-    """As _recording_data, for corpora of clips."""
+def clip_data(experiment, data, mixing, progress):
+    """As recording_data, for corpora of clips."""
     if mixing:
         raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of clips. "
                          "Make a corpus of clips by polysed standin.")

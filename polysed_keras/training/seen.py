@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 
 from polysed_keras.files import read_json, write_json
-from polysed_keras.specs.tasks import task_activity, task_labels
+from polysed_keras.specs import task_activity, task_labels
 
 COMBINATIONS = "combinations.json"  # in a run's folder: {task name: combinations, as Task.encode numbers them}
 

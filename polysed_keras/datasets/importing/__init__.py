@@ -1,0 +1,1 @@
+"""Annotated recordings of one's own, made into a corpus."""

@@ -22,7 +22,7 @@ import math
 import pathlib
 import re
 
-from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.audio import AUDIO_SUFFIXES
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.errors import InputError
 

@@ -12,11 +12,10 @@ import re
 
 import numpy as np
 
-from polysed_keras.audio.files import AUDIO_SUFFIXES
+from polysed_keras.audio import AUDIO_SUFFIXES, search_folder
 from polysed_keras.datasets.importing.annotations import Annotation, read_lines
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.errors import InputError
-from polysed_keras.synthesis.soundbank import sound_files
 
 _ENDINGS = re.compile(r"(\.table\.\d+)?\.selections?(\.table)?$|[._-](labels?|annot|annotations?|events)$", re.I)
 _HEADER_NAMES = ("filename", "file", "name", "recording")
@@ -35,7 +34,7 @@ def find_recordings(folder):
     folders may have the name. Raises InputError where there is none.
     """
     found = collections.defaultdict(list)
-    for path in sound_files(folder):
+    for path in search_folder(folder) if folder.is_dir() else ():
         for key in {path.name, path.stem}:
             found[key].append(path)
     if not found:

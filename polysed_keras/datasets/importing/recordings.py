@@ -17,7 +17,7 @@ from polysed_keras.datasets.importing.matching import find_recordings, match_ann
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.datasets.statistics import count_recording, summarize
 from polysed_keras.errors import InputError
-from polysed_keras.events.event_lists import COLUMNS, PRECISION, merge_events, write_events
+from polysed_keras.events import COLUMNS, PRECISION, merge_events, write_events
 from polysed_keras.files import atomic_directory, write_json
 
 _HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}

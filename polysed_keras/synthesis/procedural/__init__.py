@@ -1,0 +1,1 @@
+"""Sounds of sixteen labels made by small physical models."""

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.datasets import PARTITIONS
 from polysed_keras.synthesis.drawing import Mixture, Piece, SoundscapeSpec
 from polysed_keras.synthesis.rendering import render_mixture
 from polysed_keras.synthesis.standin.scenes import (

@@ -13,7 +13,7 @@ import tempfile
 
 import soundfile
 
-from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, check_new_directory, write_json
 from polysed_keras.synthesis.activity import measure_soundbank

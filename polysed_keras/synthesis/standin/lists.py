@@ -1,8 +1,7 @@
 """The lists of a stand-in's clips, in the layouts of TUT Urban Acoustic Scenes 2018 and of AudioSet."""
 import urllib.parse
 
-from polysed_keras.datasets.audioset import CLASS_LABELS, LISTS
-from polysed_keras.datasets.loading import PARTITIONS
+from polysed_keras.datasets import CLASS_LABELS, LISTS, PARTITIONS
 
 # AudioSet's classes for labels of ESC-10 and of the procedural soundbank.
 MIDS = {

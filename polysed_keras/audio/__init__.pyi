@@ -1,0 +1,23 @@
+from .files import (
+    AUDIO_SUFFIXES as AUDIO_SUFFIXES,
+    audio_blocks as audio_blocks,
+    decode_with_tensorflow_io as decode_with_tensorflow_io,
+    find_audio as find_audio,
+    is_audio as is_audio,
+    load_audio as load_audio,
+    log_passed_over as log_passed_over,
+    resample_blocks as resample_blocks,
+    search_folder as search_folder,
+    visible_audio as visible_audio,
+    walk_files as walk_files,
+)
+from .live import open_microphone as open_microphone, open_pipe as open_pipe, until_interrupted as until_interrupted
+from .log_mel import (
+    SILENCE_DB as SILENCE_DB,
+    LogMelSpectrogram as LogMelSpectrogram,
+    cached_log_mel as cached_log_mel,
+    compute_log_mel as compute_log_mel,
+    mel_matrix as mel_matrix,
+    read_log_mel as read_log_mel,
+    store_log_mel as store_log_mel,
+)

@@ -1,0 +1,2 @@
+from .detector import SEGMENTS_PER_BLOCK as SEGMENTS_PER_BLOCK, Detector as Detector
+from .streaming import EventStream as EventStream

@@ -1,0 +1,18 @@
+from .recordings import (
+    ESTIMATED as ESTIMATED,
+    NEUTRAL as NEUTRAL,
+    REFERENCE as REFERENCE,
+    plot_attention as plot_attention,
+    plot_detections as plot_detections,
+    plot_posteriors as plot_posteriors,
+    plot_soundscape as plot_soundscape,
+    save_figure as save_figure,
+)
+from .results import (
+    MEASURES as MEASURES,
+    plot_polyphony as plot_polyphony,
+    plot_polyphony_scores as plot_polyphony_scores,
+    plot_sweep as plot_sweep,
+    plot_training as plot_training,
+)
+from .viewer import write_page as write_page

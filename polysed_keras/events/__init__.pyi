@@ -1,0 +1,33 @@
+from .decoding import (
+    FORMATS as FORMATS,
+    median_filter as median_filter,
+    posteriors_to_events as posteriors_to_events,
+    posteriors_to_tags as posteriors_to_tags,
+    write_detections as write_detections,
+    write_tags as write_tags,
+)
+from .event_lists import (
+    COLUMNS as COLUMNS,
+    PRECISION as PRECISION,
+    clip_events as clip_events,
+    event_list_to_event_roll as event_list_to_event_roll,
+    event_roll_to_event_list as event_roll_to_event_list,
+    joint_activity as joint_activity,
+    merge_events as merge_events,
+    polyphony as polyphony,
+    read_events as read_events,
+    write_events as write_events,
+)
+from .metrics import (
+    f_score as f_score,
+    frame_counts as frame_counts,
+    lwlrap as lwlrap,
+    macro_accuracy as macro_accuracy,
+    precision as precision,
+    recall as recall,
+    recognised as recognised,
+    retrieved as retrieved,
+    share as share,
+    substitutions as substitutions,
+    unseen_frames as unseen_frames,
+)

@@ -1,0 +1,12 @@
+from .costs import (
+    experiment_cost as experiment_cost,
+    format_widening as format_widening,
+    widen as widen,
+    with_num_labels as with_num_labels,
+)
+from .network import NORMALIZATION as NORMALIZATION, build_model as build_model
+from .predict import (
+    decode_activity as decode_activity,
+    predict_posteriors as predict_posteriors,
+    subnet_masks as subnet_masks,
+)

@@ -1,0 +1,23 @@
+from .corpus import (
+    INSTRUCTIONS as INSTRUCTIONS,
+    STATISTICS as STATISTICS,
+    mixture_generator as mixture_generator,
+    read_instructions as read_instructions,
+    synthesize as synthesize,
+)
+from .drawing import SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
+from .ingredients import gather_sounds as gather_sounds
+from .procedural.procedures import (
+    PROCEDURES as PROCEDURES,
+    SAMPLE_RATE as SAMPLE_RATE,
+    make_instance as make_instance,
+    write_soundbank as write_soundbank,
+)
+from .rendering import render_mixture as render_mixture
+from .soundbank import partition_soundbank as partition_soundbank, read_soundbank as read_soundbank
+from .standin.corpora import (
+    format_report as format_report,
+    make_standin as make_standin,
+    make_standin_of as make_standin_of,
+)
+from .standin.scenes import StandinSpec as StandinSpec

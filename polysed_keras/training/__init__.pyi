@@ -1,0 +1,17 @@
+from .checkpoints import EXPERIMENT as EXPERIMENT, best_epoch as best_epoch, read_history as read_history
+from .clips import (
+    HOUR_SECONDS as HOUR_SECONDS,
+    ClipFeatures as ClipFeatures,
+    joint_dataset as joint_dataset,
+    predict_clips as predict_clips,
+)
+from .fit import load_best_model as load_best_model, new_model as new_model
+from .fresh_mixtures import resolve_mixing as resolve_mixing
+from .recordings import load_recordings as load_recordings
+from .runs import (
+    clip_data as clip_data,
+    label_affinity as label_affinity,
+    load_run as load_run,
+    run_experiment as run_experiment,
+)
+from .seen import COMBINATIONS as COMBINATIONS, frame_combinations as frame_combinations, powersets as powersets
