@@ -15,7 +15,7 @@ def expect(condition, field, expected, received, hint=""):
         condition: anything with a truth value.
         field: the argument, field or file that the message begins with.
         expected: what it should have been, in words.
-        received: what it was; strings are shown as they are, everything else by its repr.
+        received: what it was, shown by its repr.
         hint: what to do about it, a sentence; "" where the message says enough.
 
     Raises:
@@ -25,5 +25,4 @@ def expect(condition, field, expected, received, hint=""):
         >>> expect(3 > 0, "epochs", "at least 1", 3)
     """
     if not condition:
-        received = received if isinstance(received, str) else repr(received)
-        raise InputError(f"{field}: expected {expected}. Received: {received}.{hint and ' ' + hint}")
+        raise InputError(f"{field}: expected {expected}. Received: {received!r}.{hint and ' ' + hint}")

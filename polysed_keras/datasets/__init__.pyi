@@ -1,7 +1,12 @@
 from .audioset import CLASS_LABELS as CLASS_LABELS, LISTS as LISTS, read_class_labels as read_class_labels
 from .checking import check_corpus as check_corpus, format_check as format_check
 from .importing.recordings import import_recordings as import_recordings
-from .loading import PARTITIONS as PARTITIONS, content_digest as content_digest
+from .loading import (
+    PARTITIONS as PARTITIONS,
+    content_digest as content_digest,
+    load_clips as load_clips,
+    load_dataset as load_dataset,
+)
 from .statistics import (
     count_recording as count_recording,
     format_statistics as format_statistics,
@@ -11,7 +16,5 @@ from .statistics import (
 from .tut_sed_synthetic_2016 import (
     ANNOTATION_NAME as ANNOTATION_NAME,
     MIXTURE_NAME as MIXTURE_NAME,
-    load_dataset as load_dataset,
     write_file_lists as write_file_lists,
 )
-from .tut_urban_acoustic_scenes_2018 import load_clips as load_clips
