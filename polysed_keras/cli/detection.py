@@ -61,9 +61,9 @@ def _check_stems(paths):
 
 
 def _write_found(found, path, arguments, clip_level):
-    from polysed_keras.events import FORMATS as SUFFIXES, write_detections, write_tags
+    from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
-        target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
+        target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
         (write_tags if clip_level else write_detections)(found, target, arguments.format)
         print(f"{path}: {len(found)} {'clips' if clip_level else 'events'} -> {target}")
         return
