@@ -181,6 +181,18 @@ def test_unusable_audio_is_an_error(audio, sample_rate, message):
         Detector(Recorder(), DESCRIPTION).detect(audio, sample_rate=sample_rate)
 
 
+def test_plug_ins_that_are_not_imported_are_no_hindrance():
+    experiment = MULTI_LABEL.to_dict() | {"tasks": [{"name": "a", "labels": ["energy"], "encoding": "of_a_plug_in"},
+                                                    {"name": "b", "labels": ["segment"], "encoding": "multi_class"}]}
+    experiment["model"] |= {"backbone": "of_a_plug_in", "head": "of_a_plug_in"}
+    detector = Detector(Recorder(), DESCRIPTION | {"experiment": experiment})
+    assert [(task.name, task.labels, task.encoding) for task in detector.tasks] == [
+        ("a", ("energy",), "of_a_plug_in"), ("b", ("segment",), "multi_class")]
+    assert not detector.clip_level and list(detector.detect(waveform_of(500)).columns)[:2] == ["onset", "offset"]
+    clips = Detector(Recorder(), DESCRIPTION | {"experiment": experiment, "clip_level": True})
+    assert clips.clip_level and clips.tag(waveform_of(HOP)).scene.tolist() == ["segment"]
+
+
 # A trained detector
 
 @pytest.fixture(scope="module", params=[MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
