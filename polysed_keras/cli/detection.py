@@ -116,5 +116,5 @@ def view(arguments):
     check_writable(out.parent)
     from polysed_keras.display import write_page
     from polysed_keras.export import load_detector
-    write_page(audio, load_detector(arguments.model), out, arguments.reference)
+    write_page(audio, load_detector(arguments.model), out, reference=arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

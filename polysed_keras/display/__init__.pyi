@@ -9,7 +9,7 @@ from .recordings import (
     save_figure as save_figure,
 )
 from .results import (
-    MEASURES as MEASURES,
+    MEASURE_NAMES as MEASURE_NAMES,
     plot_polyphony as plot_polyphony,
     plot_polyphony_scores as plot_polyphony_scores,
     plot_sweep as plot_sweep,

@@ -30,7 +30,7 @@ TILE_FRAMES = 4096  # The frames per image, which every browser can draw.
 FREQUENCY_TICKS = (100, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
-def build_page(audio, detector, reference=None):
+def build_page(audio, detector, *, reference=None):
     """Build the page of a recording, about 1.1 MB per minute.
 
     Args:
@@ -63,7 +63,7 @@ def build_page(audio, detector, reference=None):
         "audio": _base64(_mp3(waveform))})
 
 
-def write_page(audio, detector, path, reference=None):
+def write_page(audio, detector, path, *, reference=None):
     """Write the page of a recording to a file, atomically.
 
     Args:
@@ -78,7 +78,7 @@ def write_page(audio, detector, path, reference=None):
     Example:
         >>> write_page("street.wav", detector, "street.html", reference="street.tsv")
     """
-    page = build_page(audio, detector, reference)
+    page = build_page(audio, detector, reference=reference)
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -115,7 +115,7 @@ def quantise_posteriors(posteriors, activity):
 
 
 def _spectrogram(waveform, features):
-    """Return images of TILE_FRAMES frames as data URLs, and ticks with their places from the bottom (0) to the top (1)."""
+    """Return images of TILE_FRAMES frames as data URLs, and ticks with places from the bottom (0) to the top (1)."""
     log_mel = compute_log_mel(waveform, features)
     edges = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
     places = np.interp(FREQUENCY_TICKS, edges, (np.arange(features.n_mels + 2) - 0.5) / features.n_mels, -1, -1)
@@ -138,8 +138,8 @@ def _mp3(waveform):
     import soundfile
     buffer = io.BytesIO()
     try:
-        soundfile.write(buffer, waveform / max(1.0, np.abs(waveform).max()), SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III",
-                        bitrate_mode="CONSTANT", compression_level=MP3_COMPRESSION)
+        soundfile.write(buffer, waveform / max(1.0, np.abs(waveform).max()), SAMPLE_RATE, format="MP3",
+                        subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=MP3_COMPRESSION)
     except (soundfile.LibsndfileError, ValueError) as error:
         raise InputError(f"soundfile: expected a libsndfile that writes MP3 (1.1 or newer). Received: {error}. "
                          "Install the soundfile wheel, which brings one.") from error
