@@ -71,13 +71,8 @@ class EventStream:
 class PosteriorStream:
     """Compute the posteriors of Detector.posteriors for audio that arrives in blocks, segment by segment.
 
-    A segment is computed once its samples and those that its last frame reaches into have arrived.
-
-    Args:
-        detector: Detector.
-
-    Attributes:
-        latency: seconds.
+    A segment is computed once its samples and those that its last frame reaches into have arrived. `latency` is in
+    seconds.
     """
 
     def __init__(self, detector):
@@ -87,11 +82,7 @@ class PosteriorStream:
         self.latency = (detector.segment_samples + detector.context_samples) / detector.sample_rate
 
     def feed(self, samples):
-        """Take more audio as EventStream.feed does, and return the frames of the segments that have become whole.
-
-        Returns:
-            posteriors float32 (frames, labels), activity uint8 (frames, labels).
-        """
+        """Take more audio; return posteriors and activity, both (frames, labels), of segments that are now whole."""
         samples = self._checked(samples)
         self._blocks.append(samples.copy())  # The caller may use its buffer again.
         self._waiting += len(samples)

@@ -15,4 +15,4 @@ from .results import (
     plot_sweep as plot_sweep,
     plot_training as plot_training,
 )
-from .viewer import write_page as write_page
+from .viewer import build_page as build_page, frame_page as frame_page, write_page as write_page

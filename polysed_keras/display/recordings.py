@@ -17,41 +17,20 @@ SHARE_COLOURS = "cividis"  # The colours of values from 0 to 1.
 
 
 def plot_log_mel(log_mel, time_resolution, *, frequency_range=None, axes=None):
-    """Draw a log-mel spectrogram.
-
-    Args:
-        log_mel: array (frames, n_mels), dB.
-        time_resolution: seconds per frame.
-        frequency_range: (fmin, fmax) of the mels in Hz; if it is None, the axis counts mel bands.
-        axes: see the module.
-    """
+    """Draw a log-mel spectrogram (frames, n_mels) in dB; without a range (fmin, fmax in Hz) the axis counts bands."""
     top = np.max(log_mel)
     return _draw_bands(log_mel, time_resolution, frequency_range, axes, "power (dB)", cmap="magma",
                        vmin=top - DYNAMIC_RANGE, vmax=top)
 
 
 def plot_mask(mask, time_resolution, *, frequency_range=None, axes=None, limits=(0, 1)):
-    """Draw a time-frequency mask.
-
-    Args:
-        mask: array (frames, n_mels), 0 to 1, from models.subnet_masks.
-        time_resolution: seconds per frame.
-        frequency_range: see plot_log_mel.
-        axes: see the module.
-        limits: lowest and highest value of the colours.
-    """
+    """Draw a time-frequency mask (frames, n_mels) of models.subnet_masks, with colours from `limits`."""
     return _draw_bands(mask, time_resolution, frequency_range, axes, "mask", cmap=SHARE_COLOURS, vmin=limits[0],
                        vmax=limits[1])
 
 
 def plot_channel_masks(masks, *, axes=None, limits=(0, 1)):
-    """Draw channel masks below each other.
-
-    Args:
-        masks: {name: array (channels,), 0 to 1}.
-        axes: see the module.
-        limits: lowest and highest value of the colours.
-    """
+    """Draw channel masks {name: (channels,)} below each other, with colours from `limits`."""
     values = np.stack(list(masks.values()))
     return _draw_rows(values, list(masks), values.shape[1], axes, "mask", "channel", limits)
 
@@ -73,15 +52,7 @@ def plot_posteriors(posteriors, labels, time_resolution, *, axes=None):
 
 
 def plot_events(reference, labels, duration, *, estimated=None, axes=None):
-    """Draw events as bars in one lane per label, reference events above estimated ones.
-
-    Args:
-        reference: event list (seconds).
-        labels: labels in the order of the lanes, from the top.
-        duration: seconds that the axis shows.
-        estimated: event list (seconds); None for reference events alone.
-        axes: see the module.
-    """
+    """Draw event lists as bars, one lane per label from the top, reference events above estimated ones."""
     axes = new_axes(axes, 0.36 * len(labels) + 0.8)
     if estimated is None:
         _draw_events(axes, reference, labels, 0.0, 0.8, REFERENCE, None)
@@ -102,7 +73,7 @@ def plot_soundscape(log_mel, events, labels, time_resolution, *, frequency_range
         events: event list (seconds) or event roll (frames, labels).
         labels: labels in the order of the lanes, from the top.
         time_resolution: seconds per frame.
-        frequency_range: see plot_log_mel.
+        frequency_range: (fmin, fmax) of the mels in Hz; None for an axis that counts mel bands.
         title: text over the figure.
     """
     events = _as_event_list(events, labels, time_resolution)
@@ -127,7 +98,7 @@ def plot_detections(log_mel, reference, estimated, labels, time_resolution, *, f
         estimated: event list (seconds) or event roll (frames, labels).
         labels: labels in the order of the lanes, from the top.
         time_resolution: seconds per frame.
-        frequency_range: see plot_log_mel.
+        frequency_range: (fmin, fmax) of the mels in Hz; None for an axis that counts mel bands.
         title: text over the figure.
 
     Example:
@@ -152,7 +123,7 @@ def plot_attention(log_mel, events, labels, masks, time_resolution, *, frequency
         labels: labels in the order of the lanes, from the top.
         masks: {task: (time_frequency, channel)} from models.subnet_masks; channel masks are averaged over segments.
         time_resolution: seconds per frame.
-        frequency_range: see plot_log_mel.
+        frequency_range: (fmin, fmax) of the mels in Hz; None for an axis that counts mel bands.
         title: text over the figure.
     """
     lanes = 0.25 * len(labels) + 0.3

@@ -67,14 +67,7 @@ def plot_sweep(table, axis, *, baselines=(), title=None):
 
 
 def plot_points(table, measure, *, baselines=(), axes=None):
-    """Draw a measure in per cent over the points of a sweep: each seed, the mean and the range of the seeds.
-
-    Args:
-        table: see plot_sweep.
-        measure: column of the table.
-        baselines: see plot_sweep.
-        axes: see the module.
-    """
+    """Draw a column of plot_sweep's table in per cent over the points: each seed, and their mean and range."""
     axes, points = new_axes(axes, 3, width=8), table[~table["point"].isin(baselines)]
     values = list(dict.fromkeys(points["point"]))
     numbers = all(isinstance(value, (int, float, np.number)) for value in values)

@@ -189,8 +189,8 @@ class Microphone:
         self.opened = None
 
 
-@pytest.mark.parametrize("arguments, rate, device", [((), 48000, None), ((16000,), 16000, None), ((None, "2"), 48000, 2),
-                                                     ((None, "usb"), 48000, "usb")])
+@pytest.mark.parametrize("arguments, rate, device", [
+    ((), 48000, None), ((16000,), 16000, None), ((None, "2"), 48000, 2), ((None, "usb"), 48000, "usb")])
 def test_a_microphone_is_heard(arguments, rate, device, monkeypatch):
     microphone = Microphone()
     monkeypatch.setitem(sys.modules, "sounddevice", microphone)
@@ -227,8 +227,12 @@ def test_a_missing_package_or_library_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(InputError, match=r"pip install 'polysed_keras\[microphone\]'"):
         open_microphone()
-    finder = types.SimpleNamespace(find_spec=lambda name, *_: (_ for _ in ()).throw(OSError("PortAudio library not found"))
-                                   if name == "sounddevice" else None)
+
+    def find_spec(name, *_):
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+
+    finder = types.SimpleNamespace(find_spec=find_spec)
     monkeypatch.delitem(sys.modules, "sounddevice")
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     with pytest.raises(InputError, match="PortAudio library not found.*libportaudio2"):
