@@ -61,9 +61,9 @@ def _check_stems(paths):
 
 
 def _write_found(found, path, arguments, clip_level):
-    from polysed_keras.events import FORMATS as SUFFIXES, write_detections, write_tags
+    from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
-        target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
+        target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
         (write_tags if clip_level else write_detections)(found, target, arguments.format)
         print(f"{path}: {len(found)} {'clips' if clip_level else 'events'} -> {target}")
         return
@@ -116,5 +116,5 @@ def view(arguments):
     check_writable(out.parent)
     from polysed_keras.display import write_page
     from polysed_keras.export import load_detector
-    write_page(audio, load_detector(arguments.model), out, arguments.reference)
+    write_page(audio, load_detector(arguments.model), out, reference=arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -22,14 +22,15 @@ def train(arguments):
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
-    from polysed_keras.display import MEASURES, plot_training, save_figure
+    from polysed_keras.display import MEASURE_NAMES, plot_training, save_figure
     from polysed_keras.training import run_experiment
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
                              resume=arguments.resume, **_runtime(arguments))
     measure = experiment.measure
-    save_figure(plot_training(history, experiment.name, measure), pathlib.Path(arguments.out) / "training.png")
+    figure = plot_training(history, title=experiment.name, measure=measure)
+    save_figure(figure, pathlib.Path(arguments.out) / "training.png")
     best = history.loc[history[measure].idxmax()]
-    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURES[measure]} "
+    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURE_NAMES[measure]} "
           f"{best[measure]:.4f}")
 
 

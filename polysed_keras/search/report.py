@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
-from polysed_keras.display import ESTIMATED, MEASURES, NEUTRAL, REFERENCE, save_figure
+from polysed_keras.display import ESTIMATED, MEASURE_NAMES, NEUTRAL, REFERENCE, save_figure
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_file, read_json, write_json
 from polysed_keras.search.space import apply_values, choices, is_whole, planned_epochs
@@ -140,8 +140,8 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
 
 
 def _objective_axis(objective):
-    if objective in MEASURES:
-        return 100, f"validation {MEASURES[objective]} (%)"
+    if objective in MEASURE_NAMES:
+        return 100, f"validation {MEASURE_NAMES[objective]} (%)"
     return 1, f"validation {objective.removeprefix('val_').replace('_', ' ')} (nats)"
 
 
