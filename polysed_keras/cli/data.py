@@ -65,8 +65,8 @@ def write_mixtures(arguments, folder, source, out, mixtures, spec):
 def import_corpus(arguments):
     """Write a corpus from one's own annotated recordings."""
     from polysed_keras.datasets import format_statistics, import_recordings
-    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, arguments.format,
-                               arguments.labels, arguments.partition, arguments.seed, _progress_line("recording"))
+    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, format=arguments.format,
+                               labels=arguments.labels, partition=arguments.partition, seed=arguments.seed, progress=True)
     print(format_statistics(report["partitions"]))
 
 
@@ -82,7 +82,7 @@ def standin(arguments):
 def check(arguments):
     """Say what of a corpus is missing, corrupt, short or at another rate; exit code 1 where something is."""
     from polysed_keras.datasets import check_corpus, format_check
-    report = check_corpus(arguments.corpus, arguments.data, _progress_line("file"))
+    report = check_corpus(arguments.corpus, arguments.data, progress=True)
     print(format_check(report))
     if arguments.out:
         from polysed_keras.files import write_json

@@ -4,8 +4,8 @@ import logging
 import pytest
 
 from polysed_keras.datasets.loading import Clip, ClipDataset, content_digest, load_dataset
-from polysed_keras.datasets.tut_sed_synthetic_2016 import read_reference
 from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import read_events
 
 MIX, ANNOT = "TUT-SED-synthetic-2016-mix-{}", "TUT-SED-synthetic-2016-annot-{}"
 
@@ -45,7 +45,7 @@ def test_original_without_setup_has_the_original_partitions(tmp_path):
     assert dataset.labels == ("bus", "rain")
     first = dataset.partitions["test"][0]
     assert first.annotation == tmp_path / "meta" / f"{ANNOT.format(0)}.txt" and first.audio.is_file()
-    assert read_reference(first, dataset.labels).values.tolist() == [[0.5, 1.5, "rain"], [2.0, 3.0, "bus"]]
+    assert read_events(first.annotation, dataset.labels).values.tolist() == [[0.5, 1.5, "rain"], [2.0, 3.0, "bus"]]
 
 
 def test_part_of_the_original_may_be_there(tmp_path):
@@ -86,7 +86,7 @@ def test_own_recordings_by_any_spelling(tmp_path):
     dataset = load_dataset(make_corpus(tmp_path, OWN, setup, labels="\ufeffdog\r\nbird\r\n\r\n"))
     assert names_of(dataset) == {"train": ["park 1"], "validate": ["c.d"], "test": ["b"]}
     assert dataset.labels == ("dog", "bird")  # labels.txt keeps its order
-    assert read_reference(dataset.partitions["validate"][0], dataset.labels).empty
+    assert read_events(dataset.partitions["validate"][0].annotation, dataset.labels).empty
 
 
 def test_recordings_in_no_partition_are_told(tmp_path, caplog):
@@ -148,4 +148,4 @@ def test_unknown_corpus_and_unknown_label(tmp_path):
         load_dataset(tmp_path, corpus="dcase")
     dataset = load_dataset(make_corpus(tmp_path, OWN, {"train": "b.wav"}, "cat\n"))
     with pytest.raises(InputError, match=r"b\.txt.*dog"):
-        read_reference(dataset.partitions["train"][0], dataset.labels)
+        read_events(dataset.partitions["train"][0].annotation, dataset.labels)

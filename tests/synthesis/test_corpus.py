@@ -12,8 +12,8 @@ from pyroomacoustics.experimental import measure_rt60
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.datasets.statistics import format_statistics
-from polysed_keras.datasets.tut_sed_synthetic_2016 import read_reference
 from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import read_events
 from polysed_keras.synthesis.acoustics import Room, simulate_room
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.corpus import rebuild, synthesize
@@ -68,7 +68,7 @@ def test_layout_and_numbering(corpus):
     for recording in (r for part in dataset.partitions.values() for r in part):
         info = soundfile.info(recording.audio)
         assert (info.samplerate, info.channels, info.frames, info.subtype) == (RATE, 1, 20 * RATE, "PCM_16")
-        assert read_reference(recording, dataset.labels, 20.0)["offset"].max() <= 20.0
+        assert read_events(recording.annotation, dataset.labels, 20.0)["offset"].max() <= 20.0
     assert oct(folder.stat().st_mode)[-3:] == "755"
 
 
@@ -89,7 +89,7 @@ def test_a_mixture_is_rendered_from_its_instruction(corpus, partitions):
     written, _ = soundfile.read(folder / "audio" / f"{stored['name']}.wav")
     np.testing.assert_allclose(rendering.waveform, written, atol=2 ** -15)
     dataset = load_dataset(folder)
-    assert rendering.events.equals(read_reference(dataset.partitions["validate"][1], dataset.labels))
+    assert rendering.events.equals(read_events(dataset.partitions["validate"][1].annotation, dataset.labels))
 
 
 def test_same_seed_same_bytes(corpus, partitions, tmp_path):
@@ -358,7 +358,7 @@ def test_any_rate_and_channel_count_is_mixed(tmp_path, write):
     synthesize({name: bank for name in ("train", "validate", "test")}, tmp_path / "out", spec, (1, 0, 0))
     recording = load_dataset(tmp_path / "out").partitions["train"][0]
     waveform, rate = soundfile.read(recording.audio)
-    onset, offset = read_reference(recording, ["ring"]).values[0][:2]
+    onset, offset = read_events(recording.annotation, ["ring"]).values[0][:2]
     piece = waveform[round(onset * rate):round(offset * rate)]
     spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece))))
     assert rate == 16000 and np.argmax(spectrum) * rate / len(piece) == pytest.approx(440, abs=4)
