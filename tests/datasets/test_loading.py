@@ -56,7 +56,8 @@ def test_part_of_the_original_may_be_there(tmp_path):
 def test_a_digest_is_of_what_is_annotated_wherever_it_is(tmp_path):
     digest = content_digest(load_dataset(make_corpus(tmp_path / "a", original(range(100)))))
     assert digest == content_digest(load_dataset(make_corpus(tmp_path / "b", original(range(100)))))
-    other_annotation = original(range(100)) | {f"{MIX.format(3)}.wav": (f"{ANNOT.format(3)}.txt", "0.5\t1.4\train\n2 3 bus\n")}
+    other_annotation = original(range(100)) | {
+        f"{MIX.format(3)}.wav": (f"{ANNOT.format(3)}.txt", "0.5\t1.4\train\n2 3 bus\n")}
     other_partition = {"train": f"audio/{MIX.format(3)}.wav\n", "test": f"audio/{MIX.format(70)}.wav\n"}
     others = [make_corpus(tmp_path / "c", other_annotation), make_corpus(tmp_path / "d", original(range(99))),
               make_corpus(tmp_path / "e", original(range(100)), labels="rain\nbus\n"),
@@ -68,7 +69,8 @@ def test_a_digest_of_clips_is_of_their_labels(tmp_path):
     def clips(partition, name, *labels):
         return ClipDataset(tmp_path, ("a", "b"), {partition: (Clip(name, tmp_path / name, labels),)})
 
-    different = [clips("train", "1", "a"), clips("test", "1", "a"), clips("train", "2", "a"), clips("train", "1", "a", "b")]
+    different = [clips("train", "1", "a"), clips("test", "1", "a"), clips("train", "2", "a"),
+                 clips("train", "1", "a", "b")]
     assert len({content_digest(each) for each in different}) == 4
     assert content_digest(different[0]) == content_digest(clips("train", "1", "a"))
     assert content_digest(*different[:2]) != content_digest(different[0])
