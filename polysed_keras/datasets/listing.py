@@ -32,12 +32,7 @@ def numbered_lines(path):
 
 
 def check_folder(path, expected):
-    """Raise InputError if a folder does not exist.
-
-    Args:
-        path: pathlib.Path.
-        expected: str, what the folder should be, for the message.
-    """
+    """Raise InputError if a folder does not exist; `expected` describes it in the message."""
     if not path.is_dir():
         raise InputError(f"{path}: expected {expected}. Received: no such folder. Check --data.")
 

@@ -77,19 +77,10 @@ def read_annotations(path, format=None):
 
 
 def find_format(paths):
-    """Find the one format of all files.
+    """Find the one format of all files. Raise InputError if they have none, or several.
 
     Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
     track of Audacity too.
-
-    Args:
-        paths: list of pathlib.Path.
-
-    Returns:
-        str, a name of ANNOTATION_FORMATS.
-
-    Raises:
-        InputError: the files have no format, or several.
     """
     found = {_guess_format(path): path for path in paths}
     found.pop(None, None)  # empty files say nothing

@@ -30,16 +30,10 @@ class Pair:
 
 
 def find_recordings(folder):
-    """Find the audio files in a folder and its subfolders.
-
-    Args:
-        folder: pathlib.Path.
+    """Find the audio files in a folder and its subfolders. Raise InputError if there is none.
 
     Returns:
         dict of name, and of stem, to a list of paths: several folders may have a file of that name.
-
-    Raises:
-        InputError: there is no audio file.
     """
     found = collections.defaultdict(list)
     for path in search_folder(folder) if folder.is_dir() else ():

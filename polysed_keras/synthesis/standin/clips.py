@@ -75,10 +75,10 @@ def draw_clips(sounds, labels, spec, seed):
     for partition, scene_clips, event_clips in zip(PARTITIONS, *spec.clips()):
         places[partition] = _draw_locations(scenes, partition, spec, seed)
         turns = itertools.islice(itertools.cycle(places[partition]), scene_clips)
-        clips[SCENE_CORPUS][partition] = [draw_scene_clip(
+        clips[SCENE_CORPUS][partition] = [_draw_scene_clip(
             generator(seed, SCENE_CORPUS, partition, index), f"{location.name}-{index}-a", location, backgrounds,
             sounds[partition][SCENE_CORPUS], spec) for index, location in enumerate(turns)]
-        clips[EVENT_CORPUS][partition] = [draw_event_clip(
+        clips[EVENT_CORPUS][partition] = [_draw_event_clip(
             generator(seed, EVENT_CORPUS, partition, index), _video(seed, partition, index),
             sounds[partition][EVENT_CORPUS], spec) for index in range(event_clips)]
     return {"backgrounds": backgrounds, "scenes": scenes, "locations": places}, clips
@@ -98,20 +98,8 @@ def _video(seed, partition, index):
     return base64.urlsafe_b64encode(hashlib.sha256(f"{seed} {partition} {index}".encode()).digest())[:11].decode()
 
 
-def draw_scene_clip(rng, name, location, backgrounds, sounds, spec):
-    """Draw a clip of a location.
-
-    Args:
-        rng: numpy Generator.
-        name: str, the clip's name.
-        location: Scene, whose name begins with its scene's.
-        backgrounds: list of Background that the scenes share.
-        sounds: dict of label, in the order of the location's shares, to measured instances.
-        spec: StandinSpec.
-
-    Returns:
-        ClipInstruction.
-    """
+def _draw_scene_clip(rng, name, location, backgrounds, sounds, spec):
+    """Draw a clip of a location. The labels of `sounds` are in the order of the location's shares."""
     kind = int(rng.choice(len(backgrounds), p=location.background_shares))
     bands_db = np.add(backgrounds[kind].bands_db, location.bands_db).round(2).tolist()
     background = dataclasses.replace(backgrounds[kind], bands_db=tuple(bands_db),
@@ -122,18 +110,8 @@ def draw_scene_clip(rng, name, location, backgrounds, sounds, spec):
                            tuple(_draw_piece(rng, sounds[label], spec) for label in labels))
 
 
-def draw_event_clip(rng, name, sounds, spec):
-    """Draw a clip of a few labels, each heard once, over a background of its own.
-
-    Args:
-        rng: numpy Generator.
-        name: str, the clip's name.
-        sounds: dict of label to measured instances.
-        spec: StandinSpec.
-
-    Returns:
-        ClipInstruction.
-    """
+def _draw_event_clip(rng, name, sounds, spec):
+    """Draw a clip of a few labels, each heard once, over a background of its own."""
     fewest, most = (min(number, len(sounds)) for number in spec.labels_per_event_clip)
     labels = sorted(rng.choice(list(sounds), rng.integers(fewest, most + 1), replace=False).tolist())
     return ClipInstruction(name, name, tuple(labels), None, draw_background(rng, spec), int(rng.integers(2 ** 32)),
@@ -172,12 +150,7 @@ def render_clip(clip, read, spec):
 
 
 def write_scene_lists(folder, clips):
-    """Write the lists of TUT Urban Acoustic Scenes 2018.
-
-    Args:
-        folder: pathlib.Path of the corpus.
-        clips: dict of partition to a list of ClipInstruction.
-    """
+    """Write the lists of TUT Urban Acoustic Scenes 2018 for clips by partition, into the corpus's folder."""
     files = {partition: [(f"audio/{clip.name}.wav", clip.labels[0], clip.source) for clip in clips[partition]]
              for partition in PARTITIONS}
     listed = {"train": files["train"] + files["validate"], "validate": files["validate"], "evaluate": files["test"]}
@@ -203,14 +176,7 @@ def class_mids(labels):
 
 
 def write_event_lists(folder, clips, labels, clip_seconds):
-    """Write the lists of AudioSet.
-
-    Args:
-        folder: pathlib.Path of the corpus.
-        clips: dict of partition to a list of ClipInstruction.
-        labels: list of str.
-        clip_seconds: length of a clip in seconds.
-    """
+    """Write the lists of AudioSet for clips by partition, into the corpus's folder."""
     mids = class_mids(labels)
     names = (label.replace('"', '""') for label in labels)
     rows = [f'{index},{mids[label]},"{name}"\n' for index, (label, name) in enumerate(zip(labels, names))]

@@ -152,14 +152,7 @@ def _least_difference(shares):
 
 
 def draw_location(rng, scene, name, spec):
-    """Draw a location of a scene: a Scene with everything a little different and no share of 0.
-
-    Args:
-        rng: numpy Generator.
-        scene: Scene.
-        name: str, the location's name.
-        spec: StandinSpec.
-    """
+    """Draw a location of a scene: a Scene with another name, everything a little different and no share of 0."""
     shares = (rng.dirichlet(spec.location_concentration * np.array(part) + 0.1).tolist()
               for part in (scene.label_shares, scene.background_shares))
     return Scene(name, scene.events_per_clip * rng.lognormal(0, 0.2), *map(tuple, shares),
