@@ -1,13 +1,7 @@
 """Commands that make corpora and check them."""
 import pathlib
-import sys
 
 from polysed_keras.cli.parsers import MIXTURES
-
-
-def _progress_line(what):
-    return lambda done, total: print(f"\r{what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr,
-                                     flush=True)
 
 
 def synthesize(arguments):
@@ -24,7 +18,7 @@ def synthesize(arguments):
         source = _source(arguments, again)
         folder = _soundbank_folder(source, pathlib.Path(temporary) / "soundbank")
         if again:
-            statistics = corpora.rebuild(arguments.instructions, arguments.out, folder, _progress_line("mixture"))
+            statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
             statistics = write_mixtures(arguments, folder, source, arguments.out, arguments.mixtures or MIXTURES, spec)
     print(format_statistics(statistics))
@@ -58,15 +52,16 @@ def write_mixtures(arguments, folder, source, out, mixtures, spec):
     """Write a corpus of a soundbank's mixtures; its statistics."""
     from polysed_keras.synthesis import corpus as corpora, partition_soundbank, read_soundbank
     partitions = partition_soundbank(read_soundbank(folder), folds=arguments.folds, seed=arguments.seed)
-    return corpora.synthesize(partitions, out, spec, tuple(mixtures), arguments.seed, _progress_line("mixture"),
-                              {"soundbank": source, "folds": arguments.folds})
+    return corpora.synthesize(partitions, out, spec, tuple(mixtures), seed=arguments.seed, progress=True,
+                              origin={"soundbank": source, "folds": arguments.folds})
 
 
 def import_corpus(arguments):
     """Write a corpus from one's own annotated recordings."""
     from polysed_keras.datasets import format_statistics, import_recordings
-    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, arguments.format,
-                               arguments.labels, arguments.partition, arguments.seed, _progress_line("recording"))
+    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, format=arguments.format,
+                               labels=arguments.labels, partition=arguments.partition, seed=arguments.seed,
+                               progress=True)
     print(format_statistics(report["partitions"]))
 
 
@@ -75,14 +70,14 @@ def standin(arguments):
     from polysed_keras.specs import set_spec_fields
     from polysed_keras.synthesis import StandinSpec, format_report, make_standin_of
     spec = set_spec_fields(StandinSpec(), arguments.set)
-    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, arguments.folds, arguments.seed,
-                                        _progress_line("clip"))))
+    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, folds=arguments.folds,
+                                        seed=arguments.seed, progress=True)))
 
 
 def check(arguments):
     """Say what of a corpus is missing, corrupt, short or at another rate; exit code 1 where something is."""
     from polysed_keras.datasets import check_corpus, format_check
-    report = check_corpus(arguments.corpus, arguments.data, _progress_line("file"))
+    report = check_corpus(arguments.corpus, arguments.data, progress=True)
     print(format_check(report))
     if arguments.out:
         from polysed_keras.files import write_json

@@ -9,7 +9,7 @@ import soundfile
 
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import main
-from polysed_keras.datasets.importing.annotations import FORMATS as ANNOTATION_FORMATS
+from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.events.decoding import DETECTION_FORMATS
 from polysed_keras.papers.event_choice import STRATEGIES
