@@ -1,4 +1,4 @@
-"""Package the project: everything is in setup.cfg but the two folders of data that a checkout has beside the package."""
+"""Package the project by setup.cfg, and with two folders of data that a checkout has beside the package."""
 from setuptools import find_packages, setup
 
 DATA = {"polysed_keras.saved_models": "saved_models", "polysed_keras.searches": "tuning"}

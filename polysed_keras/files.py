@@ -99,7 +99,7 @@ def check_writable(directory):
 
 
 def shipped_folder(installed, checkout):
-    """Return a folder of data that comes with the project: inside the package when installed, beside it in a checkout."""
+    """Return a folder of the project's data: inside the package when installed, beside it in a checkout."""
     inside = pathlib.Path(__file__).resolve().parent / installed
     return inside if inside.is_dir() else inside.parents[1] / checkout
 

@@ -34,12 +34,13 @@ def export_runtimes(run, version, runtimes, data=None):
         data: folder of a corpus with the run's labels, whose test recordings are compared; None for noise and tones.
 
     Returns:
-        The report, a dict. It says for each runtime: files and their bytes, differences of posteriors to the SavedModel's,
-        share of frames and labels with the same activity, overall F1 (None without data), milliseconds per segment.
+        The report, a dict. It says for each runtime: files and their bytes, differences of posteriors to the
+        SavedModel's, share of frames and labels with the same activity, overall F1 (None without data), milliseconds
+        per segment.
 
     Raises:
-        InputError: a runtime whose packages are missing or whose converter refuses the network; data with other labels, or
-            with a run that labels clips.
+        InputError: a runtime whose packages are missing or whose converter refuses the network; data with other labels,
+            or with a run that labels clips.
     """
     experiment = load_run(run)
     recordings = _read_recordings(experiment, data) if data else None
@@ -87,8 +88,8 @@ def latency_ms(detector):
 def _read_recordings(experiment, data):
     """Return [(audio, events)] of the test recordings."""
     if experiment.clip_level:
-        raise InputError("--data: expected a run of recordings. Received: one of clips. Leave it out, and noise and tones "
-                         "are compared.")
+        raise InputError("--data: expected a run of recordings. Received: one of clips. Leave it out, and noise and "
+                         "tones are compared.")
     dataset, labels = load_dataset(data, experiment.dataset), sorted(task_labels(experiment.tasks))
     if labels != sorted(dataset.labels):
         raise InputError(f"{data}: expected the labels of the run, {labels}. Received: {list(dataset.labels)}.")

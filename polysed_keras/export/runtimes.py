@@ -1,7 +1,7 @@
 """Convert networks for LiteRT and ONNX, with only the built-in operations of these runtimes, and load them.
 
-A network becomes two files. The front end, waveform -> log_mel, is always in float32, because features made with weights of
-8 bits would be noise. The network, log_mel -> posteriors and activity, has the precision that its file is named by.
+A network becomes two files. The front end, waveform -> log_mel, is always in float32, because features made with
+weights of 8 bits would be noise. The network, log_mel -> posteriors and activity, has the precision of its name.
 """
 import importlib.util
 import pathlib
@@ -106,7 +106,8 @@ def _log_mel(waveform, spec, frames):
     """Compute audio.LogMelSpectrogram of one segment by matrix products alone, because not every runtime has an FFT.
 
     The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column, a rotation, and a
-    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns; frequency k is at k % rows, k // rows.
+    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns.
+    Frequency k is at k % rows, k // rows.
     """
     reach = -(-spec.win_length // spec.hop_length)
     waveform = tf.pad(waveform, [[0, 0], [0, (frames - 1 + reach) * spec.hop_length - waveform.shape[1]]])
@@ -158,7 +159,7 @@ def _to_onnx(function, precision):
 
 
 def open_runtime(path):
-    """Return a function of a file's inputs, by name, that returns a dict of its outputs. It runs on one thread of a CPU."""
+    """Return a function of a file's named inputs that returns a dict of its outputs, on one thread of a CPU."""
     if pathlib.Path(path).suffix == ".onnx":
         return _open_onnx(path)
     with warnings.catch_warnings():

@@ -24,8 +24,8 @@ def default_model():
         InputError: it is missing.
     """
     if not DEFAULT_MODEL.is_dir():
-        raise InputError(f"--model: expected a choice. Received: none, and the project's own is not there: {DEFAULT_MODEL} "
-                         "(the installation is incomplete). Export a run, or name a model.")
+        raise InputError(f"--model: expected a choice. Received: none, and the project's own is not there: "
+                         f"{DEFAULT_MODEL} (the installation is incomplete). Export a run, or name a model.")
     logging.getLogger(__name__).info("no --model: taking %s, whose labels its README.md says", DEFAULT_MODEL)
     return DEFAULT_MODEL
 
@@ -123,8 +123,8 @@ def make_detector(signature, description):
         try:
             return signature(waveform=tf.constant(waveform))
         except tf.errors.InvalidArgumentError as error:
-            raise InputError("audio: expected samples from -1 to 1, or not far beyond. Received: some so large that their "
-                             "energy is infinite. Scale them down.") from error
+            raise InputError("audio: expected samples from -1 to 1, or not far beyond. Received: some so large that "
+                             "their energy is infinite. Scale them down.") from error
 
     return Detector(serve, description)
 

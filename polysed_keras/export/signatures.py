@@ -91,9 +91,9 @@ def build_signatures(model, experiment, name, version):
 def _network_function(model, experiment, layout):
     """Return a function of segments of features that gives posteriors and activity, both (segments, outputs, labels).
 
-    Tracing a network of many tasks takes most of an export's time, and Keras traces each signature twice. This function is
-    traced once, for all signatures. Its weights are one variable, because every function around it would otherwise be
-    given every variable that it reads: 780 for 16 tasks.
+    Tracing a network of many tasks takes most of an export's time, and Keras traces each signature twice. This function
+    is traced once, for all signatures. Its weights are one variable, because every function around it would otherwise
+    be given every variable that it reads: 780 for 16 tasks.
     """
     model.get_layer(NORMALIZATION).finalize_state()
     tasks, shape = experiment.tasks, [-1, layout.outputs, layout.labels]
@@ -111,11 +111,12 @@ def _network_function(model, experiment, layout):
         posteriors = tf.debugging.check_numerics(posteriors, "expected features in dB that give finite posteriors")
         return tf.reshape(posteriors, shape), tf.reshape(activity, shape)
 
-    return tf.compat.v1.wrap_function(predict, [tf.TensorSpec([None, layout.segment_frames, experiment.features.n_mels])])
+    segments = tf.TensorSpec([None, layout.segment_frames, experiment.features.n_mels])
+    return tf.compat.v1.wrap_function(predict, [segments])
 
 
 def join_tasks(outputs, tasks):
-    """Join a network's outputs {task name: tensor} to posteriors float32 and activity uint8 of all labels, task by task."""
+    """Join a network's outputs {task name: tensor}, task by task, to posteriors float32 and activity uint8."""
     posteriors = tf.concat([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)
     return posteriors, tf.concat([task.decode(outputs[task.name]) for task in tasks], axis=-1)
 
@@ -180,7 +181,7 @@ def _ceil_divide(number, divisor):
 
 
 def _wav_function(listen, layout, sample_rate):
-    """Return the function of WAV files, which joins their segments, so that a short file costs no more beside a long one."""
+    """Return the function of WAV files. It joins their segments: a short file costs no more beside a long one."""
     spec = tf.RaggedTensorSpec([None, layout.cut_samples], tf.float32, ragged_rank=0), tf.TensorSpec([], tf.int32)
 
     def read(content):

@@ -1,4 +1,4 @@
-"""Warm-up requests: TensorFlow Serving sends them to a model first, so that no client waits for the slow first answer."""
+"""Warm-up requests, which TensorFlow Serving sends a model first, so that no client waits for the slow first answer."""
 import pathlib
 
 import tensorflow as tf
@@ -24,7 +24,7 @@ def write_warmup_requests(experiment, name, directory):
 
 
 def _silence(experiment):
-    """Return {signature: {input: TensorProto}}. A single value stands for all of a tensor, which keeps the file small."""
+    """Return {signature: {input: TensorProto}}. A single value stands for a whole tensor: the file stays small."""
     features, frames = experiment.features, experiment.training.segment_frames
     wav = tf.audio.encode_wav(tf.zeros([features.hop_length, 1]), features.sample_rate).numpy()
     return {

@@ -1,7 +1,7 @@
 """Decode WAV files in a graph of core operations, and encode them.
 
-TensorFlow's own DecodeWav refuses files that other readers take (floats, a chunk of odd length, the extensible format). Its
-messages quote the file's bytes, so that they are not text.
+TensorFlow's own DecodeWav refuses files that other readers take (floats, a chunk of odd length, the extensible format).
+Its messages quote the file's bytes, so that they are not text.
 """
 import struct
 
@@ -15,7 +15,8 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 def encode_wav(waveform, sample_rate):
     """Return the bytes of a WAV file of 32-bit floats that holds a mono waveform (samples,) unchanged."""
     samples = np.asarray(waveform, "<f4").tobytes()
-    header = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, FLOAT, 1, sample_rate, 4 * sample_rate, 4, 32, b"data", len(samples))
+    header = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, FLOAT, 1, sample_rate, 4 * sample_rate, 4, 32, b"data",
+                         len(samples))
     return struct.pack("<4sI4s", b"RIFF", 4 + len(header) + len(samples), b"WAVE") + header + samples
 
 
@@ -30,8 +31,8 @@ def decode_wav(content, sample_rate):
         float32 (samples,), channels averaged.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the graph runs, for a file that is no WAV file, is truncated, or has another
-            format, another rate, no samples, NaN or infinity.
+        tf.errors.InvalidArgumentError: when the graph runs, for a file that is no WAV file, is truncated, or has
+            another format, another rate, no samples, NaN or infinity.
     """
     octets = tf.io.decode_raw(content, tf.uint8)
     length = tf.size(octets, tf.int64)
@@ -41,13 +42,16 @@ def decode_wav(content, sample_rate):
     size, received = _number(octets, data - 4, 4), length - data
     samples = size // tf.maximum(channels * bits // 8, 1)
     checks = [
-        (_is_text(octets, 0, "RIFF") & _is_text(octets, 8, "WAVE"), "a WAV file. Received:", length, "bytes that are none."),
-        ((form > 0) & (received >= 0), f"a format, then samples, among its first {CHUNKS} chunks. Received: a file without."),
+        (_is_text(octets, 0, "RIFF") & _is_text(octets, 8, "WAVE"), "a WAV file. Received:", length,
+         "bytes that are none."),
+        ((form > 0) & (received >= 0),
+         f"a format, then samples, among its first {CHUNKS} chunks. Received: a file without."),
         (((code == PCM) & (bits == 16) | (code == FLOAT) & (bits == 32)) & (channels > 0),
          "16-bit PCM (format 1) or 32-bit floats (format 3). Received: format", code, "of", bits, "bits and", channels,
          "channels. Convert it."),
         (rate == sample_rate, f"the rate of the model, {sample_rate} Hz. Received:", rate, "Hz. Resample it."),
-        (size <= received, "all samples that its header tells of. Received:", received, "of", size, "bytes. It is truncated."),
+        (size <= received, "all samples that its header tells of. Received:", received, "of", size,
+         "bytes. It is truncated."),
         (samples > 0, "audio. Received: a file whose header tells of 0 samples."),
     ]
     with tf.control_dependencies(_assert_in_order(checks)):
@@ -85,7 +89,8 @@ def _octets_at(octets, position, number):
 
 def _number(octets, position, size):
     """Return a little-endian number of `size` bytes, int64."""
-    return tf.reduce_sum(tf.cast(_octets_at(octets, position, size), tf.int64) * [256 ** power for power in range(size)])
+    digits = tf.cast(_octets_at(octets, position, size), tf.int64)
+    return tf.reduce_sum(digits * [256 ** power for power in range(size)])
 
 
 def _is_text(octets, position, text):

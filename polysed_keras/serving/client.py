@@ -24,16 +24,16 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
 
     Args:
         server: HOST:PORT for gRPC, http://HOST:PORT (or https) for REST.
-        model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or only the
-            name of a model on the server, of which the highest version is taken.
+        model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or only
+            the name of a model on the server, of which the highest version is taken.
         timeout: seconds that an answer may take, and that the server may be unavailable.
         in_flight: int, requests at a time; memory holds as many blocks of audio.
 
     Returns:
-        detection.Detector. It stays with the version that it found, and may raise ConnectionError and TimeoutError as well.
+        detection.Detector. It stays with the version that it found, and may raise ConnectionError and TimeoutError too.
 
     Raises:
-        InputError: no address, no such model there, other labels, rate or version than expected, gRPC without its packages.
+        InputError: no address, no such model there, other labels, rate or version than expected, gRPC without packages.
         ConnectionError: the server was unavailable for too long, or what it answered is not an answer of its model.
         TimeoutError: no answer in time.
 
@@ -53,7 +53,8 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
     _compare(description, expected, server, model)
 
     def send(waveform):
-        return transport.predict(version, "detect_wav", "wav_bytes", [encode_wav(waveform[0], description["sample_rate"])])
+        return transport.predict(version, "detect_wav", "wav_bytes",
+                                 [encode_wav(waveform[0], description["sample_rate"])])
 
     def each(send, waveforms):
         waiting = collections.deque()
@@ -85,20 +86,21 @@ def _expectation(model):
 
 def _choose_version(available, wanted, server, name):
     if not available or wanted not in (None, *available):
-        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model {name!r}. "
-                         f"Received: {', '.join(map(str, sorted(available))) or 'none'} available there. Serve it, or name "
-                         "another: --model saved_models/NAME/VERSION, or --model NAME for the server's newest.")
+        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
+                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
+                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
+                         "--model NAME for the server's newest.")
     return max(available) if wanted is None else wanted
 
 
 def _describe(outputs, server, name, version):
-    """Return the description of a server's model. It is made from the experiment, because JSON may round its numbers."""
+    """Return the description of a server's model, made from the experiment, because JSON may round numbers."""
     try:
         text = np.asarray(outputs["experiment"]).reshape(-1)[0]
         return describe(Experiment.from_dict(json.loads(text)), name, version)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes itself. "
-                         f"Received: {error!r}. Export the run again.") from error
+        raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes "
+                         f"itself. Received: {error!r}. Export the run again.") from error
 
 
 def _compare(description, expected, server, model):
@@ -136,7 +138,7 @@ def _checked(outputs, rows, labels, server):
 
 
 def _wait(start, pending, server, timeout):
-    """Wait for an answer. A server that is unavailable (restarting, or its queue is full) is asked again until `timeout`."""
+    """Wait for an answer. An unavailable server (restarting, or its queue is full) is asked again for `timeout` s."""
     deadline, pause = time.monotonic() + timeout, FIRST_PAUSE
     try:
         for tries in itertools.count(1):

@@ -53,22 +53,23 @@ def find_exports(directory):
 def _read_card(path):
     card = read_json(path)
     missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if key not in card]
-    expect(not missing, path, f"the card of an export, with {', '.join(missing)}", sorted(card), "Export the run again.")
+    expect(not missing, path, f"the card of an export, with {', '.join(missing)}", sorted(card),
+           "Export the run again.")
     return card
 
 
 def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, timeout=120):
     """Write what serves all models of a folder.
 
-    That is the configuration of TensorFlow Serving, and of an nginx before it that limits a request's length, and manifests
-    for compose and Kubernetes.
+    That is the configuration of TensorFlow Serving, and of an nginx before it that limits a request's length, and
+    manifests for compose and Kubernetes.
 
     Args:
         models: saved_models/, the folder of exported models.
         out: folder to be made.
         max_seconds: longest audio of a file in a request, seconds; None for the length of a client's chunk.
         max_batch: int, the most files of a request, and of a batch of requests.
-        max_queue: int, the most batches that wait; the next request is answered UNAVAILABLE, and its client tries again.
+        max_queue: int, the most batches that wait; the next request is UNAVAILABLE, and its client tries again.
         timeout: seconds that an answer may take.
 
     Returns:
@@ -84,7 +85,8 @@ def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, t
     cards = [card for versions in exports.values() for card in versions.values()]
     chunk = _client_seconds(cards)
     max_seconds = chunk if max_seconds is None else max_seconds
-    for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1), ("max-queue", max_queue, 1),
+    for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1),
+                               ("max-queue", max_queue, 1),
                                ("timeout", timeout, 1)):
         expect(value >= least, name, f"{least} or more{', a chunk of a client' * (least > 1)}", value)
     values = {

@@ -33,10 +33,12 @@ def load_detector(source=None, *, model=None, **options):
             raise InputError(f"{source}: expected the name of one of the server's models. Received: none. Name it: "
                              f"load_detector({str(source)!r}, model='NAME').")
         return connect(source, model, **options)
-    expect(model is None and not options, "source", "HOST:PORT or http://HOST:PORT, which model and options are for", source)
+    expect(model is None and not options, "source", "HOST:PORT or http://HOST:PORT, which model and options are for",
+           source)
     source = pathlib.Path(source or default_model())
     return load_run_detector(source) if (source / EXPERIMENT).is_file() else load_saved_model(source)
 
 
 def _is_address(source):
-    return isinstance(source, str) and bool(re.fullmatch(r"\w+://.*|[^/]+:\d+", source)) and not pathlib.Path(source).exists()
+    return isinstance(source, str) and bool(re.fullmatch(r"\w+://.*|[^/]+:\d+",
+                                                         source)) and not pathlib.Path(source).exists()

@@ -1,7 +1,7 @@
 """Requests to TensorFlow Serving, by gRPC or REST.
 
-Either gives a Pending for an answer, so that several can be under way, and raises Refused if something goes wrong. REST is by
-http.client: unlike libraries above it, it shows the socket, which is shut down when a request is given up.
+Either gives a Pending for an answer, so that several can be under way, and raises Refused if something goes wrong. REST
+is by http.client: unlike libraries above it, it shows the socket, which is shut down when a request is given up.
 """
 import base64
 import concurrent.futures
@@ -52,7 +52,7 @@ class Transport:
 
     Attributes:
         versions: function without arguments that returns a Pending of the available versions.
-        predict: function of (version, signature, input, list of bytes or numbers) that returns a Pending of {output: array}.
+        predict: function of (version, signature, input, list of bytes or numbers) to a Pending of {output: array}.
     """
 
     versions: typing.Callable
@@ -101,8 +101,9 @@ def _open_grpc(address, name, timeout):
             prediction_service_pb2_grpc,
         )
     except ImportError as error:
-        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. Install "
-                         "them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT.") from error
+        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. "
+                         "Install them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT."
+                         ) from error
     import tensorflow as tf
     channel = grpc.insecure_channel(address.netloc, CHANNEL_OPTIONS)
     predicting = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -154,7 +155,8 @@ def _open_rest(address, name, timeout):
             int(status["version"]) for status in answer["model_version_status"] if status["state"] == "AVAILABLE"])
 
     def predict(version, signature, key, values):
-        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value for value in values]
+        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value,
+                                                                             bytes) else value for value in values]
         body = json.dumps({"signature_name": signature, "instances": instances})
         return _start_request(address, "POST", f"{path}/versions/{version}:predict", body, timeout, lambda answer: {
             output: np.array([row[output] for row in answer["predictions"]]) for output in answer["predictions"][0]})

@@ -12,12 +12,14 @@ from polysed_keras.serving import load_detector
 
 from fixtures import CLIPS, MULTI_LABEL, POWERSET, RATE, shared_export, shared_run
 
-EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)
+EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS],
+                                      ids=lambda experiment: experiment.name)
 
 
 def waveform_of(samples):
     rng = np.random.default_rng(samples)
-    return (0.1 * rng.standard_normal(samples) + 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2))).astype(np.float32)
+    waveform = 0.1 * rng.standard_normal(samples) + 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2))
+    return waveform.astype(np.float32)
 
 
 def files_in(folder):
