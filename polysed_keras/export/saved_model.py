@@ -133,12 +133,7 @@ def _read_description(signature):
     """Return what export.describe said. Exports of version 0.1.0 take no query, and hold neither name nor version."""
     inputs = signature.structured_input_signature[1]
     constants = signature(**{name: tf.constant([0]) for name in inputs})
-    description = {key: _plain(np.asarray(value[0] if inputs else value).tolist()) for key, value in constants.items()}
+    description = tf.nest.map_structure(
+        lambda element: element.decode() if isinstance(element, bytes) else element,
+        {key: np.asarray(value[0] if inputs else value).tolist() for key, value in constants.items()})
     return description | {"experiment": json.loads(description["experiment"])}
-
-
-def _plain(value):
-    """Return text for bytes of TensorFlow, also inside a list."""
-    if isinstance(value, list):
-        return [_plain(element) for element in value]
-    return value.decode() if isinstance(value, bytes) else value

@@ -86,11 +86,11 @@ def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, t
     chunk = _client_seconds(cards)
     max_seconds = chunk if max_seconds is None else max_seconds
     for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1),
-                               ("max-queue", max_queue, 1),
-                               ("timeout", timeout, 1)):
+                               ("max-queue", max_queue, 1), ("timeout", timeout, 1)):
         expect(value >= least, name, f"{least} or more{', a chunk of a client' * (least > 1)}", value)
     values = {
-        "models": "\n".join(_model(name, versions) for name, versions in exports.items()), "image": IMAGE,
+        "models": "\n".join(string.Template(MODEL).substitute(name=name, versions=", ".join(map(str, versions)))
+                            for name, versions in exports.items()), "image": IMAGE,
         # A string of JSON is one of YAML. In compose, a $ begins a variable.
         "models_folder": json.dumps(os.path.relpath(models, out).replace("$", "$$"), ensure_ascii=False),
         "status_path": f"/v1/models/{next(iter(exports))}", "max_batch": max_batch, "max_queue": max_queue,
@@ -113,7 +113,3 @@ def _sizes(audio, max_queue):
     """Return MiB of a request and GiB of the server's memory, for batches of `audio` bytes."""
     copies = THREADS * COPIES + WAITING_COPIES * max_queue
     return {"max_megabytes": math.ceil(audio * 4 / 3 / 2 ** 20) + 1, "memory": 2 + math.ceil(copies * audio / 2 ** 30)}
-
-
-def _model(name, versions):
-    return string.Template(MODEL).substitute(name=name, versions=", ".join(map(str, versions)))

@@ -40,5 +40,4 @@ def load_detector(source=None, *, model=None, **options):
 
 
 def _is_address(source):
-    return isinstance(source, str) and bool(re.fullmatch(r"\w+://.*|[^/]+:\d+",
-                                                         source)) and not pathlib.Path(source).exists()
+    return re.fullmatch(r"\w+://.*|[^/]+:\d+", str(source)) and not pathlib.Path(source).exists()

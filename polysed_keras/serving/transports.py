@@ -117,6 +117,8 @@ def _open_grpc(address, name, timeout):
                 return read(call.result())
             except grpc.RpcError as error:
                 raise Refused(error.code().name, error.details()) from error
+            except (TypeError, ValueError) as error:  # an array whose content is shorter than its shape says
+                raise Refused("DATA_LOSS", str(error)) from error
 
         return Pending(result, call.cancel)
 
@@ -133,16 +135,9 @@ def _open_grpc(address, name, timeout):
         request.model_spec.version.value = version
         request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
         return start(predicting.Predict, request, lambda answer: {
-            output: _to_array(tensor, tf.make_ndarray) for output, tensor in answer.outputs.items()})
+            output: tf.make_ndarray(tensor) for output, tensor in answer.outputs.items()})
 
     return Transport(versions, predict)
-
-
-def _to_array(tensor, make_ndarray):
-    try:
-        return make_ndarray(tensor)
-    except (TypeError, ValueError) as error:  # the content is shorter than its shape says
-        raise Refused("DATA_LOSS", str(error)) from error
 
 
 # REST
@@ -155,8 +150,8 @@ def _open_rest(address, name, timeout):
             int(status["version"]) for status in answer["model_version_status"] if status["state"] == "AVAILABLE"])
 
     def predict(version, signature, key, values):
-        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value,
-                                                                             bytes) else value for value in values]
+        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+                     for value in values]
         body = json.dumps({"signature_name": signature, "instances": instances})
         return _start_request(address, "POST", f"{path}/versions/{version}:predict", body, timeout, lambda answer: {
             output: np.array([row[output] for row in answer["predictions"]]) for output in answer["predictions"][0]})

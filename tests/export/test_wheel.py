@@ -58,7 +58,8 @@ def test_it_holds_the_shipped_models_and_searches(held, folder):
     if folder == "saved_models":
         names = {name.removeprefix("polysed_keras/saved_models/esc10/") for name in files}
         assert names >= {"README.md", "ATTRIBUTION.txt", "1/saved_model.pb", "1/card.json",
-                         "1/variables/variables.index", "1/variables/variables.data-00000-of-00001", "1/assets.extra/tf_serving_warmup_requests"}
+                         "1/variables/variables.index", "1/variables/variables.data-00000-of-00001",
+                         "1/assets.extra/tf_serving_warmup_requests"}
 
 
 def test_it_finds_them_where_it_is_installed(wheel, tmp_path):
