@@ -44,7 +44,7 @@ def detect(arguments):
 
 def _detector(arguments):
     if not arguments.server:
-        from polysed_keras.export import load_detector
+        from polysed_keras.serving import load_detector
         return load_detector(arguments.model)
     from polysed_keras.export import default_model
     from polysed_keras.serving import connect
@@ -79,7 +79,7 @@ def listen(arguments):
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream
-    from polysed_keras.export import load_detector
+    from polysed_keras.serving import load_detector
     detector = load_detector(arguments.model)
     stream = EventStream(detector, threshold=arguments.threshold, labels=arguments.labels,
                          min_duration=arguments.min_duration)
@@ -115,6 +115,6 @@ def view(arguments):
         raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
     check_writable(out.parent)
     from polysed_keras.display import write_page
-    from polysed_keras.export import load_detector
+    from polysed_keras.serving import load_detector
     write_page(audio, load_detector(arguments.model), out, reference=arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -8,7 +8,7 @@ import math
 import pathlib
 
 from polysed_keras.errors import InputError
-from polysed_keras.files import read_json
+from polysed_keras.files import read_json, shipped_search
 from polysed_keras.specs import get_preset, set_fields
 
 ALGORITHMS, DIRECTIONS, SAMPLINGS = ("random", "bayesian", "hyperband"), ("max", "min"), ("linear", "log")
@@ -65,6 +65,7 @@ def read_search(path, assignments=()):
             that is none, or whose values the field does not take; assignments to what the file says. It names the file and
             the key.
     """
+    path = shipped_search(path)
     data = read_json(path)
     keys = [field.name for field in dataclasses.fields(Search) if field.name not in NOT_IN_FILE]
     if not isinstance(data, dict) or sorted(data) != sorted(keys):

@@ -3,11 +3,6 @@ import base64
 import html.parser
 import io
 import json
-import os
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -174,19 +169,6 @@ def test_clips_are_as_long_as_the_model_says(tmp_path):
     data = data_of(build_page(tmp_path / "clips.wav", Detector(lambda waveform: answer, description)))
     assert (data["numFrames"], data["timeResolution"], data["duration"]) == (3, 2.0, 5.0)
     assert data["spectrogram"]["numFrames"] == 63  # of 80 ms
-
-
-def test_the_wheel_holds_the_template(tmp_path):
-    root = Path(__file__).parents[2]
-    code = "from setuptools import setup; setup()"
-    subprocess.run([sys.executable, "-c", code, "-q", "egg_info", "--egg-base", tmp_path, "build", "--build-base",
-                    tmp_path / "build", "bdist_wheel", "--dist-dir", tmp_path / "dist"], cwd=root, check=True,
-                   capture_output=True)
-    [wheel] = (tmp_path / "dist").iterdir()
-    with zipfile.ZipFile(wheel) as archive:
-        for name in ("viewer.html", "viewer.css", "viewer.js", "viewer.py", "../serving/templates/compose.yaml"):
-            path = os.path.normpath(f"polysed_keras/display/{name}")
-            assert archive.read(path) == (root / path).read_bytes()
 
 
 # What it does in a browser
