@@ -71,7 +71,9 @@ def format_progress(search, table, workers=1):
 
 
 def _duration(seconds):
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def write_table(search, table, out):
@@ -100,8 +102,8 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
     """Draw the objective of a search's trials over each hyperparameter, failed ones as crosses at the lower edge.
 
     Args:
-        table: DataFrame with the columns status (`completed` or `failed`), epochs, each of `fields`, and `objective`, one
-            row per trial.
+        table: DataFrame with the columns status (`completed` or `failed`), epochs, each of `fields`, and `objective`,
+            one row per trial.
         fields: tuple of hyperparameters, one panel each.
         objective: a column of a run's history.
         best: the row of `table` that is marked; None for no mark.
@@ -145,7 +147,7 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
 
 
 def _places(axes, values):
-    """Return the places of values on an axis: numbers at themselves; if some are no numbers, all in the order of their text."""
+    """Return the places of values on an axis: numbers at themselves, other values in the order of their texts."""
     if pd.api.types.is_numeric_dtype(values) and values.notna().all():
         if pd.api.types.is_integer_dtype(values):  # few whole numbers are choices
             known = sorted(set(values))
@@ -166,12 +168,12 @@ def _draw_trials(axes, table, place, scores, epochs):
             axes.plot(place[rows], scores[rows], "o", color=REFERENCE, markerfacecolor=face, markersize=6, alpha=0.7,
                       label=name)
     if (~completed).any():  # at the lower edge, because they have no score
-        axes.plot(place[~completed], np.full((~completed).sum(), 0.03), "X", color=NEUTRAL, markersize=7, linestyle="none",
-                  transform=axes.get_xaxis_transform(), label="failed")
+        axes.plot(place[~completed], np.full((~completed).sum(), 0.03), "X", color=NEUTRAL, markersize=7,
+                  linestyle="none", transform=axes.get_xaxis_transform(), label="failed")
 
 
 def _log_hparams(search, table, folder):
-    """Write HParams with tensorboard alone: its Keras callback would take a GPU's memory, and knows no failed trials."""
+    """Write TensorBoard's HParams without TensorFlow, which would take a GPU's memory away from the trials."""
     from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
     domains = {field: _domain(summary_v2, search, field) for field in search.ranges}

@@ -70,9 +70,9 @@ def read_search(path, assignments=()):
         Search.
 
     Raises:
-        InputError: the file is unreadable; a key is missing or unknown; the preset, a field, the objective or the algorithm
-            is unknown; a range is malformed, or the field does not take its values; an assignment sets what the file sets.
-            The message names the file and the key.
+        InputError: the file is unreadable; a key is missing or unknown; the preset, a field, the objective or the
+            algorithm is unknown; a range is malformed, or the field does not take its values; an assignment sets what
+            the file sets. The message names the file and the key.
 
     Example:
         >>> search = read_search("tuning/mcmt_small.json")
@@ -84,8 +84,9 @@ def read_search(path, assignments=()):
                          f"{', '.join(data) if isinstance(data, dict) else data!r}.")
     with _prefixing(path):
         _check_numbers(data)
-        expect(isinstance(data["ranges"], dict) and data["ranges"], "ranges", "fields with their ranges", data["ranges"])
-        search = Search(pathlib.Path(path).stem, **data | {"seeds": tuple(data["seeds"])}, assignments=tuple(assignments))
+        data["seeds"], ranges = tuple(data["seeds"]), data["ranges"]
+        expect(isinstance(ranges, dict) and ranges, "ranges", "fields with their ranges", ranges)
+        search = Search(pathlib.Path(path).stem, **data, assignments=tuple(assignments))
         with _prefixing("preset"):
             get_preset(search.preset)
     experiment = search.experiment
@@ -94,7 +95,8 @@ def read_search(path, assignments=()):
             expect(data[key] in known, key, f"one of {', '.join(known)}", data[key])
     repeated = {assignment.split("=")[0] for assignment in assignments} & {*OWN_KEYS, *search.ranges}
     if repeated:
-        raise InputError(f"--set: expected fields that {path} says nothing of. Received: {', '.join(sorted(repeated))}.")
+        raise InputError(f"--set: expected fields that {path} says nothing of. Received: "
+                         f"{', '.join(sorted(repeated))}.")
     with _prefixing(path):
         for field, values in search.ranges.items():
             _check_range(experiment, field, values)
@@ -126,8 +128,9 @@ def objectives(experiment):
     if not experiment.clip_level:
         return ("val_f1", "val_loss")
     encodings = {task.encoding for task in experiment.tasks}
-    return (*(["val_accuracy"] if "multi_class" in encodings else []), *(["val_lwlrap"] if "multi_label" in encodings else []),
-            "val_loss", *(f"val_{task.name}_loss" for task in experiment.tasks))
+    measures = [f"val_{measure}" for encoding, measure in (("multi_class", "accuracy"), ("multi_label", "lwlrap"))
+                if encoding in encodings]
+    return (*measures, "val_loss", *(f"val_{task.name}_loss" for task in experiment.tasks))
 
 
 def _check_range(experiment, field, values):
@@ -148,7 +151,7 @@ def _check_range(experiment, field, values):
 
 
 def _check_bounds(key, bounds):
-    """Check what KerasTuner would refuse, in the words of the file, and the equal bounds and steps that it would take."""
+    """Check a range's bounds in the words of the file: KerasTuner names other keys, and takes equal bounds."""
     expect({"low", "high"} <= set(bounds) <= {"low", "high", "sampling", "step"}, key,
            "the keys low, high, sampling and, if values are to be so far apart, step", bounds)
     for name in ("low", "high", "step"):
@@ -180,11 +183,11 @@ def choices(experiment, field, values):
         return values
     if "step" not in values:
         return None
-    low, high, step = values["low"], values["high"], values["step"]
-    logarithmic = values.get("sampling") == "log"
+    low, high, step, logarithmic = values["low"], values["high"], values["step"], values.get("sampling") == "log"
     steps = math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
     # KerasTuner's own steps lose the upper end to rounding: 0.4 // 0.05 is 7
-    found = [low * step ** index if logarithmic else low + index * step for index in range(math.floor(steps + 1e-9) + 1)]
+    found = [low * step ** index if logarithmic else low + index * step
+             for index in range(math.floor(steps + 1e-9) + 1)]
     return list(map(round if is_whole(experiment, field) else _short, found))
 
 
@@ -226,8 +229,8 @@ def apply_values(experiment, values):
 def planned_epochs(search):
     """Return the epochs that each trial of a whole search trains.
 
-    A trial of hyperband that goes on from another one counts its added epochs. The list is empty if the search has too few
-    trials for one iteration of hyperband.
+    A trial of hyperband that goes on from another one counts its added epochs. The list is empty if the search has too
+    few trials for one iteration of hyperband.
     """
     if search.algorithm != "hyperband":
         return [search.epochs] * search.trials
@@ -236,7 +239,7 @@ def planned_epochs(search):
 
 
 def hyperband_iteration(epochs):
-    """Return the added epochs of each trial of one hyperband iteration, by KerasTuner's numbers of trials and epochs."""
+    """Return the added epochs of each trial of one iteration of hyperband, as KerasTuner's oracle plans them."""
     depth, planned = math.log(epochs, HYPERBAND_FACTOR), []
     for bracket in range(math.floor(depth + 1e-9) + 1):
         before = 0

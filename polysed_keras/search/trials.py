@@ -35,7 +35,7 @@ def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begi
         record: dict of what is known about the trial; the result repeats it.
         objective: a column of the history.
         last_epoch: the epoch to train until; all epochs by default.
-        begin: folder of another trial of the same experiment, with fewer epochs, to go on from; None or missing for none.
+        begin: folder of another trial of the same experiment, with fewer epochs, to go on from; it may be missing.
         stop: threading.Event; the process is killed when another thread sets it.
 
     Returns:
@@ -50,8 +50,9 @@ def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begi
     with locked(run.with_name(f".{run.name}.lock"), stop=stop):
         if not (run / TRIAL_RESULT).exists():
             if begin is not None and pathlib.Path(begin).is_dir() and not run.exists():
+                others = shutil.ignore_patterns(TRIAL_RESULT, LOG)
                 with atomic_directory(run) as temporary:
-                    shutil.copytree(begin, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(TRIAL_RESULT, LOG))
+                    shutil.copytree(begin, temporary, dirs_exist_ok=True, ignore=others)
             run.mkdir(parents=True, exist_ok=True)
             _train_apart(experiment, data, run, record, objective, last_epoch, stop)
         return read_json(run / TRIAL_RESULT)
@@ -92,7 +93,7 @@ def locked(path, busy=None, stop=NEVER):
 
 
 def start_process(target, *arguments):
-    """Start a Python process that ends when this one ends, even if this one is killed; return a multiprocessing.Process.
+    """Start and return a multiprocessing.Process that ends when this process ends, even if this one is killed.
 
     It is spawned, not forked: TensorFlow's threads do not survive a fork, and a fresh process gives all memory back.
     """
@@ -151,13 +152,12 @@ def _train(experiment, data, run, record, objective, last_epoch):
 
 
 def _print_to(path):
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for descriptor in (1, 2):  # standard output and error, of libraries in C++ as well
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
 
 
 def _not_finite(history, measure, objective):
-    """Name the first NaN or infinity among the losses, the measure and the objective of a history; "" if there is none."""
+    """Name the first NaN or infinity of a history's losses, measure and objective; "" if there is none."""
     columns = [column for column in history if column.endswith("loss") or column in (measure, objective)]
     bad = ~np.isfinite(history[columns])
     if not bad.to_numpy().any():

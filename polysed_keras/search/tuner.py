@@ -1,5 +1,6 @@
-"""Run a search of hyperparameters by KerasTuner's oracles, resumably and on several workers, and export its best trial."""
+"""Run or resume a search of hyperparameters by KerasTuner's oracles on several workers, and export its best trial."""
 import concurrent.futures
+import functools
 import os
 import pathlib
 import threading
@@ -39,8 +40,8 @@ def run_search(search, data, out, *, workers=1, progress=True):
     """Run a search, or resume it: the trials that its folder holds are not trained again.
 
     The environment's KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT make this process the chief
-    ("chief" is in its id), which holds the oracle and trains nothing, or one of its workers, which may run on other machines
-    that see the same folders.
+    ("chief" is in its id), which holds the oracle and trains nothing, or one of its workers, which may run on other
+    machines that see the same folders.
 
     Args:
         search: Search, from read_search.
@@ -53,8 +54,8 @@ def run_search(search, data, out, *, workers=1, progress=True):
         DataFrame of the trials, as read_trials returns it; None if this process is a worker of a chief.
 
     Raises:
-        InputError: the data are unusable; the folder holds another search, or one that still runs; all trials failed; no
-            chief answers.
+        InputError: the data are unusable; the folder holds another search, or one that still runs; all trials failed;
+            no chief answers.
 
     Example:
         >>> table = run_search(read_search("tuning/mcmt_small.json"), "data/esc10", "searches/mcmt", workers=2)
@@ -63,24 +64,30 @@ def run_search(search, data, out, *, workers=1, progress=True):
     if workers < 1 or (workers > 1 and here):
         raise InputError(f"--workers: expected at least 1, and no more where {TUNER_ID} is set. Received: {workers}.")
     check_writable(out)
-
-    def train(trial, stop):
-        return train_trial(search, data, out, trial, stop)
-
+    train = functools.partial(train_trial, search, data, out)
     if here == "worker":
         try:
             run_trials(OracleClient(None), [os.environ[TUNER_ID]], train, search.objective)
         except grpc.RpcError as error:
-            raise InputError(f"{os.environ[ORACLE_IP]}:{os.environ[ORACLE_PORT]}: expected the chief of the search. Received: "
-                             f"{error.code().name}. Start it, then this worker again under the same {TUNER_ID}.") from error
+            raise InputError(f"{os.environ[ORACLE_IP]}:{os.environ[ORACLE_PORT]}: expected the chief of the search. "
+                             f"Received: {error.code().name}. Start it, then this worker again under the same "
+                             f"{TUNER_ID}.") from error
         return None
     with locked(out / ".lock", f"{out}: expected a folder that no other process searches in. Received: one that does."):
         # without data every trial would fail, one by one
         (load_clips if search.experiment.clip_level else load_dataset)(data, search.experiment.dataset)
         _check_same(search, data, out)
         oracle = make_oracle(search, out)
-        oracle.report = lambda: _report(search, out, len(oracle.tuner_ids), progress)
-        oracle.report()  # on the trials of earlier runs
+
+        def report():
+            table = read_trials(search, out)
+            if len(table):
+                write_table(search, table, out)
+                if progress:
+                    print(format_progress(search, table, max(len(oracle.tuner_ids), 1)))
+
+        report()  # on the trials of earlier runs
+        oracle.report = report
         if here == "chief":
             start_server(oracle)
         else:
@@ -100,17 +107,18 @@ def role():
     """
     if not os.environ.get(ORACLE_IP):
         return None
-    missing = [name for name in (TUNER_ID, ORACLE_PORT) if not os.environ.get(name)]
-    if missing:
-        raise InputError(f"{missing[0]}: expected to be set, as {ORACLE_IP} is. Received: nothing. Set all three, or none.")
+    for name in (TUNER_ID, ORACLE_PORT):
+        if not os.environ.get(name):
+            raise InputError(f"{name}: expected to be set, as {ORACLE_IP} is. Received: nothing. Set all three, or "
+                             "none.")
     return "chief" if "chief" in os.environ[TUNER_ID] else "worker"
 
 
 def run_trials(oracle, names, train, objective):
     """Train the trials that an oracle hands out, one per worker at a time, until it has no more.
 
-    Each worker is a thread that waits for its trial's process; this thread alone talks to the oracle. KerasTuner's own loop
-    (BaseTuner.search) would train one trial at a time, and take any error, such as a full disk, for a failed trial.
+    Each worker is a thread that waits for its trial's process; this thread alone talks to the oracle. KerasTuner's own
+    loop (BaseTuner.search) trains one trial at a time, and takes any error, such as a full disk, for a failed trial.
 
     Args:
         oracle: from make_oracle, or KerasTuner's client of an oracle in another process.
@@ -132,17 +140,14 @@ def run_trials(oracle, names, train, objective):
                     time.sleep(IDLE_SECONDS)
                 for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
                     name, trial = running.pop(future)
-                    _end_trial(oracle, trial, future.result(), objective)
+                    result = future.result()
+                    if result["status"] == COMPLETED:
+                        oracle.update_trial(trial.trial_id, {objective: result["objective"]})
+                    trial.status, trial.message = result["status"].upper(), result["reason"]
+                    oracle.end_trial(trial)
                     free.append(name)
         finally:
             stop.set()  # after Ctrl-C or an error the processes of other trials end, and the same command goes on
-
-
-def _end_trial(oracle, trial, result, objective):
-    if result["status"] == COMPLETED:
-        oracle.update_trial(trial.trial_id, {objective: result["objective"]})
-    trial.status, trial.message = result["status"].upper(), result["reason"]
-    oracle.end_trial(trial)
 
 
 def train_trial(search, data, out, trial, stop):
@@ -167,17 +172,9 @@ def _check_same(search, data, out):
     stored = read_json(path) if path.exists() else content
     for key in content:
         if key != "trials" and stored.get(key) != content[key]:
-            raise InputError(f"{path}: expected the same search of the same data. Received: another {key}. Choose another "
-                             "folder.")
+            raise InputError(f"{path}: expected the same search of the same data. Received: another {key}. Choose "
+                             "another folder.")
     write_json(content, path)
-
-
-def _report(search, out, workers, progress):
-    table = read_trials(search, out)
-    if len(table):
-        write_table(search, table, out)
-        if progress:
-            print(format_progress(search, table, max(workers, 1)))
 
 
 def export_best(search, data, out, *, progress=True):
@@ -209,15 +206,16 @@ def export_best(search, data, out, *, progress=True):
             print(f"{run}: {result['status']}, {search.objective} {result['objective']}{result['reason']}")
     if not results:
         raise InputError(f"{out / 'best'}: expected a training that succeeds. Received: none; see log.txt in its runs.")
-    return export_run((max if search.direction == "max" else min)(results, key=results.get), out / "saved_models" / search.name)
+    choose = max if search.direction == "max" else min
+    return export_run(choose(results, key=results.get), out / "saved_models" / search.name)
 
 
 class _Durable:
     """Mixin that lets oracles of KerasTuner 1.4 survive a kill at any moment: atomic saves and a consistent reload.
 
-    KerasTuner overwrites the files of its oracles in place. It stores a trial before the state that knows the trial, so that
-    a process killed in between leaves a trial that nobody runs; and the state that it stores when a trial ends still counts
-    the trial among the running ones.
+    KerasTuner overwrites the files of its oracles in place. It stores a trial before the state that knows the trial, so
+    that a process killed in between leaves a trial that nobody runs; and the state that it stores when a trial ends
+    still counts the trial among the running ones.
 
     Attributes:
         report: function without arguments that is called after the end of each trial.

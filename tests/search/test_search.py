@@ -21,8 +21,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.files import read_json, write_json
-from polysed_keras.search import report as search_report
-from polysed_keras.search import trials, tuner
+from polysed_keras.search import report as search_report, trials, tuner
 from polysed_keras.search.report import best_experiment, best_trial, format_progress, plot_search, read_trials
 from polysed_keras.search.space import (
     apply_values,
@@ -42,7 +41,8 @@ from fixtures import CLIPS, MULTI_LABEL, shared_corpus, shared_run
 FILES = sorted((pathlib.Path(__file__).parents[2] / "tuning").glob("*.json"))
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"
 CONTENT = {"preset": "multilabel_small", "objective": "val_f1", "direction": "max", "algorithm": "random", "trials": 4,
-           "epochs": 2, "seeds": [0, 1], "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}, DROPOUT: [0.0, 0.2]}}
+           "epochs": 2, "seeds": [0, 1],
+           "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}, DROPOUT: [0.0, 0.2]}}
 
 
 def write_search(folder, **changes):
@@ -76,8 +76,8 @@ def trained(monkeypatch):
         if values.get(TASKS) == 5:
             trials.record_failure(directory, record, "too many tasks")
             return
-        write_json(record | {"status": "completed", "objective": score(values), "epochs": last_epoch or 2, "seconds": 3.0,
-                             "reason": ""}, directory / "result.json")
+        write_json(record | {"status": "completed", "objective": score(values), "epochs": last_epoch or 2,
+                             "seconds": 3.0, "reason": ""}, directory / "result.json")
 
     monkeypatch.setattr(trials, "_train_apart", train)
     monkeypatch.setattr(tuner, "write_report", lambda *_: None)
@@ -95,9 +95,10 @@ def test_the_searches_that_come_along_are_whole(path):
     search = read_search(path)
     assert search.preset in PRESETS and search.to_dict() == json.loads(path.read_text())
     assert search.experiment.training.epochs == search.epochs and len(planned_epochs(search)) == search.trials
-    lowest, highest = (apply_values(search.experiment, {field: (values if isinstance(values, list) else
-                                                                [values["low"], values["high"]])[index]
-                                                        for field, values in search.ranges.items()}) for index in (0, -1))
+    ends = {field: values if isinstance(values, list) else [values["low"], values["high"]]
+            for field, values in search.ranges.items()}
+    lowest, highest = (apply_values(search.experiment, {field: values[index] for field, values in ends.items()})
+                       for index in (0, -1))
     assert lowest != highest and lowest.name != highest.name
 
 
@@ -113,8 +114,8 @@ def test_the_preset_can_be_changed_beside_the_file(tmp_path):
     search = read_search(path, ["training.segment_hop=64"])
     assert search.experiment.training.segment_hop == 64 and "segment_hop=64" in search.experiment.name
     assert search.to_dict() == json.loads(path.read_text())
-    for assignment, words in [(f"{RATE}=0.1", f"says nothing of. Received: {RATE}"), ("training.seed=1", "Received: training.seed"),
-                              ("training.hop=1", "training.hop")]:
+    for assignment, words in [(f"{RATE}=0.1", f"says nothing of. Received: {RATE}"),
+                              ("training.seed=1", "Received: training.seed"), ("training.hop=1", "training.hop")]:
         with pytest.raises(InputError, match=words):
             read_search(path, [assignment])
 
@@ -181,7 +182,8 @@ def test_ranges_become_the_fields_of_an_experiment():
     ranges = {TASKS: [2, 5, 10], DROPOUT: {"low": 0.0, "high": 0.4}, "model.filters": [[8, 8], [16, 16]],
               "training.learning_rate_schedule": ["cosine", "constant"], "training.alpha": [None, 0.5],
               "training.batch_size": {"low": 8, "high": 64, "step": 2, "sampling": "log"}}
-    assert apply_values(preset, suggest(hp, preset, ranges)).tasks.num_tasks == 2  # the first of all, before an oracle has said anything
+    # the first of all, before an oracle has said anything
+    assert apply_values(preset, suggest(hp, preset, ranges)).tasks.num_tasks == 2
     hp.values |= {TASKS: "5", DROPOUT: 0.123456789, "model.filters": "[16, 16]", "training.alpha": "0.5",
                   "training.learning_rate_schedule": '"constant"', "training.batch_size": "32"}
     experiment = apply_values(preset, suggest(hp, preset, ranges))
@@ -191,8 +193,8 @@ def test_ranges_become_the_fields_of_an_experiment():
     unchanged = dataclasses.replace(experiment, name=preset.name, tasks=preset.tasks, model=preset.model,
                                     training=preset.training)
     assert unchanged == preset
-    assert experiment.name == ("mcmt_2_small num_tasks=5 dropout=0.1235 filters=[16, 16] learning_rate_schedule=constant "
-                               "alpha=0.5")  # a batch of 32 is the preset's
+    assert experiment.name == ("mcmt_2_small num_tasks=5 dropout=0.1235 filters=[16, 16] "
+                               "learning_rate_schedule=constant alpha=0.5")  # a batch of 32 is the preset's
 
 
 @pytest.mark.parametrize("field, values, found", [
@@ -280,7 +282,8 @@ def test_a_search_that_is_killed_goes_on_as_if_it_was_not(algorithm, trained, tm
         kills += 1
         pd.testing.assert_frame_equal(search_in(folder, search), unbroken)
         # one whose result was not in its place yet is gone on with
-        assert len(trained) - begun <= search.trials + 1 and len(list((folder / "out" / "trials").glob("*/"))) == search.trials
+        assert len(trained) - begun <= search.trials + 1
+        assert len(list((folder / "out" / "trials").glob("*/"))) == search.trials
     assert kills > search.trials or kills == len(writes)
     begun = len(trained)
     pd.testing.assert_frame_equal(search_in(tmp_path, search), unbroken)
@@ -295,7 +298,8 @@ def test_the_draws_of_a_gaussian_process_go_on(trained, tmp_path):
     tuner.run_trials(running, ["a"], functools.partial(tuner.train_trial, search, shared_corpus(), tmp_path / "out"),
                      search.objective)
     again = make_oracle(search, tmp_path / "out")
-    assert running._random_state.uniform() == again._random_state.uniform() != np.random.RandomState(search.seeds[0] + 1).uniform()
+    fresh = np.random.RandomState(search.seeds[0] + 1)
+    assert running._random_state.uniform() == again._random_state.uniform() != fresh.uniform()
 
 
 def test_a_killed_trial_is_gone_on_with(trained, tmp_path, monkeypatch):
@@ -311,7 +315,8 @@ def test_a_killed_trial_is_gone_on_with(trained, tmp_path, monkeypatch):
         patch.setitem(globals(), "write_json", die)
         search_in(tmp_path, search)
     search_in(tmp_path, search)
-    assert [(trial, again) for trial, _, again in trained] == [(0, False), (1, False), (2, False), (2, True), (3, False)]
+    assert [(trial, again) for trial, _, again in trained] == [(0, False), (1, False), (2, False), (2, True),
+                                                               (3, False)]
 
 
 def test_draws_are_the_seeds(trained, tmp_path):
@@ -400,8 +405,9 @@ def test_the_best_epoch_counts(tmp_path, monkeypatch):
     for objective, value in (("val_f1", 0.6), ("val_loss", 2.0)):  # of the epoch whose weights are kept
         trials._train(MULTI_LABEL, "data", tmp_path, {}, objective, None)
         assert read_json(tmp_path / "result.json")["objective"] == value
-    assert trials._not_finite(history.assign(val_f1=[0.1, np.nan, 0.4]), "val_f1", "val_f1") == "val_f1 is nan in epoch 2"
-    assert trials._not_finite(history.assign(loss=[3.0, 1.0, np.inf]), "val_f1", "val_f1") == "loss is inf in epoch 3"
+    for column, losses, words in (("val_f1", [0.1, np.nan, 0.4], "val_f1 is nan in epoch 2"),
+                                  ("loss", [3.0, 1.0, np.inf], "loss is inf in epoch 3")):
+        assert trials._not_finite(history.assign(**{column: losses}), "val_f1", "val_f1") == words
 
 
 def test_failing_trials_stop_nothing(trained, tmp_path):
@@ -529,8 +535,8 @@ def test_workers_find_what_one_worker_finds(algorithm, trained, tmp_path):
     search = tiny_search(tmp_path, algorithm=algorithm, trials=6, epochs=3, ranges=ONE_RANGE)
     alone, together = (search_in(tmp_path / str(workers), search, workers=workers) for workers in (1, 3))
     if algorithm == "hyperband":  # rounds wait for one another, so that trials are numbered in another order
-        order = ["planned", RATE]
-        alone, together = (table.sort_values(order, ignore_index=True).drop(columns="trial") for table in (alone, together))
+        alone, together = (table.sort_values(["planned", RATE], ignore_index=True).drop(columns="trial")
+                           for table in (alone, together))
     pd.testing.assert_frame_equal(together, alone)
     assert len(trained) == 12
 
@@ -605,7 +611,8 @@ def test_an_error_of_one_worker_ends_the_search_and_the_others(trained, tmp_path
 
 def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
     search_in(tmp_path, tiny_search(tmp_path))
-    with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another epochs"):
+    with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another "
+                                         "epochs"):
         search_in(tmp_path, tiny_search(tmp_path, epochs=3))
     other = shutil.copytree(shared_corpus(), tmp_path / "other")
     with pytest.raises(InputError, match="Received: another data"):
@@ -628,20 +635,22 @@ RANGES = {RATE: CONTENT["ranges"][RATE], "training.learning_rate_schedule": ["co
 TABLE = pd.DataFrame({
     "trial": range(4), "status": ["completed", "failed", "completed", "completed"], RATE: [1e-3, 1e-2, 1e-1, 3e-2],
     "training.learning_rate_schedule": ["cosine", "constant", "constant", "cosine"], TASKS: [2, 5, 10, 2],
-    "val_f1": [0.5, np.nan, 0.7, 0.6], "epochs": [2, 0, 1, 2], "seconds": [30.0, 5.0, 20.0, 33.0], "reason": ["", "nan", "", ""],
-    "planned": [2] * 4})
+    "val_f1": [0.5, np.nan, 0.7, 0.6], "epochs": [2, 0, 1, 2], "seconds": [30.0, 5.0, 20.0, 33.0],
+    "reason": ["", "nan", "", ""], "planned": [2] * 4})
 TABLE["values"] = TABLE[list(RANGES)].to_dict("records")
 
 
 def points(axes, marker):
-    return [tuple(xy) for line in axes.lines if line.get_marker() == marker for xy in np.round(line.get_xydata(), 6).tolist()]
+    return [tuple(xy) for line in axes.lines if line.get_marker() == marker
+            for xy in np.round(line.get_xydata(), 6).tolist()]
 
 
 def test_the_picture_shows_every_trial_over_every_range():
     figure = plot_search(TABLE, tuple(RANGES), "val_f1", best=TABLE.iloc[2], epochs=2, logarithmic={RATE}, title="x")
     rate, schedule, tasks = figure.axes
-    assert sorted(points(rate, "o")) == [(0.001, 50.0), (0.03, 60.0), (0.1, 70.0)] and points(rate, "*") == [(0.1, 70.0)]
-    assert rate.get_xscale() == "log" and tasks.get_xscale() == "linear" and rate.get_ylabel() == "validation F1, overall (%)"
+    assert sorted(points(rate, "o")) == [(0.001, 50.0), (0.03, 60.0), (0.1, 70.0)]
+    assert points(rate, "*") == [(0.1, 70.0)] and rate.get_ylabel() == "validation F1, overall (%)"
+    assert rate.get_xscale() == "log" and tasks.get_xscale() == "linear"
     assert [text.get_text() for text in schedule.get_xticklabels()] == ["constant", "cosine"]
     assert tasks.get_xticks().tolist() == [2, 5, 10]
     assert sorted(points(schedule, "o")) == [(0.0, 70.0), (1.0, 50.0), (1.0, 60.0)]
@@ -656,8 +665,9 @@ def test_the_picture_shows_every_trial_over_every_range():
     assert names == {"a trial", "a trial of fewer epochs", "failed", "best: trial 2"}
 
 
-@pytest.mark.parametrize("objective, label", [("val_loss", "validation loss (nats)"), ("val_lwlrap", "validation lwlrap (%)"),
-                                              ("val_scene_loss", "validation scene loss (nats)")])
+@pytest.mark.parametrize("objective, label", [
+    ("val_loss", "validation loss (nats)"), ("val_lwlrap", "validation lwlrap (%)"),
+    ("val_scene_loss", "validation scene loss (nats)")])
 def test_a_picture_of_one_range_and_of_failures_only(objective, label, tmp_path):
     table = TABLE.rename(columns={"val_f1": objective})
     axes = plot_search(table, (TASKS,), objective).axes
@@ -704,14 +714,16 @@ def test_choices_of_several_types_are_shown(tmp_path):
     search_report.write_table(tiny_search(tmp_path, ranges=ranges), table, tmp_path)
     assert read_session(tmp_path / "tensorboard" / "0")[0] == {"training.event_hours": "null", DROPOUT: 0.0}
     hours = plot_search(table, tuple(ranges), "val_f1").axes[0]
-    assert [text.get_text() for text in hours.get_xticklabels()] == ["0.5", "none"] and points(hours, "o") == [(1.0, 50.0)]
+    assert [text.get_text() for text in hours.get_xticklabels()] == ["0.5", "none"]
+    assert points(hours, "o") == [(1.0, 50.0)]
 
 
 def test_progress_in_a_line(tmp_path):
     search = tiny_search(tmp_path, ranges=RANGES, trials=8, epochs=2)
     line = format_progress(search, TABLE, workers=2)
     assert line == ("search: 4 of 8 trials done, 1 failed; best: trial 2, val_f1 0.7000 (training.learning_rate=0.1 "
-                    "training.learning_rate_schedule=constant tasks.num_tasks=10); about 44 s left")  # (30 + 5 + 20 + 33) / 2
+                    "training.learning_rate_schedule=constant tasks.num_tasks=10); about 44 s left")
+    # (30 + 5 + 20 + 33) / 2
     assert "best" not in format_progress(search, TABLE[1:2])
     assert "about 2 min left" in format_progress(search, TABLE.assign(seconds=30.0))
     lowest = dataclasses.replace(search, direction="min")
@@ -747,7 +759,8 @@ def test_tune_ends_in_a_report_an_experiment_and_an_export(trained_here, tmp_pat
     scores = {seed: pd.read_csv(f"out/best/seed{seed}/history.csv").val_f1.max() for seed in (1, 2)}
     card = read_json("out/saved_models/search/1/card.json")
     assert card["validation_f1"] == pytest.approx(max(scores.values()))
-    assert main(["train", "out/best.json", "--data", str(shared_corpus()), "--out", "again", "--set", "training.seed=2"]) == 0
+    command = ["train", "out/best.json", "--data", str(shared_corpus()), "--out", "again", "--set", "training.seed=2"]
+    assert main(command) == 0
     assert pd.read_csv("again/history.csv").val_f1.max() == pytest.approx(scores[2], abs=2e-3)
 
 
@@ -766,5 +779,6 @@ def test_mistakes_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert_mistake(["tune", path, "--data", tmp_path, "--out", path / "out"], "cannot be written")
     for content, word in (("[]", "Experiment"), ('{"name": "x", "width": 3}', "width"), ("{", "readable JSON")):
         (tmp_path / "best.json").write_text(content)
-        assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json", word)
+        assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json",
+                       word)
     assert not (tmp_path / "r").exists()
