@@ -500,6 +500,27 @@ def test_two_workers_share_an_oracle_and_run_nothing_twice(trained, tmp_path, mo
     assert sorted(trial.status for trial in oracle.trials.values()) == ["COMPLETED"] * 6 + ["FAILED"] * 6
 
 
+def test_a_chief_and_a_worker_find_what_one_process_finds(trained, tmp_path, monkeypatch):
+    """By KerasTuner's variables; both in threads of this process, which is what `role` is told apart by."""
+    search = tiny_search(tmp_path)
+    alone = search_in(tmp_path / "alone", search)
+    for name, value in ((tuner.TUNER_ID, "worker0"), (tuner.ORACLE_IP, "127.0.0.1"), (tuner.ORACLE_PORT, free_port())):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(tuner, "role", lambda: threading.current_thread().name)
+    found = {}
+
+    def run():
+        found[threading.current_thread().name] = search_in(tmp_path, search)
+
+    threads = [threading.Thread(target=run, name=name, daemon=True) for name in ("chief", "worker")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found["worker"] is None and len(trained) == 2 * search.trials
+    pd.testing.assert_frame_equal(found["chief"], alone)
+
+
 def test_a_worker_may_end_its_trial_at_a_chief_that_was_restarted(tmp_path):
     search = tiny_search(tmp_path, trials=2)
     running = make_oracle(search, tmp_path).create_trial("a")
