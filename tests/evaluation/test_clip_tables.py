@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, label_ranking_average_precision_score
 
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.clip_tables import ClipResult, clip_table, clip_tables, write_clip_report
-from polysed_keras.evaluation.tables import format_tables
+from polysed_keras.evaluation.reports import write_report
+from polysed_keras.evaluation.tables import RunResult, TaskResult, clip_table, clip_tables, format_tables
 from polysed_keras.events.metrics import recognised, retrieved
 
 SCENES, EVENTS = ("bus", "park", "tram"), ("a", "b", "c", "d")
@@ -18,12 +18,12 @@ def scene_result(name="x", seed=0, clips=60, right=0.6):
     rng, reference = np.random.default_rng(seed), np.random.default_rng(9).integers(3, size=clips)
     estimated = np.where(rng.random(clips) < right, reference, rng.integers(3, size=clips))
     counts = recognised(np.eye(3)[reference], np.eye(3)[estimated])
-    return ClipResult(name, seed, "scene", "multi_class", SCENES, tuple(map(str, range(clips))), counts), reference, estimated
+    return TaskResult(name, seed, "scene", "multi_class", SCENES, tuple(map(str, range(clips))), counts), reference, estimated
 
 
 def event_result(name="x", seed=0, clips=50):
     reference, scores = np.random.default_rng(8).random((clips, 4)) < 0.4, np.random.default_rng(seed).random((clips, 4))
-    return (ClipResult(name, seed, "events", "multi_label", EVENTS, tuple(map(str, range(clips))), retrieved(reference, scores)),
+    return (TaskResult(name, seed, "events", "multi_label", EVENTS, tuple(map(str, range(clips))), retrieved(reference, scores)),
             reference, scores)
 
 
@@ -50,7 +50,7 @@ def test_intervals_hold_the_accuracy_of_many_new_samples():
         reference = np.repeat(np.arange(3), 40)
         right = np.random.default_rng(seed).random(120) < 0.7
         counts = recognised(np.eye(3)[reference], np.eye(3)[np.where(right, reference, (reference + 1) % 3)])
-        table = clip_table([ClipResult("x", 0, "scene", "multi_class", SCENES, tuple(range(120)), counts)], resamples=200)
+        table = clip_table([TaskResult("x", 0, "scene", "multi_class", SCENES, tuple(range(120)), counts)], resamples=200)
         covered += table.low.iloc[-1] <= 0.7 <= table.high.iloc[-1]
     assert 178 <= covered <= 199  # 95 % of 200, and four standard errors less
 
@@ -66,14 +66,15 @@ def test_seeds_and_differences_side_by_side():
 
 
 def test_a_table_a_task_and_files(tmp_path):
-    runs = [(scene_result("joint")[0], event_result("joint")[0]), (scene_result("base", 1)[0],)]
-    tables = write_clip_report(runs, tmp_path)
+    runs = [RunResult("joint", 0, tasks=(scene_result("joint")[0], event_result("joint")[0])),
+            RunResult("base", 1, tasks=(scene_result("base", 1)[0],))]
+    tables = write_report(runs, tmp_path)
     assert [table.table.iloc[0] for table in tables] == ["class_wise_accuracy", "class_wise_lwlrap"]
     assert list(dict.fromkeys(tables[0].run)) == ["joint", "base"] and set(tables[1].run) == {"joint"}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "class_wise_lwlrap.csv"), tables[1], atol=1e-6, check_dtype=False)
     report = json.loads((tmp_path / "report.json").read_text())["runs"]
     assert [run["task"] for run in report] == ["scene", "events", "scene"]
-    assert report[1]["lwlrap"] == runs[0][1].score and report[0]["clips"] == 60
+    assert report[1]["lwlrap"] == runs[0].tasks[1].score and report[0]["clips"] == 60
     assert len(clip_tables([runs[1]])) == 1
 
 
@@ -89,4 +90,4 @@ def test_runs_that_cannot_be_compared(changes, message):
 
 def test_counts_of_another_shape():
     with pytest.raises(InputError, match=r"expected shape \(2, 3, 2\), received \(2, 3\)"):
-        ClipResult("x", 0, "scene", "multi_class", SCENES, ("a", "b"), np.zeros((2, 3)))
+        TaskResult("x", 0, "scene", "multi_class", SCENES, ("a", "b"), np.zeros((2, 3)))

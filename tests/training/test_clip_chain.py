@@ -46,7 +46,7 @@ def posteriors_of_test():
 
 
 def test_both_tasks_are_learnt_and_scored_as_the_metrics_say(posteriors_of_test):
-    scene, events = evaluate_run(shared_run(CLIPS), shared_clips(), progress=False)
+    scene, events = evaluate_run(shared_run(CLIPS), shared_clips(), progress=False).tasks
     activity, posteriors = posteriors_of_test["scene"]
     assert scene.score == pytest.approx(macro_accuracy(activity.argmax(1), posteriors.argmax(1))) and scene.score > 0.6
     assert events.score == pytest.approx(lwlrap(*posteriors_of_test["events"])) and events.score > 0.75

@@ -1,5 +1,6 @@
 """Training: losses, normalisation, validation, what a run's folder holds, and going on after an interruption."""
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -18,8 +19,7 @@ from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, task_labels
-from polysed_keras.training import fit as training
-from polysed_keras.training import runs as experiments
+from polysed_keras.training import checkpoints, runs as experiments, sources
 from polysed_keras.training.checkpoints import read_history
 from polysed_keras.training.fit import (
     compile_model,
@@ -29,10 +29,10 @@ from polysed_keras.training.fit import (
     restore_checkpoint,
     set_normalization,
     task_losses,
-    validate,
 )
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.training.sources import recording_feed, validate
 
 from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
 
@@ -181,9 +181,9 @@ def test_the_best_epoch_is_kept(experiment):
 
 def test_an_earlier_best_epoch_stays(tmp_path, monkeypatch):
     scores = iter([0.2, 0.6, 0.4])
-    monkeypatch.setattr(training, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
+    monkeypatch.setattr(sources, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
     kept = []
-    monkeypatch.setattr(training.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
+    monkeypatch.setattr(checkpoints.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
     fit_tiny(tmp_path, epochs=3)
     assert kept[0] != kept[1] == kept[2]
 
@@ -198,8 +198,9 @@ def resolved_tiny(epochs):
 
 
 def fit_tiny(folder, epochs, **arguments):
-    recordings = random_recordings(200, 100)
-    return fit_model(resolved_tiny(epochs), recordings, recordings, folder, progress=False, **arguments)
+    recordings, experiment = random_recordings(200, 100), resolved_tiny(epochs)
+    feed = functools.partial(recording_feed, experiment, recordings, recordings)
+    return fit_model(experiment, feed, folder, progress=False, **arguments)
 
 
 def test_the_learning_rate_loss_and_normalisation_are_the_experiments():
@@ -246,7 +247,7 @@ LONGER = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LAB
 TRAIN = f"""
 import sys, dataclasses
 from fixtures import MULTI_LABEL
-from polysed_keras.experiments import run_experiment
+from polysed_keras.training import run_experiment
 spec = dataclasses.replace(MULTI_LABEL.training, epochs={EPOCHS})
 run_experiment(dataclasses.replace(MULTI_LABEL, training=spec), sys.argv[1], sys.argv[2], resume=True, progress=False)
 """
@@ -331,7 +332,7 @@ def epochs_of(folder):
 
 def test_a_finished_run_is_not_trained_further_and_reads_no_audio(monkeypatch):
     folder = shared_run(MULTI_LABEL)
-    monkeypatch.setattr(experiments, "load_recordings", None)
+    monkeypatch.setattr(sources, "load_recordings", None)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"}
     history = run_experiment(MULTI_LABEL, shared_corpus(), folder, resume=True, progress=False)
     assert list(history.epoch) == [1, 2, 3]
@@ -380,12 +381,12 @@ MIRRORED = """
 import sys, numpy as np, tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import pathlib, test_training
+import pathlib, test_fit
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
-history = test_training.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
+history = test_fit.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
 with strategy.scope():
-    resumed = test_training.load_checkpoint(sys.argv[1], test_training.resolved_tiny(1))
+    resumed = test_fit.load_checkpoint(sys.argv[1], test_fit.resolved_tiny(1))
 assert resumed.optimizer.iterations.numpy() == 15  # the steps of an epoch
 print(history.to_json())
 """

@@ -177,7 +177,12 @@ def test_the_command_line_makes_what_it_validates_with(tmp_path, bank, monkeypat
 
 def test_combinations_are_noted_as_they_are_drawn(bank, data, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(experiments, "fit_model", lambda _, draw, *__, **___: drawn.extend(draw(0) + draw(1)))
+
+    def fit_model(experiment, feed, *_, **__):
+        draw = feed.args[1]
+        drawn.extend(draw(0) + draw(1))
+
+    monkeypatch.setattr(experiments, "fit_model", fit_model)
     run_experiment(GROUPED, data, tmp_path, mixing=resolve_mixing(bank, data), progress=False)
     seen, = load_seen_combinations([tmp_path])
     for task, columns, combinations in zip(seen.tasks, (slice(0, 2), slice(2, 4)), seen.seen, strict=True):
