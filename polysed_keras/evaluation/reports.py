@@ -30,8 +30,8 @@ def report_tables(results, *, resamples=1000, seed=0):
 def write_report(results, out, *, resamples=1000, seed=0):
     """Write the tables of runs as CSV, and report.json with scores by run and label.
 
-    The tables are class_wise.csv and polyphony.csv, with unseen.csv if a run has powersets; of clips class_wise_accuracy.csv
-    and class_wise_lwlrap.csv. Arguments, result and errors as of `report_tables`.
+    Tables of recordings are class_wise.csv, polyphony.csv, and unseen.csv if a run has powersets; tables of clips are
+    class_wise_accuracy.csv and class_wise_lwlrap.csv. Result and errors are those of `report_tables`.
 
     Args:
         results: list of RunResult.
@@ -56,7 +56,8 @@ def _tables_by_file(results, resamples, seed):
     if results and results[0].tasks:
         return {f"{table['table'].iloc[0]}.csv": [table] for table in clip_tables(results, **arguments)}
     files = {"class_wise.csv": [class_wise_table(results, **arguments)],
-             "polyphony.csv": [polyphony_table(results, **arguments)], "unseen.csv": unseen_tables(results, **arguments)}
+             "polyphony.csv": [polyphony_table(results, **arguments)],
+             "unseen.csv": unseen_tables(results, **arguments)}
     return {name: tables for name, tables in files.items() if tables}
 
 
@@ -72,8 +73,8 @@ def _describe_run(run):
     average = {name: _json_number(score(counts.sum(axis=0), "macro")) for name, score in SCORES.items()}
     class_wise = {label: _describe_counts(row) for label, row in zip(run.labels, counts.sum(axis=0))}
     degrees = {str(degree): _describe_counts(row) for degree, row in enumerate(counts.sum(axis=1)) if row.any()}
-    return {"name": run.name, "seed": run.seed, "overall": _describe_counts(counts.sum(axis=(0, 1))), "average": average,
-            "class_wise": class_wise, "polyphony": degrees}
+    return {"name": run.name, "seed": run.seed, "overall": _describe_counts(counts.sum(axis=(0, 1))),
+            "average": average, "class_wise": class_wise, "polyphony": degrees}
 
 
 def _describe_counts(counts):

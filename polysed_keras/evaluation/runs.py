@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 
 from polysed_keras.datasets import load_dataset
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
@@ -78,7 +78,8 @@ def load_seen_combinations(runs, names=()):
     """
     experiments = [load_run(run) for run in runs]
     if names:
-        experiments = [dataclasses.replace(experiment, name=name) for experiment, name in zip(experiments, names, strict=True)]
+        experiments = [dataclasses.replace(experiment, name=name)
+                       for experiment, name in zip(experiments, names, strict=True)]
     return read_combinations(zip(runs, experiments))
 
 
@@ -110,7 +111,7 @@ def evaluate_run(run, data, partition="test", *, seen=(), progress=True):
         run: the run's folder.
         data: folder of a corpus with the run's labels.
         partition: to score.
-        seen: SeenCombinations of load_seen_combinations; frames of recordings with other combinations are counted apart.
+        seen: of load_seen_combinations; frames of recordings with a combination that is not in it are counted apart.
         progress: whether bars are shown.
 
     Returns:
@@ -140,9 +141,8 @@ def _estimate(source, run, partition):
     """Return a corpus's labels, a partition's names, and the reference and the estimated activity of each recording."""
     experiment, dataset = source.experiment, source.datasets[0]
     labels = task_labels(experiment.tasks)
-    if sorted(labels) != sorted(dataset.labels):
-        raise InputError(f"{dataset.folder}: expected the labels of {run}, {list(labels)}. "
-                         f"Received: {list(dataset.labels)}.")
+    expect(sorted(labels) == sorted(dataset.labels), dataset.folder, f"the labels of {run}, {list(labels)}",
+           list(dataset.labels))
     model = load_best_model(experiment, run)
     columns = [labels.index(label) for label in dataset.labels]
     recordings = source.load(partition)

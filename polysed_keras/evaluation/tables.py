@@ -29,7 +29,7 @@ class TaskResult:
         encoding: `multi_class`, scored by macro accuracy, or `multi_label`, scored by lwlrap.
         labels: of the task.
         clips: names of the clips.
-        counts: float64 array (clips, labels, 2) of events.recognised (`multi_class`) or events.retrieved (`multi_label`).
+        counts: float64 array (clips, labels, 2) of events.recognised (`multi_class`) or events.retrieved.
 
     Raises:
         InputError: the shape of `counts` does not fit `labels` and `clips`.
@@ -129,7 +129,7 @@ def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
 
 
 def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
-    """Return scores by polyphony of the reference frame, 1 to the highest, pooled over labels (Phan et al. 2022, Table 3).
+    """Return scores by polyphony of the reference frame, from 1 up, pooled over labels (Phan et al. 2022, Table 3).
 
     Silent frames are in no row. Arguments, result and errors as of `class_wise_table`.
     """
@@ -166,7 +166,7 @@ def clip_table(results, *, resamples=1000, seed=0):
 
 
 def _clip_scores(encoding):
-    """Return a function from summed counts (..., labels, 2) to one score per label, then the whole's: (..., labels + 1)."""
+    """Return a function from summed counts (..., labels, 2) to a score per label, then overall: (..., labels + 1)."""
     average = "macro" if encoding == "multi_class" else "micro"
     return lambda counts: np.concatenate([share(counts, None), share(counts, average)[..., None]], axis=-1)
 
@@ -250,9 +250,11 @@ def compare_runs(results, table, rows, scores, resamples, seed):
         runs = [result.counts for result in results if result.name == name]
         by_seed = pd.DataFrame([scores(counts.sum(axis=0)) for counts in runs])
         value = by_seed.mean().to_numpy()
-        resampled = _mean([scores(np.tensordot(weights, counts, axes=1)) for counts in runs])
+        by_resample = np.ma.masked_invalid([scores(np.tensordot(weights, counts, axes=1)) for counts in runs])
+        resampled = by_resample.mean(axis=0).filled(np.nan)  # the mean over seeds that define the score
         low, high = _interval(resampled)
-        spread, seed_min, seed_max = _spread(by_seed) if len(runs) > 1 else np.full((3, len(value)), np.nan)
+        spread, seed_min, seed_max = (np.stack([by_seed.std(), by_seed.min(), by_seed.max()]) if len(runs) > 1
+                                      else np.full((3, len(value)), np.nan))
         difference_low, difference_high = _interval(resampled - first_resampled)
         blocks.append(pd.DataFrame({
             "table": table, "row": rows, "run": name, "seeds": len(runs), "value": value, "low": low, "high": high,
@@ -271,15 +273,6 @@ def _resample_weights(num_mixtures, resamples, seed):
         return np.full((resamples, 1), np.nan)  # one mixture says nothing about the spread over mixtures
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_mixtures, np.full(num_mixtures, 1 / num_mixtures), size=resamples).astype(float)
-
-
-def _mean(values):
-    """Return the mean over the first axis without NaN."""
-    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
-
-
-def _spread(by_seed):
-    return [measure.to_numpy() for measure in (by_seed.std(), by_seed.min(), by_seed.max())]
 
 
 def _interval(resampled):

@@ -1,7 +1,7 @@
 """Label combinations that a network of powersets was never trained on: how many frames hold one, and the scores there.
 
-Paper 1, section 2, divides the labels because one powerset of all of them would not generalise to mixtures that training
-lacks; it does not measure how well the smaller ones do.
+Paper 1, section 2, divides the labels because one powerset of all of them would not generalise to mixtures that
+training lacks; it does not measure how well the smaller ones do.
 """
 import dataclasses
 import logging
@@ -40,8 +40,8 @@ class UnseenCounts:
     Attributes:
         seen: SeenCombinations.
         frames: int64 array (mixtures, tasks + 1, 2) of events.unseen_frames.
-        counts: int64 array (mixtures, 2, labels, 3) of (tp, fp, fn): of the frames with a combination unseen in any task,
-            then of the others.
+        counts: int64 array (mixtures, 2, labels, 3) of (tp, fp, fn): of the frames with a combination unseen in any
+            task, then of the others.
     """
 
     seen: SeenCombinations

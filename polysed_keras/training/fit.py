@@ -9,7 +9,7 @@ import tensorflow as tf
 from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
 from polysed_keras.models import NORMALIZATION, build_model
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, Validation, restore_checkpoint
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
 
 LOSSES = {
     "multi_label": keras.losses.BinaryCrossentropy,
@@ -48,7 +48,10 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
 
 
 def task_weights(experiment):
-    """{task name: weight}: of scenes 1 - alpha, of events alpha (paper 2, equation 1); where there are not both, 1 / N."""
+    """Return the losses' weights, {task.name: weight}.
+
+    Scenes weigh 1 - alpha and events alpha (paper 2, equation 1); without both kinds of task each of N weighs 1 / N.
+    """
     tasks, alpha = experiment.tasks, experiment.training.alpha
     if alpha is None or {task.encoding for task in tasks} != {"multi_class", "multi_label"}:
         return {task.name: 1 / len(tasks) for task in tasks}
@@ -108,7 +111,9 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
             copy_shared_weights(pretrained, model, experiment.tasks)
         if done:
             restore_checkpoint(model, run)
-    callbacks = [Validation(feed.validate), keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+    # The validation adds to the logs, which the callbacks after it write down.
+    validation = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(feed.validate(model)))
+    callbacks = [validation, keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
                  Checkpoints(run, history, experiment.measure)]
     if progress:
         callbacks.append(Progress(epochs, feed.steps, done, experiment.measure))

@@ -54,9 +54,10 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resum
     history = read_history(run) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
         return pd.DataFrame(history)
-    feed = functools.partial(source.feed, experiment, source.load_training(run, resume=resume), source.load("validate"))
-    return fit_model(experiment, feed, run, history=history, progress=progress, pretrained=network, last_epoch=last_epoch,
-                     **runtime)
+    recordings, validation = source.load_training(run, resume=resume), source.load("validate")
+    feed = functools.partial(source.feed, experiment, recordings, validation)
+    return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=network,
+                     progress=progress, **runtime)
 
 
 def _prepare_folder(experiment, extra, run, resume):
@@ -67,9 +68,9 @@ def _prepare_folder(experiment, extra, run, resume):
         stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
-            raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} differs "
-                             f"in {', '.join(differing)}). Resume with the same preset, --set values, data (labels, "
-                             "partitions, annotations) and pre-training, or choose another folder.")
+            raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} "
+                             f"differs in {', '.join(differing)}). Resume with the same preset, --set values, data "
+                             "(labels, partitions, annotations) and pre-training, or choose another folder.")
     write_json(content, path)
 
 

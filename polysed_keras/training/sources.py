@@ -1,11 +1,11 @@
 """Sources of training data: one class for recordings and one for clips, with the same methods.
 
-A source opens the data of an Experiment, resolves its tasks with their labels, loads partitions and feeds trainings. This is
-the one place that tells experiments on recordings (paper 1) and on clips (paper 2) apart.
+A source opens the data of an Experiment, resolves its tasks with their labels, loads partitions and feeds trainings.
+`source_class` alone tells experiments on recordings (paper 1) and on clips (paper 2) apart.
 """
 import dataclasses
 import pathlib
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -114,7 +114,7 @@ def validate_clips(model, clips, tasks, weights):
         weights: {task name: weight of its loss}.
 
     Returns:
-        dict of val_loss, val_<task>_loss, and val_accuracy for a `multi_class` task, val_lwlrap for a `multi_label` one.
+        dict of val_loss, val_<task>_loss, val_accuracy of a `multi_class` task and val_lwlrap of a `multi_label` task.
     """
     losses, result = task_losses(tasks), {"val_loss": 0.0}
     for task in tasks:
@@ -156,8 +156,8 @@ class RecordingSource:
 
     def load(self, partition):
         """Return a partition as a list of RecordingFeatures; event rolls have the tasks' labels in order."""
-        return load_recordings(self.datasets[0], partition, task_labels(self.experiment.tasks), self.experiment.features,
-                               progress=self._progress)
+        labels = task_labels(self.experiment.tasks)
+        return load_recordings(self.datasets[0], partition, labels, self.experiment.features, progress=self._progress)
 
     def load_training(self, run, *, resume):
         """Return what `feed` takes to train on; label combinations are noted in the run's folder."""
@@ -172,8 +172,8 @@ class ClipSource:
 
     def __init__(self, experiment, data, mixing=None, progress=True):
         if mixing:
-            raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of clips. "
-                             "Make a corpus of clips by polysed standin.")
+            raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of "
+                             "clips. Make a corpus of clips by polysed standin.")
         self._clips, self._progress = load_clips(data, experiment.dataset), progress
         labels = {name: dataset.labels for name, dataset in self._clips.items()}
         self.experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
@@ -181,8 +181,8 @@ class ClipSource:
         for task in self.experiment.tasks:
             unknown = sorted(set(task.labels) - set(labels[task.name]))
             if unknown:
-                raise InputError(f"{self._clips[task.name].folder}: expected the labels of task {task.name}. Received a "
-                                 f"corpus without {', '.join(unknown)}.")
+                raise InputError(f"{self._clips[task.name].folder}: expected the labels of task {task.name}. "
+                                 f"Received a corpus without {', '.join(unknown)}.")
 
     def load(self, partition):
         """Return a partition as {task name: ClipFeatures}."""

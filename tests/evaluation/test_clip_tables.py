@@ -18,13 +18,16 @@ def scene_result(name="x", seed=0, clips=60, right=0.6):
     rng, reference = np.random.default_rng(seed), np.random.default_rng(9).integers(3, size=clips)
     estimated = np.where(rng.random(clips) < right, reference, rng.integers(3, size=clips))
     counts = recognised(np.eye(3)[reference], np.eye(3)[estimated])
-    return TaskResult(name, seed, "scene", "multi_class", SCENES, tuple(map(str, range(clips))), counts), reference, estimated
+    result = TaskResult(name, seed, "scene", "multi_class", SCENES, tuple(map(str, range(clips))), counts)
+    return result, reference, estimated
 
 
 def event_result(name="x", seed=0, clips=50):
-    reference, scores = np.random.default_rng(8).random((clips, 4)) < 0.4, np.random.default_rng(seed).random((clips, 4))
-    return (TaskResult(name, seed, "events", "multi_label", EVENTS, tuple(map(str, range(clips))), retrieved(reference, scores)),
-            reference, scores)
+    reference = np.random.default_rng(8).random((clips, 4)) < 0.4
+    scores = np.random.default_rng(seed).random((clips, 4))
+    counts = retrieved(reference, scores)
+    result = TaskResult(name, seed, "events", "multi_label", EVENTS, tuple(map(str, range(clips))), counts)
+    return result, reference, scores
 
 
 def test_scenes_are_scored_by_macro_accuracy():
@@ -50,16 +53,18 @@ def test_intervals_hold_the_accuracy_of_many_new_samples():
         reference = np.repeat(np.arange(3), 40)
         right = np.random.default_rng(seed).random(120) < 0.7
         counts = recognised(np.eye(3)[reference], np.eye(3)[np.where(right, reference, (reference + 1) % 3)])
-        table = clip_table([TaskResult("x", 0, "scene", "multi_class", SCENES, tuple(range(120)), counts)], resamples=200)
+        result = TaskResult("x", 0, "scene", "multi_class", SCENES, tuple(range(120)), counts)
+        table = clip_table([result], resamples=200)
         covered += table.low.iloc[-1] <= 0.7 <= table.high.iloc[-1]
     assert 178 <= covered <= 199  # 95 % of 200, and four standard errors less
 
 
 def test_seeds_and_differences_side_by_side():
-    runs = [scene_result("base", seed)[0] for seed in (0, 1)] + [scene_result("joint", seed, right=0.9)[0] for seed in (2, 3)]
-    table = clip_table(runs)
+    joint = [scene_result("joint", seed, right=0.9)[0] for seed in (2, 3)]
+    table = clip_table([scene_result("base", seed)[0] for seed in (0, 1)] + joint)
     last = table[table.row == "average"].set_index("run")
-    assert last.seeds.tolist() == [2, 2] and last.difference["joint"] == pytest.approx(last.value["joint"] - last.value["base"])
+    assert last.seeds.tolist() == [2, 2]
+    assert last.difference["joint"] == pytest.approx(last.value["joint"] - last.value["base"])
     assert last.difference_low["joint"] > 0
     text = format_tables(table)
     assert text.startswith("class_wise_accuracy in % [95 % interval over clips]; difference: to base, paired")
@@ -71,7 +76,8 @@ def test_a_table_a_task_and_files(tmp_path):
     tables = write_report(runs, tmp_path)
     assert [table.table.iloc[0] for table in tables] == ["class_wise_accuracy", "class_wise_lwlrap"]
     assert list(dict.fromkeys(tables[0].run)) == ["joint", "base"] and set(tables[1].run) == {"joint"}
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "class_wise_lwlrap.csv"), tables[1], atol=1e-6, check_dtype=False)
+    written = pd.read_csv(tmp_path / "class_wise_lwlrap.csv")
+    pd.testing.assert_frame_equal(written, tables[1], atol=1e-6, check_dtype=False)
     report = json.loads((tmp_path / "report.json").read_text())["runs"]
     assert [run["task"] for run in report] == ["scene", "events", "scene"]
     assert report[1]["lwlrap"] == runs[0].tasks[1].score and report[0]["clips"] == 60
@@ -79,7 +85,8 @@ def test_a_table_a_task_and_files(tmp_path):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"labels": ("bus", "park", "plane")}, "the same labels"), ({"clips": tuple(map(str, range(1, 61)))}, "the same clips"),
+    ({"labels": ("bus", "park", "plane")}, "the same labels"),
+    ({"clips": tuple(map(str, range(1, 61)))}, "the same clips"),
     ({"counts": np.zeros((60, 3, 2))}, "the reference of clip 0 differs")])
 def test_runs_that_cannot_be_compared(changes, message):
     import dataclasses
