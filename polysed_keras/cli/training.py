@@ -53,31 +53,9 @@ def _training_data(arguments):
 
 def evaluate(arguments):
     """Evaluate runs side by side."""
-    from polysed_keras.errors import InputError
-    from polysed_keras.evaluation import (
-        class_wise_table,
-        evaluate_run,
-        format_tables,
-        load_seen_combinations,
-        polyphony_table,
-        unseen_tables,
-        write_report,
-        write_unseen_report,
-    )
-    from polysed_keras.training import load_run
-    kinds = {load_run(run).clip_level for run in arguments.runs}
-    if len(kinds) > 1:
-        raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
-    seen = () if True in kinds else load_seen_combinations(arguments.runs)
-    results = [evaluate_run(run, arguments.data, arguments.partition, seen=seen) for run in arguments.runs]
-    if kinds == {True}:
-        from polysed_keras.evaluation import write_clip_report
-        from polysed_keras.evaluation.clip_tables import clip_tables
-        tables = write_clip_report(results, arguments.out) if arguments.out else clip_tables(results)
-    elif arguments.out:
-        tables = [*write_report(results, arguments.out), *write_unseen_report(results, arguments.out)]
-    else:
-        tables = [class_wise_table(results), polyphony_table(results), *unseen_tables(results)]
+    from polysed_keras.evaluation import evaluate_runs, format_tables, report_tables, write_report
+    results = evaluate_runs(arguments.runs, arguments.data, arguments.partition)
+    tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
 
 
