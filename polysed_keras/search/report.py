@@ -118,8 +118,8 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
     rows = -(-len(fields) // columns)
     figure = Figure(figsize=(1.0 + 3.6 * columns, 1.0 + 3.0 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    if objective in MEASURES:
-        scale, label = 100, f"validation {MEASURES[objective]} (%)"
+    if objective in MEASURE_NAMES:
+        scale, label = 100, f"validation {MEASURE_NAMES[objective]} (%)"
     else:
         scale, label = 1, f"validation {objective.removeprefix('val_').replace('_', ' ')} (nats)"
     for axes, field in zip(panels.flat, fields):
