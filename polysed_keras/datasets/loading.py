@@ -5,6 +5,7 @@ import importlib
 import pathlib
 
 from polysed_keras.errors import InputError
+from polysed_keras.specs import registered
 
 # A corpus is one module with `load_dataset(folder) -> Dataset` and one row here.
 CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
@@ -74,7 +75,9 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         InputError: the name is unknown, or the folder does not have the corpus's layout.
     """
     if corpus not in CORPORA:
-        raise InputError(f"corpus: expected one of {', '.join(CORPORA)}. Received: {corpus!r}.")
+        if corpus not in registered("corpus"):
+            raise InputError(f"corpus: expected one of {', '.join([*CORPORA, *registered('corpus')])}. Received: {corpus!r}.")
+        return registered("corpus")[corpus](pathlib.Path(folder))
     return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from polysed_keras.errors import InputError, expect
+from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
 DATA_DIGEST = "data_digest"  # stands beside an Experiment in experiment.json of a run: of the data that it was trained on
@@ -160,7 +161,7 @@ class Experiment:
     @property
     def clip_level(self):
         """Whether clips are labelled as a whole (paper 2), not frame by frame (paper 1)."""
-        return self.model.head == "pooled"
+        return is_clip_head(self.model.head)
 
     @property
     def measure(self):

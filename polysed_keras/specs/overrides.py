@@ -21,13 +21,13 @@ def set_fields(experiment, assignments):
     known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
              if dataclasses.is_dataclass(getattr(experiment, f.name))
              for g in dataclasses.fields(getattr(experiment, f.name))]
-    for name, text in _parse_assignments(assignments, known):
-        part, field = name.split(".")
-        before = getattr(experiment, part)
-        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}.")
+    for name, text in _parse_assignments(assignments, [*known, "dataset"]):
+        part, _, field = name.rpartition(".")
+        before = getattr(experiment, part) if part else experiment
+        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}." if part else "")
         if name != "training.seed" and after != before:
             experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
-        experiment = dataclasses.replace(experiment, **{part: after})
+        experiment = dataclasses.replace(experiment, **{part: after} if part else {field: getattr(after, field)})
     return experiment
 
 

@@ -1,4 +1,4 @@
-"""Compile and fit: stock losses by encoding, model.fit on tf.data, with checkpoints to resume from."""
+"""Fit: model.fit on tf.data, with checkpoints to resume from."""
 import dataclasses
 import pathlib
 from typing import Callable
@@ -11,49 +11,19 @@ import tensorflow as tf
 from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
 from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
-from polysed_keras.models import NORMALIZATION, build_model, decode_activity, predict_posteriors
+from polysed_keras.models import (
+    NORMALIZATION,
+    build_model,
+    compile_model,
+    decode_activity,
+    predict_posteriors,
+    task_losses,
+    task_weights,
+)
 from polysed_keras.specs import task_activity, task_labels
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, Validation, restore_checkpoint
 from polysed_keras.training.clips import epoch_steps, joint_dataset, predict_clips
 from polysed_keras.training.recordings import fresh_segment_dataset, num_batches, segment_dataset
-
-LOSSES = {
-    "multi_label": keras.losses.BinaryCrossentropy,
-    "multi_class": keras.losses.CategoricalCrossentropy,
-    "powerset": keras.losses.SparseCategoricalCrossentropy,
-}
-
-def task_losses(tasks):
-    """One stock loss per task, {task.name: loss}. Rows without a label have weight 0: it is its own rows' mean."""
-    return {task.name: LOSSES[task.encoding](reduction="mean_with_sample_weight") for task in tasks}
-
-
-def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile=False):
-    """Compile with Adam and the weighted sum of the tasks' cross-entropies.
-
-    Args:
-        model: a network of build_model for `tasks`, a tuple of Task.
-        learning_rate: a number or a Keras schedule.
-        loss_weights: {task.name: weight}; None weighs every task 1 / N (paper 1, section 3.2).
-        jit_compile: XLA; slower than none on a CPU for networks of several tasks.
-    """
-    model.compile(keras.optimizers.Adam(learning_rate), task_losses(tasks),
-                  loss_weights=loss_weights or {task.name: 1 / len(tasks) for task in tasks}, jit_compile=jit_compile)
-    # where fit has to make the optimizer's variables or the losses' means, it traces the network twice
-    model.optimizer.build(model.trainable_variables)
-    posteriors = {name: np.ones((1, *output.shape[1:]), "float32") for name, output in model.output.items()}
-    silence = {task.name: task.encode(np.zeros((*posteriors[task.name].shape[:-1], len(task.labels)))) for task in tasks}
-    model.compute_loss(y=silence, y_pred=posteriors)
-    model.reset_metrics()
-    return model
-
-
-def task_weights(experiment):
-    """{task name: weight}: of scenes 1 - alpha, of events alpha (paper 2, equation 1); where there are not both, 1 / N."""
-    tasks, alpha = experiment.tasks, experiment.training.alpha
-    if alpha is None or {task.encoding for task in tasks} != {"multi_class", "multi_label"}:
-        return {task.name: 1 / len(tasks) for task in tasks}
-    return {task.name: alpha if task.encoding == "multi_label" else 1 - alpha for task in tasks}
 
 
 def set_normalization(model, recordings):
