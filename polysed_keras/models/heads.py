@@ -1,7 +1,7 @@
-"""Heads: from a backbone's feature maps to one tensor per task, which its output layer reads. One registered function each.
+"""Heads: from a backbone's feature maps to one tensor per task, for its output layer. One registered function each.
 
-Every head takes the backbone's list of tuples of maps, the tuple of Task, the ModelSpec and `use_cudnn` for its GRUs. It
-returns a list with (batch, T', channels) per task; with `clips=True`, (batch, channels).
+Every head takes the backbone's list of tuples of maps, the tuple of Task, the ModelSpec and `use_cudnn` for its GRUs.
+It returns a list with (batch, T', channels) per task; with `clips=True`, (batch, channels).
 """
 from keras import layers, ops
 
@@ -21,7 +21,7 @@ HEADS = registered("head")
 
 @register("head")
 def recurrent(maps, tasks, spec, use_cudnn):
-    """BiGRU and dense layers on the last feature map, shared by all tasks (the multi-label CRNN of paper 1, section 4.3).
+    """BiGRU and dense layers on the last map, shared by all tasks (the multi-label CRNN of paper 1, section 4.3).
 
     Returns:
         List with the same tensor (batch, T', dense_units[-1]) for every task.
@@ -45,10 +45,11 @@ def _subnet_block(x, m2, time_frequency_mask, channel_mask, filters, dropout, na
 
 @register("head")
 def attention(maps, tasks, spec, use_cudnn):
-    """Task-specific subnets (paper 1, section 3.2): masks from M1 are applied to M2 in every block; BiGRU; dense layers.
+    """Task-specific subnets (paper 1, section 3.2): attention masks in every block, BiGRU and dense layers.
 
-    The pooled inputs of the masks are computed once for all tasks, and the dense layers of all tasks are stacked as
-    (tasks, ...). Weights and results equal those of separate subnets.
+    In every block, masks computed from M1 are applied to M2. The pooled inputs of the masks are computed once for all
+    tasks, and the dense layers of all tasks are stacked as (tasks, ...). Weights and results equal those of separate
+    subnets.
 
     Returns:
         List of (batch, T', dense_units[-1]), one per task.
@@ -57,7 +58,7 @@ def attention(maps, tasks, spec, use_cudnn):
         InputError: a backbone that does not give (M1, M2, pooled M2) per block.
     """
     expect([len(level) for level in maps] == [3] * len(spec.filters), "model.backbone",
-           "maps (M1, M2, pooled M2) for each of model.filters, which the head 'attention' masks, such as conv_blocks gives",
+           "maps (M1, M2, pooled M2) for each of model.filters, which the head 'attention' masks, as of conv_blocks",
            spec.backbone, "Set model.head=recurrent.")
     xs = [None] * len(tasks)
     for level, (filters, (m1, m2, _)) in enumerate(zip(spec.filters, maps), start=1):

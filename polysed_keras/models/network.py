@@ -5,8 +5,7 @@ import keras
 from keras import layers
 
 from polysed_keras.errors import InputError, expect
-from polysed_keras.models import backbones as _backbones  # noqa: F401 - they register themselves
-from polysed_keras.models import heads as _heads  # noqa: F401
+from polysed_keras.models import backbones, heads  # noqa: F401 - they register their functions
 from polysed_keras.models.compiling import compile_model, task_weights
 from polysed_keras.specs import (
     Experiment,
@@ -25,11 +24,12 @@ NORMALIZATION = "normalization"
 
 
 def _check_fit(spec, frames):
-    """Heads of clips take maps of any size. Heads of frames need every frame, or a fixed number of frames per map row."""
+    """Heads of clips take maps of any size; heads of frames need a backbone that keeps frames."""
     keeping = spec.backbone in frame_backbones()
     if not keeping and not is_clip_head(spec.head):
-        raise InputError(f"model.backbone: expected {' or '.join(frame_backbones())} with the head {spec.head!r}, which "
-                         f"tells frames apart. Received: {spec.backbone!r}. Set model.head=pooled for a network of clips.")
+        raise InputError(f"model.backbone: expected {' or '.join(frame_backbones())} with the head {spec.head!r}, "
+                         f"which tells frames apart. Received: {spec.backbone!r}. Set model.head=pooled for a network "
+                         "of clips.")
     expect(keeping or tuple(spec.stem_strides) == (1, 1), "model.stem_strides",
            f"(1, 1), because {spec.backbone} strides by itself", spec.stem_strides)
     expect(is_clip_head(spec.head) or frames % spec.stem_strides[0] == 0, "training.segment_frames",
@@ -49,8 +49,8 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
 
     Returns:
         keras.Model: log_mel (batch, frames, n_mels) in dB -> {task.name: (batch, frames, task.num_outputs)}, or
-        {task.name: (batch, task.num_outputs)} for heads of clips, such as `pooled`. A preset's or Experiment's network is
-        compiled with its learning rate and loss weights, a ModelSpec's is not.
+        {task.name: (batch, task.num_outputs)} for heads of clips, such as `pooled`. The network of a preset or
+        Experiment is compiled with its learning rate and loss weights; that of a ModelSpec is not compiled.
 
     Raises:
         InputError: missing labels, an unknown preset, backbone or head, or parts that do not fit together.

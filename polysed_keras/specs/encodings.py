@@ -9,7 +9,7 @@ ENCODINGS = registered("encoding")
 
 
 def likeliest(posteriors):
-    """Return the index of the highest posterior: (..., outputs) -> (...). Arrays and TensorFlow tensors are treated alike."""
+    """Return the index of the highest posterior: (..., outputs) -> (...), an array or a TensorFlow tensor alike."""
     if isinstance(posteriors, np.ndarray):
         return posteriors.argmax(axis=-1)
     import tensorflow as tf
@@ -73,8 +73,10 @@ class MultiClass(Encoding):
 
 @register("encoding", "powerset")
 class Powerset(Encoding):
-    """Any labels at once: a softmax over all 2^labels combinations, of which number c holds label i if bit i of c is set
-    (paper 1, section 2)."""
+    """Any labels at once: a softmax over all 2^labels combinations (paper 1, section 2).
+
+    Combination number c holds label i if bit i of c is set.
+    """
 
     loss = "SparseCategoricalCrossentropy"
 

@@ -1,4 +1,4 @@
-"""Fields of an Experiment replaced by name, as `--set` does."""
+"""Replace fields of an Experiment by name, as `--set` does."""
 import dataclasses
 import json
 
@@ -7,16 +7,25 @@ from polysed_keras.files import read_json
 
 
 def set_fields(experiment, assignments):
-    """Replace fields by name, as `--set` does. The name says what was changed, but for the seed, so that reports tell
-    the runs of a preset from those of a changed one.
+    """Replace fields by name, as `--set` does.
+
+    Every change but the seed's is appended to the experiment's name, so that reports tell runs of a preset from runs of
+    a changed preset.
 
     Args:
-        experiment: an Experiment.
-        assignments: strings such as `training.epochs=3`, `model.dropout=0.3`; values are JSON, the name of a .json file
-            that holds one (`tasks.groups=groups.json`), else text.
+        experiment: Experiment.
+        assignments: list of str such as "training.epochs=3", "model.dropout=0.3" or "dataset=my_corpus". A value is
+            JSON, or the path of a JSON file ("tasks.groups=groups.json"), or text.
+
+    Returns:
+        The changed Experiment.
 
     Raises:
-        InputError: an assignment without `=`, an unknown field, or a value of another type.
+        InputError: an assignment without `=`, an unknown field, or a value of the wrong type.
+
+    Example:
+        >>> set_fields(get_preset("multilabel"), ["training.epochs=3"]).name
+        'multilabel epochs=3'
     """
     known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
              if dataclasses.is_dataclass(getattr(experiment, f.name))
@@ -32,7 +41,16 @@ def set_fields(experiment, assignments):
 
 
 def set_spec_fields(spec, assignments, prefix=""):
-    """Replace fields of one spec: as set_fields, without the part before the dot, which `prefix` is in messages."""
+    """Replace fields of one dataclass by name.
+
+    Args:
+        spec: dataclass, such as TrainSpec.
+        assignments: list of str such as "epochs=3"; as in `set_fields`, without the part before the dot.
+        prefix: str that precedes the field's name in error messages, such as "training.".
+
+    Returns:
+        The changed dataclass.
+    """
     for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
         spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
     return spec

@@ -17,7 +17,8 @@ def register(kind, name=None, *, frames=False, clips=False):
 
     Args:
         kind: what is decorated.
-            "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps (batch, T', F', C).
+            "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps
+                (batch, T', F', C).
             "head": function (maps, tasks, ModelSpec, use_cudnn) -> one tensor per task, (batch, T', C) or (batch, C).
             "corpus": function (folder) -> datasets.Dataset.
             "encoding": class like specs.Encoding.
@@ -91,8 +92,10 @@ def is_clip_head(name):
 
 
 def load_plugin(path):
-    """Run a Python file that registers backbones, heads, corpora or encodings. Its code can do anything: load only files
-    that you trust. A file with the same name and content as one that was loaded before is not run again.
+    """Run a Python file that registers backbones, heads, corpora or encodings.
+
+    Its code can do anything, so load only files that you trust. A file with the same name and content as one that was
+    loaded before is not run again.
 
     Args:
         path: a .py file.
@@ -119,16 +122,22 @@ def load_plugin(path):
         # no import by importlib: it would leave __pycache__ in the folders of runs
         exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
         if before == _REGISTRY:
-            raise InputError(f"{path}: expected a file that registers something by specs.register. Received: none that does.")
+            raise InputError(f"{path}: expected a file that registers something by specs.register. "
+                             "Received: none that does.")
     except Exception as error:
         del sys.modules[name]
-        for kind, entries in before.items():
-            _REGISTRY[kind].clear()
-            _REGISTRY[kind].update(entries)
-        _MARKED.clear()
-        _MARKED.update(marked)
+        _restore(before, marked)
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected a plug-in, a Python file that runs. "
                          f"Received: {type(error).__name__}: {error}.") from error
     return module
+
+
+def _restore(registry, marked):
+    """Set the registry in place: views of it stay valid."""
+    for kind, entries in registry.items():
+        _REGISTRY[kind].clear()
+        _REGISTRY[kind].update(entries)
+    _MARKED.clear()
+    _MARKED.update(marked)

@@ -1,4 +1,4 @@
-"""A task is one output of a network: a name, its labels and their encoding, which decides everything else about the output.
+"""Tasks, the outputs of a network (a name, labels and their encoding), and the division of labels into tasks.
 
 Paper 1 (arXiv 2201.12557, section 2) divides the labels into groups and makes each a `powerset` task.
 """
@@ -102,8 +102,8 @@ class Decomposition:
     """How to divide labels into tasks once they are known; the fields are arguments of `decompose`.
 
     Attributes:
-        seed: int, for the strategy `random` only. It is not the training's, so that trainings with several seeds share one
-            division.
+        seed: int, for the strategy `random` only. It is not the training's seed, so that trainings with several seeds
+            share one division.
     """
 
     num_tasks: int = 1
@@ -114,7 +114,8 @@ class Decomposition:
 
     def __post_init__(self):
         if self.groups is not None:
-            expect(all(isinstance(group, (list, tuple)) for group in self.groups), "groups", "lists of labels", self.groups)
+            expect(all(isinstance(group, (list, tuple)) for group in self.groups), "groups", "lists of labels",
+                   self.groups)
             object.__setattr__(self, "groups", tuple(map(tuple, self.groups)))
 
     def tasks(self, labels, affinity=None):
@@ -143,8 +144,8 @@ def decompose(labels, num_tasks, strategy="contiguous", *, encoding="powerset", 
         Tuple of Task. A single one is called `events`, several are called `task_1`, `task_2`, ...
 
     Raises:
-        InputError: more tasks than labels, an unknown strategy, a missing affinity, or groups that do not hold each label
-            once.
+        InputError: more tasks than labels, an unknown strategy, a missing affinity, or groups that do not hold each
+            label once.
 
     Example:
         >>> [task.labels for task in decompose(["rain", "wind", "dog"], 2)]
@@ -191,7 +192,8 @@ def resolve_tasks(tasks, labels, affinity=None):
         InputError: labels that are missing, or of the wrong kind; as `decompose`.
     """
     if isinstance(tasks, Decomposition):
-        expect(labels is not None and not isinstance(labels, dict), "labels", 'a list of labels, such as ["rain", "wind"]', labels)
+        expect(labels is not None and not isinstance(labels, dict), "labels",
+               'a list of labels, such as ["rain", "wind"]', labels)
         return tasks.tasks(labels, affinity)
     missing = [task.name for task in tasks if not task.labels]
     expect(not missing or isinstance(labels, dict) and set(missing) <= set(labels), "labels",

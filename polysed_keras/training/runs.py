@@ -1,19 +1,30 @@
 """From an Experiment and a data folder to a run folder."""
 import dataclasses
 import pathlib
+import shutil
 
 import pandas as pd
 
 from polysed_keras.datasets import content_digest, joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.files import file_digest, read_json, write_json
-from polysed_keras.specs import DATA_DIGEST, Decomposition, Experiment, cooccurrence, resolve_tasks, task_labels
+from polysed_keras.files import atomic_file, file_digest, read_json, write_json
+from polysed_keras.specs import (
+    DATA_DIGEST,
+    Decomposition,
+    Experiment,
+    cooccurrence,
+    load_plugin,
+    resolve_tasks,
+    task_labels,
+)
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.clips import load_clip_features
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.fresh_mixtures import fresh_recordings
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
+
+PLUGINS = "plugins"  # folder of a run with its plug-ins, and key of experiment.json with their {file name: digest}
 
 
 def _prepare_directory(experiment, extra, directory, resume):
@@ -30,7 +41,14 @@ def _prepare_directory(experiment, extra, directory, resume):
     write_json(content, path)
 
 
-def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, resume=False, progress=True,
+def _copy_plugins(paths, directory):
+    """Copy plug-ins into a run's folder, so that it can be loaded without them."""
+    for path in paths:
+        with atomic_file(pathlib.Path(directory, PLUGINS, pathlib.Path(path).name)) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, plugins=(), resume=False, progress=True,
                    last_epoch=None, **runtime):
     """Train an experiment on a corpus; the run's folder holds all that evaluate and export need.
 
@@ -40,6 +58,8 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         directory: the run's folder.
         mixing: training.Mixing, for training mixtures that are drawn anew every epoch in place of the corpus's.
         pretrained: folder of a run whose weights the network begins with, but for those of its tasks.
+        plugins: paths of the plug-in files that the experiment needs. They are copied into the run's folder, and run
+            whenever the run is loaded.
         resume: go on from the last finished epoch of the same experiment.
         last_epoch, and runtime (jit_compile, strategy): as in training.fit_model.
 
@@ -52,6 +72,10 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     # reports tell runs apart by their names
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
     experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None
+    for path in plugins:
+        load_plugin(path)
+    if plugins:
+        extra[PLUGINS] = {pathlib.Path(path).name: file_digest(path) for path in plugins}
     if pretrained:
         network = load_best_model(load_run(pretrained), pretrained)
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
@@ -60,6 +84,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
     prepare = clip_data if experiment.clip_level else recording_data
     experiment, datasets, load = prepare(experiment, data, mixing, progress)
     _prepare_directory(experiment, extra | {DATA_DIGEST: content_digest(*datasets)}, directory, resume)
+    _copy_plugins(plugins, directory)
     history = read_history(directory) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
         return pd.DataFrame(history)
@@ -131,10 +156,16 @@ def clip_data(experiment, data, mixing, progress):
 
 
 def load_run(directory):
-    """The Experiment of a run's folder. Raises InputError where the folder holds no run."""
+    """The Experiment of a run's folder. Raises InputError where the folder holds no run.
+
+    A run that was trained with plug-ins holds their code, which this function runs: load only runs that you trust.
+    """
     path = pathlib.Path(directory) / EXPERIMENT
     if not path.is_file():
         raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
-    return Experiment.from_dict({key: value for key, value in read_json(path).items()
-                                 if key not in (DATA_DIGEST, "mixing", "pretrained")})
+    content = read_json(path)
+    for name in content.get(PLUGINS, ()):
+        load_plugin(path.parent / PLUGINS / name)
+    return Experiment.from_dict({key: value for key, value in content.items()
+                                 if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})
