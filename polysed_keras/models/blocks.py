@@ -87,8 +87,6 @@ def time_frequency_masks(m1, num_tasks, name):
 
     Args:
         m1: (batch, T, F, C), the first feature map of a block of the backbone.
-        num_tasks: int.
-        name: str, of the layer.
 
     Returns:
         (batch, T, F, num_tasks), from 0 to 1.
@@ -103,8 +101,6 @@ def channel_masks(m1, num_tasks, name):
 
     Args:
         m1: (batch, T, F, C), the first feature map of a block of the backbone.
-        num_tasks: int.
-        name: str, of the layer.
 
     Returns:
         (batch, num_tasks, C), from 0 to 1.

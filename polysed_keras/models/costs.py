@@ -40,7 +40,7 @@ MULTIPLY_ADDS = {
 def multiply_adds(model):
     """Count the multiply-adds of a network of build_model for one segment or clip.
 
-    Convolutions, dense and recurrent layers count. Layers without a kernel (normalisation, masks, pooling) cost far less
+    Convolutions, dense and recurrent layers count. Layers without a kernel (masks, pooling, ...) cost far less
     and are left out.
     """
     return sum(MULTIPLY_ADDS[type(layer)](layer) for layer in model.layers if layer.weights)
@@ -64,13 +64,6 @@ def experiment_cost(experiment):
 
 def with_num_labels(experiment, num_labels):
     """Resolve the tasks of an Experiment with numbers in place of labels.
-
-    Args:
-        experiment: Experiment.
-        num_labels: int.
-
-    Returns:
-        The Experiment with tasks.
 
     Raises:
         InputError: more tasks than labels, or a network of clips, whose tasks have different labels.
@@ -112,14 +105,9 @@ def widen(experiment, cost):
 
 
 def format_widening(experiment, other):
-    """Format the costs of two experiments, and of the first one widened to the cost of the other.
+    """Format the costs of two Experiments with resolved tasks, and of the first one widened to the cost of the other.
 
-    Args:
-        experiment: Experiment whose tasks are resolved.
-        other: the same.
-
-    Returns:
-        str, lines for the terminal; the last line is the --set option that widens the first experiment.
+    The last line is the --set option that widens the first one.
     """
     cost = experiment_cost(other)
     wider = widen(experiment, cost)

@@ -77,14 +77,5 @@ def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
 
 
 def decode_activity(posteriors, tasks, threshold=0.5):
-    """Decode the posteriors of all tasks.
-
-    Args:
-        posteriors: {task.name: (..., task.num_outputs)}.
-        tasks: tuple of Task.
-        threshold: float, of `multi_label` tasks.
-
-    Returns:
-        uint8 (..., labels), in the order of task_labels(tasks).
-    """
+    """Decode posteriors {task.name: (..., task.num_outputs)} into the activity of all tasks, uint8 (..., labels)."""
     return np.concatenate([task.decode(posteriors[task.name], threshold) for task in tasks], axis=-1)

@@ -32,10 +32,7 @@ class Encoding:
     def __init__(self, num_labels):
         self.num_labels = num_labels
 
-    @property
-    def num_outputs(self):
-        """Number of outputs of the network."""
-        return self.num_labels
+    num_outputs = property(lambda self: self.num_labels, doc="Number of outputs of the network.")
 
     def encode(self, activity):
         """Turn 0/1 activity (..., labels), an array, into the target of the loss: float32, which MixUp may mix."""
@@ -87,10 +84,7 @@ class Powerset(Encoding):
                              f"2^{MAX_POWERSET_LABELS}. Use more tasks.")
         self._bit_values = 2 ** np.arange(num_labels)
 
-    @property
-    def num_outputs(self):
-        """2^labels."""
-        return 2 ** self.num_labels
+    num_outputs = property(lambda self: 2 ** self.num_labels, doc="Number of combinations.")
 
     def encode(self, activity):
         """The number of the combination: int32 (...)."""

@@ -23,12 +23,9 @@ class LogMelSpec:
 
     Attributes:
         sample_rate: int, Hz; audio of another rate is resampled.
-        win_length: int, samples of a frame.
-        hop_length: int, samples from one frame to the next.
-        n_fft: int, samples of the Fourier transform.
+        win_length, hop_length, n_fft: int, samples of a frame, from frame to frame, and of the Fourier transform.
         n_mels: int, number of Slaney mel bands.
-        fmin: float, Hz, where the lowest band begins.
-        fmax: float, Hz, where the highest band ends.
+        fmin, fmax: float, Hz, where the lowest band begins and the highest one ends.
     """
 
     sample_rate: int = 44100
@@ -65,11 +62,10 @@ class ModelSpec:
     """A network: the names of a backbone and a head, and their sizes.
 
     Attributes:
-        backbone: str, a registered backbone: conv_blocks, resnet18, vgg, crnn, densenet, or a plug-in's.
-        head: str, a registered head: recurrent, attention, pooled, or a plug-in's.
+        backbone: conv_blocks, resnet18, vgg, crnn, densenet, or a plug-in's.
+        head: recurrent, attention, pooled, or a plug-in's.
         filters: tuple of int, channels after each stage of the backbone.
-        recurrent_units: int, of a GRU, per direction.
-        dense_units: tuple of int, of the layers after the GRU.
+        recurrent_units, dense_units: int, of a GRU per direction; tuple of int, of the layers after it.
         dropout: float, rate from 0 to below 1.
         stem_strides: (time, frequency), int; with other strides than (1, 1), a strided convolution with filters[0]
             kernels precedes the blocks of `conv_blocks`, and outputs are repeated to the frame rate.
@@ -101,10 +97,7 @@ class TrainSpec:
 
     Attributes:
         batch_size: int, segments per batch; in joint batches, scene clips per batch.
-        epochs: int.
-        learning_rate: float.
-        segment_frames: int, frames per segment.
-        segment_hop: int, frames from one training segment of a recording to the next.
+        segment_frames, segment_hop: int, frames per segment, and from one training segment to the next.
         alpha: float from 0 to 1, weight of the event loss; the scene loss has 1 - alpha (paper 2, equation 1).
         seed: int, of the initial weights and of all that is random in training.
         learning_rate_schedule: "constant" (paper 1), or "cosine", which falls to 0 at the end of the last epoch.
@@ -140,10 +133,8 @@ class AugmentSpec:
     """Augmentation of training clips by SpecAugment and MixUp, off by default (paper 2, section 2; strengths are ours).
 
     Attributes:
-        time_masks: int, masks over time per clip, at most.
-        time_mask_frames: int, frames per mask, at most.
-        frequency_masks: int, masks over frequency per clip, at most.
-        frequency_mask_mels: int, mel bands per mask, at most.
+        time_masks, frequency_masks: int, greatest number of masks per clip.
+        time_mask_frames, frequency_mask_mels: int, greatest size of a mask, frames or mel bands.
         mixup: float, parameter of the symmetric Beta distribution that weights two clips of one task; 0 for no MixUp.
     """
 
@@ -167,11 +158,8 @@ class Experiment:
         name: str, which tells runs apart in reports.
         reference: str, the table of a paper that it belongs to.
         dataset: str, a corpus of `datasets`, several joined by "+", or a plug-in's.
-        features: LogMelSpec.
         tasks: tuple of Task, or Decomposition until the labels of the data are known.
-        model: ModelSpec.
-        training: TrainSpec.
-        augment: AugmentSpec; for networks of clips only.
+        features, model, training, augment: the specs above; augment is for networks of clips only.
 
     Example:
         >>> experiment = Experiment("mine", training=TrainSpec(epochs=3), tasks=decompose(["rain", "wind"], 1))

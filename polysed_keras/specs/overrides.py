@@ -17,9 +17,6 @@ def set_fields(experiment, assignments):
         assignments: list of str such as "training.epochs=3", "model.dropout=0.3" or "dataset=my_corpus". A value is
             JSON, or the path of a JSON file ("tasks.groups=groups.json"), or text.
 
-    Returns:
-        The changed Experiment.
-
     Raises:
         InputError: an assignment without `=`, an unknown field, or a value of the wrong type.
 
@@ -41,16 +38,7 @@ def set_fields(experiment, assignments):
 
 
 def set_spec_fields(spec, assignments, prefix=""):
-    """Replace fields of one dataclass by name.
-
-    Args:
-        spec: dataclass, such as TrainSpec.
-        assignments: list of str such as "epochs=3"; as in `set_fields`, without the part before the dot.
-        prefix: str that precedes the field's name in error messages, such as "training.".
-
-    Returns:
-        The changed dataclass.
-    """
+    """Replace fields of one dataclass by assignments such as "epochs=3"; errors name fields with the prefix."""
     for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
         spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
     return spec

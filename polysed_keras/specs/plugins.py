@@ -56,7 +56,7 @@ def register(kind, name=None, *, frames=False, clips=False):
 
 
 def _identity(function):
-    """A notebook's cell that runs again makes another function of the same name and place: no reason to refuse it."""
+    """Module and name, which stay the same if a notebook's cell runs again."""
     return function.__module__, getattr(function, "__qualname__", function)
 
 
@@ -66,16 +66,7 @@ def registered(kind):
 
 
 def find(kind, name, field):
-    """Return what is registered under a name.
-
-    Args:
-        kind: as in `register`.
-        name: str.
-        field: what the error message begins with, such as "model.head".
-
-    Raises:
-        InputError: nothing is registered under the name.
-    """
+    """Return what is registered under a name, or raise InputError, whose message begins with `field`."""
     expect(name in _REGISTRY[kind], field, f"one of {sorted(_REGISTRY[kind])}", name,
            "If it is a plug-in's, name the file: polysed train --plugin FILE.py, or load_plugin.")
     return _REGISTRY[kind][name]
@@ -87,7 +78,7 @@ def frame_backbones():
 
 
 def is_clip_head(name):
-    """Return whether a head labels clips as a whole. Unknown heads do not."""
+    """Return whether a head labels clips as a whole; False for unknown heads."""
     return ("head", name) in _MARKED
 
 
@@ -100,9 +91,6 @@ def load_plugin(path):
     Args:
         path: a .py file.
 
-    Returns:
-        The module.
-
     Raises:
         InputError: no such file, an error in it, or nothing registered by it.
 
@@ -114,7 +102,7 @@ def load_plugin(path):
     expect(path.suffix == ".py" and path.is_file(), "--plugin", "a Python file, FILE.py", str(path))
     name = f"polysed_plugin_{path.stem}_{file_digest(path)}"
     if name in sys.modules:
-        return sys.modules[name]
+        return
     before, marked = {kind: dict(entries) for kind, entries in _REGISTRY.items()}, set(_MARKED)
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(path)
@@ -131,7 +119,6 @@ def load_plugin(path):
             raise
         raise InputError(f"{path}: expected a plug-in, a Python file that runs. "
                          f"Received: {type(error).__name__}: {error}.") from error
-    return module
 
 
 def _restore(registry, marked):

@@ -48,20 +48,9 @@ class Task:
     def _encoding(self):
         return ENCODINGS[self.encoding](len(self.labels))
 
-    @property
-    def num_outputs(self):
-        """Number of outputs: 2^labels for a powerset, the number of labels for the other built-in encodings."""
-        return self._encoding().num_outputs
-
-    @property
-    def activation(self):
-        """Name of the output layer's activation."""
-        return self._encoding().activation
-
-    @property
-    def loss(self):
-        """Class of keras.losses, or its name."""
-        return self._encoding().loss
+    num_outputs = property(lambda self: self._encoding().num_outputs, doc="Number of outputs: 2^labels for a powerset.")
+    activation = property(lambda self: self._encoding().activation, doc="Name of the output layer's activation.")
+    loss = property(lambda self: self._encoding().loss, doc="Class of keras.losses, or its name.")
 
     def encode(self, activity):
         """Turn 0/1 activity (..., labels) into the training target.
@@ -208,14 +197,5 @@ def task_labels(tasks):
 
 
 def task_activity(event_roll, labels, task):
-    """Select the columns of a task from 0/1 activity.
-
-    Args:
-        event_roll: array (..., labels).
-        labels: of the columns, in order.
-        task: Task.
-
-    Returns:
-        Array (..., task labels).
-    """
+    """Select the columns of a task from activity (..., labels) whose columns are `labels`: (..., task labels)."""
     return event_roll[..., [labels.index(label) for label in task.labels]]

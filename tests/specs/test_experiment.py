@@ -209,7 +209,7 @@ def test_frames_of_a_waveform(samples, frames):
 
 
 def test_defaults_are_the_papers():
-    """Paper 1, section 4.2: 40 ms frames with 50 % overlap, 64 mels; batches of 32, 10 epochs, Adam 1e-4, dropout 0.25."""
+    """Paper 1, section 4.2: 40 ms frames, 50 % overlap, 64 mels; batches of 32, 10 epochs, Adam 1e-4, dropout 0.25."""
     assert LogMelSpec().time_resolution == pytest.approx(0.02)
     assert LogMelSpec().win_length == 2 * LogMelSpec().hop_length
     assert (LogMelSpec().n_mels, LogMelSpec().fmin, LogMelSpec().fmax) == (64, 50.0, 22050.0)
