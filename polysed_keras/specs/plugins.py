@@ -103,28 +103,31 @@ def load_plugin(path):
     name = f"polysed_plugin_{path.stem}_{file_digest(path)}"
     if name in sys.modules:
         return
-    before, marked = {kind: dict(entries) for kind, entries in _REGISTRY.items()}, set(_MARKED)
+    before = _from_outside()
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(path)
     try:
         # no import by importlib: it would leave __pycache__ in the folders of runs
         exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
-        if before == _REGISTRY:
+        if before == _from_outside():
             raise InputError(f"{path}: expected a file that registers something by specs.register. "
                              "Received: none that does.")
     except Exception as error:
         del sys.modules[name]
-        _restore(before, marked)
+        _forget(_from_outside() - before)
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected a plug-in, a Python file that runs. "
                          f"Received: {type(error).__name__}: {error}.") from error
 
 
-def _restore(registry, marked):
-    """Set the registry in place: views of it stay valid."""
-    for kind, entries in registry.items():
-        _REGISTRY[kind].clear()
-        _REGISTRY[kind].update(entries)
-    _MARKED.clear()
-    _MARKED.update(marked)
+def _from_outside():
+    """Return {(kind, name)} of what the package's own modules did not register."""
+    return {(kind, name) for kind, entries in _REGISTRY.items() for name, function in entries.items()
+            if not function.__module__.startswith("polysed_keras.")}
+
+
+def _forget(names):
+    for kind, name in names:
+        del _REGISTRY[kind][name]
+        _MARKED.discard((kind, name))

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 
 from polysed_keras.datasets import content_digest, joint_frames, load_clips, load_dataset
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_file, file_digest, read_json, write_json
 from polysed_keras.specs import (
     DATA_DIGEST,
@@ -76,6 +76,7 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         load_plugin(path)
     if plugins:
         extra[PLUGINS] = {pathlib.Path(path).name: file_digest(path) for path in plugins}
+        expect(len(extra[PLUGINS]) == len(plugins), "plugins", "files with different names", list(map(str, plugins)))
     if pretrained:
         network = load_best_model(load_run(pretrained), pretrained)
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)

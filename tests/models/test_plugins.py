@@ -72,9 +72,9 @@ ONE_EPOCH = TrainSpec(batch_size=16, epochs=1, learning_rate=1e-2, segment_frame
 @pytest.fixture(autouse=True)
 def empty_registry():
     """Forget after each test what it registered."""
-    before, marked = {kind: dict(entries) for kind, entries in plugins._REGISTRY.items()}, set(plugins._MARKED)
+    before = plugins._from_outside()
     yield
-    plugins._restore(before, marked)
+    plugins._forget(plugins._from_outside() - before)
     for name in [name for name in sys.modules if name.startswith("polysed_plugin_")]:
         del sys.modules[name]
 
@@ -201,6 +201,22 @@ def test_plugins_that_do_not_work_are_refused(tmp_path, code, message):
     with pytest.raises(InputError, match=message):
         plugins.load_plugin(tmp_path / "mine.py")
     assert plugins.registered("backbone") == before and not [name for name in sys.modules if "polysed_plugin" in name]
+
+
+def test_a_plugin_that_fails_takes_nothing_of_the_package_with_it(tmp_path):
+    write(tmp_path, "mine", "import polysed_keras.models.network\n" + BACKBONE + "1 / 0")
+    run_python("""
+import sys
+from polysed_keras.errors import InputError
+from polysed_keras.specs import load_plugin, registered
+try:
+    load_plugin(sys.argv[1])
+except InputError:
+    assert "conv_blocks" in registered("backbone") and "halved" not in registered("backbone")
+    load_plugin.__globals__["_MARKED"].remove(("backbone", "conv_blocks"))
+else:
+    raise AssertionError
+""", tmp_path / "mine.py")
 
 
 def test_a_plugin_is_loaded_once_and_its_name_is_its_own(tmp_path):
