@@ -1,10 +1,13 @@
-"""The one exception for mistakes in what the user gave: the command line prints it as a line and exits with 2."""
+"""The exception for mistakes in the user's input, which the command line prints as one line before it exits with 2."""
 
 
 class InputError(ValueError):
-    """A file, folder or argument of the user's is not usable.
+    """A file, folder or argument from the user is not usable.
 
-    The message names it, says what was expected and what was received, and what to do.
+    The message names it, says what was expected and what was received, and often what to do.
+
+    Example:
+        >>> raise InputError("epochs: expected at least 1. Received: 0.")
     """
 
 
@@ -13,10 +16,10 @@ def expect(condition, field, expected, received, hint=""):
 
     Args:
         condition: anything with a truth value.
-        field: the argument, field or file that the message begins with.
-        expected: what it should have been, in words.
-        received: what it was, shown by its repr.
-        hint: what to do about it, a sentence; "" where the message says enough.
+        field: str, the argument, field or file that is wrong.
+        expected: str, what it should have been.
+        received: the actual value, shown by its repr.
+        hint: str, a sentence about what to do; "" for none.
 
     Raises:
         InputError: "FIELD: expected EXPECTED. Received: RECEIVED. HINT".

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: written beside their place, then renamed into it."""
+"""Atomic file and folder writes: write under a temporary name, then rename."""
 import contextlib
 import hashlib
 import json
@@ -28,7 +28,8 @@ def atomic_file(path):
     """
     def make(target):
         suffix = "".join(target.suffixes)  # libraries choose the format by it: .weights.h5
-        handle, name = tempfile.mkstemp(prefix=f".{target.name.removesuffix(suffix)}-", suffix=suffix, dir=target.parent)
+        prefix = f".{target.name.removesuffix(suffix)}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
         os.close(handle)
         os.chmod(name, 0o644)
         return pathlib.Path(name)
@@ -42,7 +43,7 @@ def atomic_file(path):
 
 
 def check_new_directory(path):
-    """Raises InputError where atomic_directory would: `path` exists and is not an empty folder, or cannot be made."""
+    """Raise InputError if `path` exists and is not an empty folder, or cannot be made, as atomic_directory would."""
     _check_absent(pathlib.Path(path))
     _temporary_beside(path, lambda target: tempfile.TemporaryFile(dir=target.parent).close())
 
@@ -80,7 +81,7 @@ def write_json(data, path):
 
 
 def read_json(path):
-    """Read a JSON file. Raises InputError, naming the file, where it is missing or broken."""
+    """Read a JSON file. Raises InputError, which names the file, if it is missing or broken."""
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -88,13 +89,16 @@ def read_json(path):
 
 
 def file_digest(path):
-    """A short name for what a file holds, wherever it is."""
+    """Return the first 12 hexadecimal digits of the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def check_writable(directory):
-    """Make a folder if need be and try a file in it, before hours of work. Raises InputError where it fails."""
+    """Make a folder if it does not exist, and try to write in it. Raises InputError if that fails.
+
+    Call it before hours of work whose result goes there.
+    """
     _temporary_beside(pathlib.Path(directory) / "file", lambda path: tempfile.TemporaryFile(dir=path.parent).close())
 
 

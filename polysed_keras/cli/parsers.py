@@ -29,6 +29,8 @@ def _add_training_parser(commands):
                         help="use a new mixture for so many epochs; with 3, a third of an epoch's are new")
     parser.add_argument("--out", required=True, help="the run's folder")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="such as training.epochs=3")
+    parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
+                        help="run these files, which register backbones, heads, corpora or encodings; the run keeps copies")
     parser.add_argument("--pretrained", metavar="RUN", help="begin with the weights of a run, but for its outputs")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
     parser.add_argument("--mixed-precision", action="store_true", help="float16 on a GPU")

@@ -18,14 +18,16 @@ def _runtime(arguments):
 
 def train(arguments):
     """Train a preset on a corpus, or on mixtures that are drawn anew every epoch."""
-    from polysed_keras.specs import get_preset, set_fields
+    from polysed_keras.specs import get_preset, load_plugin, set_fields
+    for path in arguments.plugin:
+        load_plugin(path)
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
     from polysed_keras.display import MEASURE_NAMES, plot_training, save_figure
     from polysed_keras.training import run_experiment
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
-                             resume=arguments.resume, **_runtime(arguments))
+                             plugins=arguments.plugin, resume=arguments.resume, **_runtime(arguments))
     measure = experiment.measure
     figure = plot_training(history, title=experiment.name, measure=measure)
     save_figure(figure, pathlib.Path(arguments.out) / "training.png")

@@ -5,6 +5,7 @@ import importlib
 import pathlib
 
 from polysed_keras.errors import InputError, expect
+from polysed_keras.specs import registered
 
 # A corpus of recordings is one module with `load_dataset(folder) -> Dataset`, and one row here.
 CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
@@ -89,7 +90,9 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         >>> dataset = load_dataset("data")
         >>> dataset.labels, len(dataset.partitions["train"])
     """
-    expect(corpus in CORPORA, "corpus", f"one of {', '.join(CORPORA)}", corpus)
+    if corpus in registered("corpus"):
+        return registered("corpus")[corpus](pathlib.Path(folder))
+    expect(corpus in CORPORA, "corpus", f"one of {', '.join([*CORPORA, *registered('corpus')])}", corpus)
     return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
 
 

@@ -1,3 +1,4 @@
+from .compiling import compile_model as compile_model, task_losses as task_losses, task_weights as task_weights
 from .costs import (
     experiment_cost as experiment_cost,
     format_widening as format_widening,

@@ -1,11 +1,12 @@
-"""Backbones: from log-mel segments or clips to feature maps that heads take from. One function, one row of BACKBONES.
+"""Backbones: from normalised log-mel to the feature maps that heads use. One registered function each.
 
 Every backbone takes normalised log-mel (batch, T, F), the ModelSpec and `use_cudnn` for its GRUs, and returns a list of
-tuples of maps, of which the last is its output. `spec.filters` are the channels that its stages end with.
+tuples of maps (batch, T', F', C); the last map is its output. `spec.filters` are the channels after each stage. With
+`frames=True`, T' is T divided by a whole number, so that heads of frames can use the maps.
 """
 from keras import layers
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.models.blocks import (
     basic_block,
     bidirectional_gru,
@@ -17,29 +18,33 @@ from polysed_keras.models.blocks import (
     pool_frequency,
     transition,
 )
+from polysed_keras.specs import register, registered
+
+BACKBONES = registered("backbone")
 
 
 def _with_channel(x, name):
     return layers.Reshape((*x.shape[1:], 1), name=f"{name}_channel")(x)
 
 
+@register("backbone", frames=True)
 def conv_blocks(x, spec, use_cudnn="auto", name="backbone"):
-    """Paper 1, section 3.1: blocks of two 3x3 convolutions and a 1x2 max-pooling.
+    """Blocks of two 3x3 convolutions and a 1x2 max-pooling (paper 1, section 3.1).
 
     Args:
         x: normalised log-mel, (batch, T, F).
-        spec: ModelSpec; `stem_strides` other than (1, 1) put a strided convolution in front.
+        spec: ModelSpec; with `stem_strides` other than (1, 1), a strided convolution precedes the blocks.
 
     Returns:
-        The list of (M1, M2, pooled M2) of every block, each (batch, T', F', filters).
+        List of (M1, M2, pooled M2) per block: the outputs of the convolutions, (batch, T', F', filters), and
+        (batch, T', F' // 2, filters). T' is T / stem_strides[0].
 
     Raises:
         InputError: too few mels for the stem and the poolings.
     """
     least = spec.stem_strides[1] * 2 ** len(spec.filters)
-    if x.shape[2] < least:
-        raise InputError(f"features.n_mels: expected at least {least}, because the stem divides them by "
-                         f"{spec.stem_strides[1]} and {len(spec.filters)} blocks halve them. Received: {x.shape[2]}.")
+    expect(x.shape[2] >= least, "features.n_mels", f"at least {least}, because the stem divides them by "
+           f"{spec.stem_strides[1]} and {len(spec.filters)} blocks halve them", x.shape[2])
     x = _with_channel(x, name)
     if tuple(spec.stem_strides) != (1, 1):
         kernel_size = tuple(2 * stride - 1 for stride in spec.stem_strides)
@@ -54,16 +59,17 @@ def conv_blocks(x, spec, use_cudnn="auto", name="backbone"):
 
 
 def _stem(x, filters, name):
-    """A strided 7x7 convolution and a strided 3x3 max-pooling: (batch, T, F) -> (batch, T / 4, F / 4, filters)."""
+    """Strided 7x7 convolution and strided 3x3 max-pooling: (batch, T, F) -> (batch, T / 4, F / 4, filters)."""
     x = bn_relu(conv(_with_channel(x, name), filters, name, kernel_size=7, strides=2), name)
     return layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
 
 
+@register("backbone")
 def resnet18(x, spec, use_cudnn="auto", name="backbone"):
-    """Paper 2, section 2: ResNet-18. Stages of two basic blocks, all but the first halve time and frequency.
+    """ResNet-18 (paper 2, section 2): stages of two basic blocks, of which all but the first halve time and frequency.
 
     Returns:
-        [(map,)], with filters (64, 128, 256, 512) of (batch, T / 32, F / 32, 512).
+        [(map,)]; with four stages, (batch, T / 32, F / 32, filters[-1]).
     """
     x = _stem(x, spec.filters[0], f"{name}_stem")
     for stage, filters in enumerate(spec.filters, start=1):
@@ -72,17 +78,18 @@ def resnet18(x, spec, use_cudnn="auto", name="backbone"):
     return [(x,)]
 
 
+@register("backbone")
 def densenet(x, spec, use_cudnn="auto", name="backbone"):
-    """A DenseNet, which tags events in paper 2, section 4.2: dense blocks, and transitions between them.
+    """DenseNet: dense blocks with transitions between them. It tags events in paper 2, section 4.2.
 
-    The growth rate is an eighth of filters[0], so that the first block has six layers, as all published DenseNets have;
-    the other blocks have the layers that bring them to their filters. DenseNet-121 is (256, 512, 1024, 1024).
+    The growth rate is filters[0] / 8, so that the first block has six layers, as in all published DenseNets. The other
+    blocks have as many layers as their filters take. DenseNet-121 has filters (256, 512, 1024, 1024).
 
     Returns:
         [(map,)] of (batch, T / 4 / 2 ** (stages - 1), F / 4 / 2 ** (stages - 1), filters[-1]).
 
     Raises:
-        InputError: filters that no whole number of layers brings about.
+        InputError: filters that no whole number of layers can reach.
     """
     growth_rate = spec.filters[0] // 8
     before = (2 * growth_rate, *(filters // 2 for filters in spec.filters[:-1]))
@@ -100,7 +107,7 @@ def densenet(x, spec, use_cudnn="auto", name="backbone"):
 
 
 def _conv_stages(x, spec, pools, name):
-    """Two 3x3 convolutions and a max-pooling a stage."""
+    """Two 3x3 convolutions and a max-pooling per stage."""
     x = _with_channel(x, name)
     for stage, (filters, pool) in enumerate(zip(spec.filters, pools), start=1):
         for part in (f"{name}_stage{stage}_1", f"{name}_stage{stage}_2"):
@@ -109,19 +116,21 @@ def _conv_stages(x, spec, pools, name):
     return x
 
 
+@register("backbone")
 def vgg(x, spec, use_cudnn="auto", name="backbone"):
-    """A VGG network, which paper 2 tried (section 3.3): stages of two 3x3 convolutions and a 2x2 max-pooling.
+    """VGG network: stages of two 3x3 convolutions and a 2x2 max-pooling. Paper 2 tried it (section 3.3).
 
     Returns:
-        [(map,)] of (batch, T / 2 ** stages, F / 2 ** stages, filters[-1]), rounded up a stage.
+        [(map,)] of (batch, T / 2 ** stages, F / 2 ** stages, filters[-1]), rounded up in every stage.
     """
     return [(_conv_stages(x, spec, [(2, 2)] * len(spec.filters), name),)]
 
 
+@register("backbone")
 def crnn(x, spec, use_cudnn="auto", name="backbone"):
-    """A CRNN, which paper 2 tried (section 3.3): convolutions as in vgg, and a bidirectional GRU over time.
+    """CRNN: the convolutions of `vgg` and a bidirectional GRU over time. Paper 2 tried it (section 3.3).
 
-    Every stage halves frequency, the first two halve time also: a GRU's steps cannot run side by side.
+    Every stage halves frequency. The first two also halve time, because the steps of a GRU cannot run in parallel.
 
     Returns:
         [(map,)] of (batch, T / 4, 1, 2 * recurrent_units).
@@ -130,6 +139,3 @@ def crnn(x, spec, use_cudnn="auto", name="backbone"):
     x = flatten_frequency(x, f"{name}_flatten")
     x = bidirectional_gru(x, spec.recurrent_units, 0.0, f"{name}_gru", use_cudnn=use_cudnn)
     return [(layers.Reshape((x.shape[1], 1, x.shape[2]), name=f"{name}_map")(x),)]
-
-
-BACKBONES = {"conv_blocks": conv_blocks, "resnet18": resnet18, "vgg": vgg, "crnn": crnn, "densenet": densenet}

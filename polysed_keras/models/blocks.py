@@ -1,37 +1,35 @@
-"""Blocks that networks are made of: functions f(x, ..., name) -> x."""
+"""Building blocks of backbones and heads: functions of a tensor, their sizes and a name, which return a tensor."""
 from keras import layers, ops
 
-# Networks of clips take tens of steps an epoch, those of segments hundreds: running means have to follow faster.
+# Networks of clips take tens of steps per epoch, networks of segments hundreds: running means must follow faster.
 CLIP_MOMENTUM = 0.9
 
 
 def conv(x, filters, name, *, kernel_size=3, strides=1):
-    """Convolution, padded to ceil(size / strides): (batch, T, F, C) -> (batch, T', F', filters).
-
-    Decision: no bias in front of a batch normalisation.
-    """
+    """Convolve, padded to ceil(size / strides): (batch, T, F, C) -> (batch, T', F', filters). There is no bias, because
+    batch normalisation follows."""
     return layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False,
                          kernel_initializer="he_normal", name=f"{name}_conv")(x)
 
 
 def batch_norm(x, name, momentum=CLIP_MOMENTUM):
-    """Batch normalisation; shape unchanged. `momentum` is of the moving mean and variance."""
+    """Normalise by batch statistics; `momentum` is that of the moving mean and variance. The shape stays."""
     return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
 
 
 def bn_relu(x, name, momentum=CLIP_MOMENTUM):
-    """Batch normalisation and ReLU; shape unchanged."""
+    """Apply batch normalisation and ReLU. The shape stays."""
     return layers.ReLU(name=f"{name}_relu")(batch_norm(x, name, momentum))
 
 
 def conv_bn_relu(x, filters, dropout, name, *, kernel_size=3, strides=1):
-    """Convolution, batch normalisation, ReLU and dropout (paper 1, section 3.1): shapes as conv."""
+    """Apply convolution, batch normalisation, ReLU and dropout (paper 1, section 3.1), with the shapes of `conv`."""
     x = bn_relu(conv(x, filters, name, kernel_size=kernel_size, strides=strides), name, momentum=0.99)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x)
 
 
 def basic_block(x, filters, strides, name):
-    """Two 3x3 convolutions beside a shortcut, which a strided 1x1 convolution projects where shapes differ.
+    """Add two 3x3 convolutions and a shortcut, with a strided 1x1 convolution in it if shapes differ.
 
     He et al., "Deep residual learning for image recognition", figure 5 and section 3.3, option B:
     (batch, T, F, C) -> (batch, T', F', filters).
@@ -57,36 +55,38 @@ def dense_layer(x, growth_rate, name):
 
 
 def transition(x, name):
-    """Halve channels, time and frequency between two dense blocks (DenseNet-C):
-    (batch, T, F, C) -> (batch, T / 2, F / 2, C / 2)."""
+    """Halve channels, time and frequency between dense blocks (DenseNet-C).
+
+    (batch, T, F, C) -> (batch, T / 2, F / 2, C / 2), rounded up.
+    """
     x = conv(bn_relu(x, name), x.shape[-1] // 2, name, kernel_size=1)
     return layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
 
 
 def pool_frequency(x, name):
-    """Halve the frequency axis by its maximum: (batch, T, F, C) -> (batch, T, F // 2, C)."""
+    """Halve the frequency axis by max-pooling: (batch, T, F, C) -> (batch, T, F // 2, C)."""
     return layers.MaxPooling2D((1, 2), name=f"{name}_pool")(x)
 
 
 def flatten_frequency(x, name):
-    """(batch, T, F, C) -> (batch, T, F * C)."""
+    """Join frequency and channels: (batch, T, F, C) -> (batch, T, F * C)."""
     return layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=name)(x)
 
 
 def bidirectional_gru(x, units, dropout, name, *, use_cudnn="auto"):
-    """Both directions of a GRU, concatenated, and dropout: (batch, T, C) -> (batch, T, 2 * units)."""
+    """Concatenate both directions of a GRU and apply dropout: (batch, T, C) -> (batch, T, 2 * units)."""
     gru = layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn)
     x = layers.Bidirectional(gru, name=name)(x)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x)
 
 
 def time_frequency_masks(m1, num_tasks, name):
-    """One mask per task over time and frequency (paper 1, figure 1c).
+    """Compute one mask per task over time and frequency (paper 1, figure 1c).
 
-    Tasks share the mean and the maximum over channels, so all their 1x1 convolutions are one.
+    Tasks share the mean and the maximum over channels, so that their 1x1 convolutions are one convolution.
 
     Args:
-        m1: the first feature map of a backbone block, (batch, T, F, C).
+        m1: (batch, T, F, C), the first feature map of a block of the backbone.
 
     Returns:
         (batch, T, F, num_tasks), from 0 to 1.
@@ -97,10 +97,10 @@ def time_frequency_masks(m1, num_tasks, name):
 
 
 def channel_masks(m1, num_tasks, name):
-    """One mask per task over channels, by squeeze to C / 2 and excitation (paper 1, figure 1d).
+    """Compute one mask per task over channels, by squeeze to C / 2 and excitation (paper 1, figure 1d).
 
     Args:
-        m1: the first feature map of a backbone block, (batch, T, F, C).
+        m1: (batch, T, F, C), the first feature map of a block of the backbone.
 
     Returns:
         (batch, num_tasks, C), from 0 to 1.

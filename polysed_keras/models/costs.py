@@ -1,4 +1,4 @@
-"""What a network costs, and one widened until it costs as much as another: the control for a gain by size alone."""
+"""Cost of networks, and widening of a network to the cost of another: the control for gains by size alone."""
 import dataclasses
 import json
 import math
@@ -12,12 +12,12 @@ from polysed_keras.specs import resolve_tasks
 
 
 def _outputs(layer):
-    """Places at which a layer applies its kernel: all of its output's but the channels."""
+    """Count the places at which a layer applies its kernel: its output's size without channels."""
     return math.prod(layer.output.shape[1:-1])
 
 
 def _einsum_outputs(layer):
-    """The output's axes that the kernel lacks: of "btnc,ncd->btnd" the time t."""
+    """Multiply the sizes of the output's axes that the kernel lacks: time t, for "btnc,ncd->btnd"."""
     _, kernel, output = layer.equation.replace("->", ",").split(",")
     return math.prod(size for axis, size in zip(output[1:], layer.output.shape[1:]) if axis not in kernel)
 
@@ -38,21 +38,24 @@ MULTIPLY_ADDS = {
 
 
 def multiply_adds(model):
-    """Count the multiply-adds of the convolutions, dense and recurrent layers of a network of build_model, for one
-    segment or clip; what has no kernel (normalisation, masks, pooling) is far less and left out."""
+    """Count the multiply-adds of a network of build_model for one segment or clip.
+
+    Convolutions, dense and recurrent layers count. Layers without a kernel (masks, pooling, ...) cost far less
+    and are left out.
+    """
     return sum(MULTIPLY_ADDS[type(layer)](layer) for layer in model.layers if layer.weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Multiply-adds a second of audio, and weights, without the normalisation's."""
+    """Cost of a network: multiply-adds per second of audio, and weights without the input normalisation's."""
 
     multiply_adds: float
     weights: int
 
 
 def experiment_cost(experiment):
-    """The Cost of an Experiment whose tasks are resolved, by the network that build_model makes of it."""
+    """Build the network of an Experiment whose tasks are resolved, and return its Cost."""
     spec, features = experiment.training, experiment.features
     model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, features.n_mels))
     seconds = spec.segment_frames * features.time_resolution
@@ -60,8 +63,11 @@ def experiment_cost(experiment):
 
 
 def with_num_labels(experiment, num_labels):
-    """An Experiment with so many labels, which have no names yet. Raises InputError for more tasks than labels, and for
-    networks of clips, whose tasks take different labels."""
+    """Resolve the tasks of an Experiment with numbers in place of labels.
+
+    Raises:
+        InputError: more tasks than labels, or a network of clips, whose tasks have different labels.
+    """
     if experiment.clip_level:
         raise InputError("preset: expected one of recordings, such as multilabel. Received one of clips: "
                          f"{experiment.name}.")
@@ -69,15 +75,17 @@ def with_num_labels(experiment, num_labels):
 
 
 def widen(experiment, cost):
-    """Scale all widths of a network (filters, recurrent_units, dense_units) by one factor, so that they stay whole and
-    in proportion, until its multiply-adds are as near to those of another as they can be.
+    """Widen or narrow a network until its multiply-adds are as near as possible to those of another.
+
+    All widths (filters, recurrent_units, dense_units) are scaled by one factor, so that they stay whole and in
+    proportion.
 
     Args:
         experiment: Experiment whose tasks are resolved, such as the multi-label baseline.
-        cost: the other's Cost.
+        cost: Cost of the other network.
 
     Returns:
-        Experiment: the same but for the widths.
+        The Experiment with other widths.
     """
     spec = experiment.model
     unit = math.gcd(*spec.filters, spec.recurrent_units, *spec.dense_units)
@@ -89,7 +97,7 @@ def widen(experiment, cost):
                                     recurrent_units=spec.recurrent_units // unit * width)
         return dataclasses.replace(experiment, model=model)
 
-    # every kernel's size is linear or quadratic in the width, so that three narrow networks tell what all cost
+    # Every kernel's size is linear or quadratic in the width: the costs of three narrow networks give all others.
     polynomial = np.polyfit((2, 4, 6), [experiment_cost(of_width(width)).multiply_adds for width in (2, 4, 6)], 2)
     root = max(np.roots(polynomial - [0, 0, cost.multiply_adds]).real)
     return of_width(min((max(1, int(root)), max(1, int(root) + 1)),
@@ -97,8 +105,10 @@ def widen(experiment, cost):
 
 
 def format_widening(experiment, other):
-    """What two experiments cost, and the first when it is widened to the cost of the other: text for the terminal, with
-    the fields to set in its last line."""
+    """Format the costs of two Experiments with resolved tasks, and of the first one widened to the cost of the other.
+
+    The last line is the --set option that widens the first one.
+    """
     cost = experiment_cost(other)
     wider = widen(experiment, cost)
     costs = {experiment.name: experiment_cost(experiment), other.name: cost, "widened": experiment_cost(wider)}

@@ -1,6 +1,11 @@
-"""Heads: from a backbone's feature maps to the posteriors of every task. One function, one row of HEADS."""
+"""Heads: from a backbone's feature maps to one tensor per task, for its output layer. One registered function each.
+
+Every head takes the backbone's list of tuples of maps, the tuple of Task, the ModelSpec and `use_cudnn` for its GRUs.
+It returns a list with (batch, T', channels) per task; with `clips=True`, (batch, channels).
+"""
 from keras import layers, ops
 
+from polysed_keras.errors import expect
 from polysed_keras.models.blocks import (
     bidirectional_gru,
     channel_masks,
@@ -9,13 +14,17 @@ from polysed_keras.models.blocks import (
     pool_frequency,
     time_frequency_masks,
 )
+from polysed_keras.specs import register, registered
+
+HEADS = registered("head")
 
 
+@register("head")
 def recurrent(maps, tasks, spec, use_cudnn):
-    """The multi-label CRNN of paper 1, section 4.3: BiGRU and dense layers on the last feature map, shared by all tasks.
+    """BiGRU and dense layers on the last map, shared by all tasks (the multi-label CRNN of paper 1, section 4.3).
 
     Returns:
-        (batch, frames, dense_units[-1]) for every task: the same tensor.
+        List with the same tensor (batch, T', dense_units[-1]) for every task.
     """
     x = flatten_frequency(maps[-1][-1], "flatten")
     x = bidirectional_gru(x, spec.recurrent_units, spec.dropout, "gru", use_cudnn=use_cudnn)
@@ -26,7 +35,7 @@ def recurrent(maps, tasks, spec, use_cudnn):
 
 
 def _subnet_block(x, m2, time_frequency_mask, channel_mask, filters, dropout, name):
-    """One attention-convolution block (paper 1, equation 1 and figure 1b)."""
+    """Apply one attention-convolution block (paper 1, equation 1 and figure 1b)."""
     m = layers.Concatenate(name=f"{name}_masked")([time_frequency_mask * m2, channel_mask * m2])
     m = layers.Conv2D(filters, 1, name=f"{name}_reduce")(m)
     if x is not None:
@@ -34,15 +43,23 @@ def _subnet_block(x, m2, time_frequency_mask, channel_mask, filters, dropout, na
     return pool_frequency(conv_bn_relu(m, filters, dropout, name), name)
 
 
+@register("head")
 def attention(maps, tasks, spec, use_cudnn):
-    """The task-specific subnets of paper 1, section 3.2: masks from M1 applied to M2 in every block, BiGRU, dense layers.
+    """Task-specific subnets (paper 1, section 3.2): attention masks in every block, BiGRU and dense layers.
 
-    What tasks share (the pooled inputs of the masks) is computed once, and their equal dense layers are stacked as
-    (tasks, ...); the weights and results are those of separate subnets.
+    In every block, masks computed from M1 are applied to M2. The pooled inputs of the masks are computed once for all
+    tasks, and the dense layers of all tasks are stacked as (tasks, ...). Weights and results equal those of separate
+    subnets.
 
     Returns:
-        (batch, frames, dense_units[-1]) for every task.
+        List of (batch, T', dense_units[-1]), one per task.
+
+    Raises:
+        InputError: a backbone that does not give (M1, M2, pooled M2) per block.
     """
+    expect([len(level) for level in maps] == [3] * len(spec.filters), "model.backbone",
+           "maps (M1, M2, pooled M2) for each of model.filters, which the head 'attention' masks, as of conv_blocks",
+           spec.backbone, "Set model.head=recurrent.")
     xs = [None] * len(tasks)
     for level, (filters, (m1, m2, _)) in enumerate(zip(spec.filters, maps), start=1):
         time_frequency = time_frequency_masks(m1, len(tasks), f"time_frequency_masks{level}")
@@ -60,10 +77,8 @@ def attention(maps, tasks, spec, use_cudnn):
     return [x[:, :, index] for index in range(len(tasks))]
 
 
+@register("head", clips=True)
 def pooled(maps, tasks, spec, use_cudnn):
-    """Paper 2, figure 1: the mean of the last map over time and frequency, shared by all tasks: (batch, C)."""
+    """Average the last map over time and frequency (paper 2, figure 1): the same tensor (batch, C) for every task."""
     x = layers.GlobalAveragePooling2D(name="pooled")(maps[-1][-1])
     return [layers.Dropout(spec.dropout, name="pooled_dropout")(x)] * len(tasks)
-
-
-HEADS = {"recurrent": recurrent, "attention": attention, "pooled": pooled}

@@ -1,50 +1,79 @@
-"""Networks, built from a ModelSpec and tasks by Keras's functional API: a backbone, a head, an output per task."""
+"""Networks by Keras's functional API: a backbone, a head, and one output per task."""
+import dataclasses
+
 import keras
 from keras import layers
 
-from polysed_keras.errors import InputError
-from polysed_keras.models.backbones import BACKBONES
-from polysed_keras.models.heads import HEADS
+from polysed_keras.errors import InputError, expect
+from polysed_keras.models import backbones, heads  # noqa: F401 - they register their functions
+from polysed_keras.models.compiling import compile_model, task_weights
+from polysed_keras.specs import (
+    Experiment,
+    LogMelSpec,
+    ModelSpec,
+    Task,
+    TrainSpec,
+    find,
+    frame_backbones,
+    get_preset,
+    is_clip_head,
+    resolve_tasks,
+)
 
 NORMALIZATION = "normalization"
 
 
-def _choose(table, key, field):
-    if key not in table:
-        raise InputError(f"{field}: expected one of {sorted(table)}. Received: {key!r}.")
-    return table[key]
-
-
 def _check_fit(spec, frames):
-    """Heads of clips take maps of any size; the others need every frame of conv_blocks, which the stem may stride."""
-    if spec.backbone != "conv_blocks" and spec.head != "pooled":
-        raise InputError(f"model.backbone: expected conv_blocks with the head {spec.head!r}, which tells frames apart. "
-                         f"Received: {spec.backbone!r}. Set model.head=pooled for a network of clips.")
-    if spec.backbone != "conv_blocks" and tuple(spec.stem_strides) != (1, 1):
-        raise InputError(f"model.stem_strides: expected (1, 1), because {spec.backbone} strides by itself. "
-                         f"Received: {spec.stem_strides}.")
-    if spec.head != "pooled" and frames % spec.stem_strides[0]:
-        raise InputError("training.segment_frames: expected a multiple of the stem's time stride "
-                         f"{spec.stem_strides[0]}. Received: {frames}.")
+    """Heads of clips take maps of any size; heads of frames need a backbone that keeps frames."""
+    keeping = spec.backbone in frame_backbones()
+    if not keeping and not is_clip_head(spec.head):
+        raise InputError(f"model.backbone: expected {' or '.join(frame_backbones())} with the head {spec.head!r}, "
+                         f"which tells frames apart. Received: {spec.backbone!r}. Set model.head=pooled for a network "
+                         "of clips.")
+    expect(keeping or tuple(spec.stem_strides) == (1, 1), "model.stem_strides",
+           f"(1, 1), because {spec.backbone} strides by itself", spec.stem_strides)
+    expect(is_clip_head(spec.head) or frames % spec.stem_strides[0] == 0, "training.segment_frames",
+           f"a multiple of the stem's time stride {spec.stem_strides[0]}", frames)
 
 
-def build_model(spec, tasks, input_shape, *, use_cudnn="auto"):
-    """Build a network that takes log-mel segments or clips and returns the posteriors of every task.
+def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn="auto"):
+    """Build a network that turns log-mel segments or clips into the posteriors of every task.
 
     Args:
-        spec: ModelSpec.
-        tasks: tuple of Task.
-        input_shape: (frames, n_mels) of a segment or clip.
-        use_cudnn: passed to every GRU; False where a graph must run without a GPU.
+        design: a preset's name, the path of a JSON file that holds an Experiment, an Experiment, or a ModelSpec.
+        tasks: tuple of Task, for a ModelSpec only; default: one `multi_label` task "events" with `labels`.
+        input_shape: (frames, n_mels) of a segment or clip, for a ModelSpec only; default: (128, 64).
+        labels: list of all event labels; for presets of clips {"scene": labels, "events": labels}. Not needed if the
+            tasks have labels already.
+        use_cudnn: passed to every GRU; False for a graph that must run without a GPU.
 
     Returns:
-        keras.Model: log_mel (batch, frames, n_mels) in dB -> {task.name: (batch, frames, task.num_outputs)}; with the
-        head `pooled` of clips, (batch, task.num_outputs).
+        keras.Model: log_mel (batch, frames, n_mels) in dB -> {task.name: (batch, frames, task.num_outputs)}, or
+        {task.name: (batch, task.num_outputs)} for heads of clips, such as `pooled`. The network of a preset or
+        Experiment is compiled with its learning rate and loss weights; that of a ModelSpec is not compiled.
 
     Raises:
-        InputError: an unknown backbone or head, two that do not fit, or a segment that the stem does not divide.
+        InputError: missing labels, an unknown preset, backbone or head, or parts that do not fit together.
+
+    Example:
+        >>> task = Task("events", ("rain", "wind"), "multi_label")
+        >>> model = build_model("multilabel_small", labels=task.labels)
+        >>> history = model.fit(np.zeros((2, 128, 64)), {task.name: task.encode(np.zeros((2, 128, 2)))})
     """
-    backbone, head = _choose(BACKBONES, spec.backbone, "model.backbone"), _choose(HEADS, spec.head, "model.head")
+    if isinstance(design, ModelSpec):
+        expect(tasks or labels, "labels", 'tasks, or a list of labels, such as ["rain", "wind"]', labels)
+        tasks = tuple(tasks or (Task("events", tuple(labels), "multi_label"),))
+        return _build(design, tasks, input_shape or (TrainSpec().segment_frames, LogMelSpec().n_mels), use_cudnn)
+    expect(tasks is None and input_shape is None, "tasks and input_shape", "none, except with a ModelSpec", design)
+    experiment = design if isinstance(design, Experiment) else get_preset(design)
+    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
+    shape = experiment.training.segment_frames, experiment.features.n_mels
+    return compile_model(_build(experiment.model, experiment.tasks, shape, use_cudnn), experiment.tasks,
+                         learning_rate=experiment.training.learning_rate, loss_weights=task_weights(experiment))
+
+
+def _build(spec, tasks, input_shape, use_cudnn):
+    backbone, head = find("backbone", spec.backbone, "model.backbone"), find("head", spec.head, "model.head")
     _check_fit(spec, input_shape[0])
     log_mel = keras.Input(input_shape, name="log_mel")
     x = layers.Normalization(axis=-1, name=NORMALIZATION)(log_mel)
@@ -53,7 +82,14 @@ def build_model(spec, tasks, input_shape, *, use_cudnn="auto"):
         # float32 outputs keep the softmax and the loss exact under mixed precision
         x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32",
                          name=f"{task.name}_output")(x_task)
-        if spec.head != "pooled" and spec.stem_strides[0] > 1:
-            x = layers.UpSampling1D(spec.stem_strides[0], name=f"{task.name}_repeat")(x)
-        outputs[task.name] = x
+        outputs[task.name] = x if is_clip_head(spec.head) else _every_frame(x, input_shape[0], spec, task)
     return keras.Model(log_mel, outputs, name=f"{spec.backbone}_{spec.head}")
+
+
+def _every_frame(x, frames, spec, task):
+    """Repeat (batch, T', outputs) to (batch, frames, outputs)."""
+    expect(x.ndim == 3 and frames % x.shape[1] == 0, f"model.backbone {spec.backbone} and model.head {spec.head}",
+           f"(batch, {frames}, channels), or a whole fraction of these {frames} frames", tuple(x.shape))
+    if x.shape[1] == frames:
+        return x
+    return layers.UpSampling1D(frames // x.shape[1], name=f"{task.name}_repeat")(x)

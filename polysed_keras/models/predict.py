@@ -1,4 +1,4 @@
-"""Posteriors, attention masks and activity of whole recordings, from networks that take segments."""
+"""Posteriors, attention masks and activity of whole recordings, by networks that take segments."""
 import re
 
 import numpy as np
@@ -8,12 +8,16 @@ from polysed_keras.errors import InputError
 
 
 def cut_segments(log_mel, segment_frames):
-    """Cut log_mel (frames, n_mels) into segments that do not overlap, the last one filled with silence.
+    """Cut a recording into segments that do not overlap, the last one filled with silence.
 
-    Silence here is what the front end makes of zeros appended to the waveform, so an exported graph agrees.
+    Silence is the log-mel of zeros appended to the waveform, so that an exported graph agrees.
+
+    Args:
+        log_mel: (frames, n_mels), dB.
+        segment_frames: int, frames per segment.
 
     Returns:
-        (segments, segment_frames, n_mels).
+        (segments, segment_frames, n_mels), dB.
     """
     segments = -(-len(log_mel) // segment_frames)
     padding = segments * segment_frames - len(log_mel)
@@ -22,12 +26,14 @@ def cut_segments(log_mel, segment_frames):
 
 
 def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
-    """Posteriors of a whole recording (paper 1, section 4.2: test segments without overlap).
+    """Predict the posteriors of a whole recording, by segments without overlap (paper 1, section 4.2).
 
     Args:
-        model: a network of build_model for `tasks`, a tuple of Task.
+        model: network of build_model for `tasks`.
         log_mel: (frames, n_mels), dB.
-        segment_frames: frames of a segment; batch_size: segments at a time.
+        tasks: tuple of Task.
+        segment_frames: int, frames per segment.
+        batch_size: int, segments at a time.
 
     Returns:
         {task.name: float32 (frames, task.num_outputs)}.
@@ -37,17 +43,19 @@ def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
 
 
 def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
-    """The attention masks of task-specific subnets for a recording (paper 1, section 3.2 and figure 2).
+    """Compute the attention masks of task-specific subnets for a recording (paper 1, section 3.2 and figure 2).
 
     Args:
-        model: a network of build_model with the head `attention`, for `tasks`.
+        model: network of build_model with the head `attention`, for `tasks`.
         log_mel: (frames, n_mels), dB.
-        level: of the subnets' blocks, from 1.
+        tasks: tuple of Task.
+        segment_frames: int, frames per segment.
+        level: int from 1, the block of the subnets.
 
     Returns:
-        {task.name: (time_frequency, channel)}: float32 (frames, n_mels), repeated where strides and poolings before the
-        block have made its map smaller, and float32 (segments, channels), because channel attention pools over a
-        segment; both from 0 to 1.
+        {task.name: (time_frequency, channel)}, both from 0 to 1. The first is float32 (frames, n_mels), with values
+        repeated because strides and poolings make the block's map smaller; the second is float32 (segments, channels),
+        because channel attention pools over a segment.
 
     Raises:
         InputError: a network without such masks.
@@ -61,7 +69,7 @@ def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
                          f"Received: {level}.")
     network = keras.Model(model.inputs, [layers[name].output for name in names])
     maps, channel = network.predict(cut_segments(log_mel, segment_frames), verbose=0)
-    # the rows and columns of the map that frames and mels fell into
+    # rows and columns of the map that frames and mels belong to
     n_mels = log_mel.shape[1]
     rows, columns = (np.arange(size) * part // size for size, part in zip((segment_frames, n_mels), maps.shape[1:3]))
     maps = maps[:, rows][:, :, columns].reshape(-1, n_mels, len(tasks))[:len(log_mel)]
@@ -69,5 +77,5 @@ def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
 
 
 def decode_activity(posteriors, tasks, threshold=0.5):
-    """Decode posteriors {task.name: (frames, outputs)}: activity of all tasks side by side, uint8 (frames, labels)."""
+    """Decode posteriors {task.name: (..., task.num_outputs)} into the activity of all tasks, uint8 (..., labels)."""
     return np.concatenate([task.decode(posteriors[task.name], threshold) for task in tasks], axis=-1)

@@ -1,11 +1,22 @@
+from .encodings import Encoding as Encoding, likeliest as likeliest
 from .experiment import (
     DATA_DIGEST as DATA_DIGEST,
     AugmentSpec as AugmentSpec,
     Experiment as Experiment,
     LogMelSpec as LogMelSpec,
+    ModelSpec as ModelSpec,
+    TrainSpec as TrainSpec,
 )
 from .grouping import confusion as confusion, cooccurrence as cooccurrence
 from .overrides import set_fields as set_fields, set_spec_fields as set_spec_fields
+from .plugins import (
+    find as find,
+    frame_backbones as frame_backbones,
+    is_clip_head as is_clip_head,
+    load_plugin as load_plugin,
+    register as register,
+    registered as registered,
+)
 from .presets import PRESETS as PRESETS, get_preset as get_preset
 from .tasks import (
     Decomposition as Decomposition,

@@ -1,12 +1,13 @@
-"""Frozen specs that say an experiment completely: features, network, training, tasks. No TensorFlow here."""
+"""Frozen dataclasses that describe an experiment completely: features, network, training, tasks. No TensorFlow here."""
 import dataclasses
 import hashlib
 import json
 
 from polysed_keras.errors import InputError, expect
+from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
-DATA_DIGEST = "data_digest"  # stands beside an Experiment in experiment.json of a run: of the data that it was trained on
+DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experiment: digest of its training data
 
 
 def _lists_to_tuples(spec):
@@ -18,12 +19,13 @@ def _lists_to_tuples(spec):
 
 @dataclasses.dataclass(frozen=True)
 class LogMelSpec:
-    """Log-mel features; defaults: paper 1, section 4.2 (40 ms frames, 50 % overlap), n_fft ours.
+    """Log-mel features. Defaults are paper 1's (section 4.2: 40 ms frames, 50 % overlap); n_fft is ours.
 
     Attributes:
-        sample_rate: Hz; audio of another rate is converted.
-        win_length, hop_length, n_fft: samples.
-        n_mels: Slaney mels from `fmin` to `fmax`, Hz.
+        sample_rate: int, Hz; audio of another rate is resampled.
+        win_length, hop_length, n_fft: int, samples of a frame, from frame to frame, and of the Fourier transform.
+        n_mels: int, number of Slaney mel bands.
+        fmin, fmax: float, Hz, where the lowest band begins and the highest one ends.
     """
 
     sample_rate: int = 44100
@@ -43,28 +45,30 @@ class LogMelSpec:
 
     @property
     def time_resolution(self):
-        """Seconds a frame."""
+        """Seconds per frame: the hop."""
         return self.hop_length / self.sample_rate
 
     def num_frames(self, num_samples):
-        """Frames of a waveform: ceil(samples / hop_length)."""
+        """Return the number of frames of a waveform, ceil(num_samples / hop_length)."""
         return -(-num_samples // self.hop_length)
 
     def digest(self):
-        """A short name for the features that this spec makes, for caches."""
+        """Return 12 hexadecimal digits that identify the spec, for caches of features."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A network: backbone and head by name (keys of BACKBONES and HEADS), and their sizes.
+    """A network: the names of a backbone and a head, and their sizes.
 
     Attributes:
-        filters: channels that the backbone's stages end with.
-        recurrent_units: of a GRU, a direction; dense_units: of the layers behind it.
-        dropout: rate, 0 to below 1.
-        stem_strides: (time, frequency); other than (1, 1) they put a strided convolution with filters[0] kernels in front
-            of `conv_blocks`, and outputs are repeated to the frame rate.
+        backbone: conv_blocks, resnet18, vgg, crnn, densenet, or a plug-in's.
+        head: recurrent, attention, pooled, or a plug-in's.
+        filters: tuple of int, channels after each stage of the backbone.
+        recurrent_units, dense_units: int, of a GRU per direction; tuple of int, of the layers after it.
+        dropout: float, rate from 0 to below 1.
+        stem_strides: (time, frequency), int; with other strides than (1, 1), a strided convolution with filters[0]
+            kernels precedes the blocks of `conv_blocks`, and outputs are repeated to the frame rate.
     """
 
     backbone: str = "conv_blocks"
@@ -82,20 +86,23 @@ class ModelSpec:
         for field in ("filters", "dense_units", "stem_strides"):
             expect(all(type(number) is int and number > 0 for number in getattr(self, field)), f"model.{field}",
                    "positive whole numbers", getattr(self, field))
-        expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency", self.stem_strides)
+        expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency",
+               self.stem_strides)
         expect(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """A training by Adam. A clip is a segment.
+    """Training by Adam. For networks of clips, a segment is a clip.
 
     Attributes:
-        batch_size: segments, or scene clips; a joint batch has `event_batch_size` event clips too (paper 2, section 2).
-        learning_rate_schedule: `constant` (paper 1), or `cosine`, by which the rate falls to 0 at the last epoch's end.
-        segment_frames: frames of a segment; segment_hop: from one training segment of a recording to the next.
-        alpha: weight of the event loss, 0 to 1, beside 1 - alpha of the scene loss (paper 2, equation 1).
-        event_hours: of event clips to train on; None takes all.
+        batch_size: int, segments per batch; in joint batches, scene clips per batch.
+        segment_frames, segment_hop: int, frames per segment, and from one training segment to the next.
+        alpha: float from 0 to 1, weight of the event loss; the scene loss has 1 - alpha (paper 2, equation 1).
+        seed: int, of the initial weights and of all that is random in training.
+        learning_rate_schedule: "constant" (paper 1), or "cosine", which falls to 0 at the end of the last epoch.
+        event_batch_size: int, event clips per joint batch (paper 2, section 2).
+        event_hours: float, hours of event clips to train on; None for all.
     """
 
     batch_size: int = 32
@@ -123,10 +130,12 @@ class TrainSpec:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSpec:
-    """Augmentation of training clips, off by default (paper 2, section 2; its strengths are ours to choose).
+    """Augmentation of training clips by SpecAugment and MixUp, off by default (paper 2, section 2; strengths are ours).
 
-    SpecAugment: at most so many masks of at most so many frames or mels. MixUp: the parameter of the symmetric Beta
-    distribution that the weights of two clips of one task are drawn from; 0 mixes none.
+    Attributes:
+        time_masks, frequency_masks: int, greatest number of masks per clip.
+        time_mask_frames, frequency_mask_mels: int, greatest size of a mask, frames or mel bands.
+        mixup: float, parameter of the symmetric Beta distribution that weights two clips of one task; 0 for no MixUp.
     """
 
     time_masks: int = 0
@@ -143,7 +152,19 @@ class AugmentSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Everything that decides a run. `tasks` is a Decomposition until the labels of the data are known."""
+    """Everything that decides the outcome of a training.
+
+    Attributes:
+        name: str, which tells runs apart in reports.
+        reference: str, the table of a paper that it belongs to.
+        dataset: str, a corpus of `datasets`, several joined by "+", or a plug-in's.
+        tasks: tuple of Task, or Decomposition until the labels of the data are known.
+        features, model, training, augment: the specs above; augment is for networks of clips only.
+
+    Example:
+        >>> experiment = Experiment("mine", training=TrainSpec(epochs=3), tasks=decompose(["rain", "wind"], 1))
+        >>> model = build_model(experiment)
+    """
 
     name: str
     reference: str = ""
@@ -155,28 +176,32 @@ class Experiment:
     augment: AugmentSpec = AugmentSpec()
 
     def __post_init__(self):
-        expect(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips", self.augment)
+        expect(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips",
+               self.augment)
 
     @property
     def clip_level(self):
         """Whether clips are labelled as a whole (paper 2), not frame by frame (paper 1)."""
-        return self.model.head == "pooled"
+        return is_clip_head(self.model.head)
 
     @property
     def measure(self):
-        """What the best epoch is chosen by: overall F1, or macro accuracy; lwlrap where nothing is learnt of scenes."""
+        """Key of the history by which the best epoch is chosen.
+
+        It is overall F1 for frames; for clips macro accuracy of scenes, or lwlrap of events if scenes are not learnt.
+        """
         if not self.clip_level:
             return "val_f1"
         scene = any(task.encoding == "multi_class" for task in self.tasks) and self.training.alpha != 1
         return "val_accuracy" if scene else "val_lwlrap"
 
     def to_dict(self):
-        """Plain dicts, lists and numbers, for JSON."""
+        """Return the experiment as plain dicts, lists, strings and numbers, for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, data):
-        """The inverse of to_dict. Raises InputError for unknown or missing fields."""
+        """Return the Experiment of a dict that `to_dict` made. Raises InputError for unknown or missing fields."""
         parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "augment": AugmentSpec}
         try:
             return cls(**{key: _tasks_from(value) if key == "tasks" else parts[key](**value) if key in parts else value

@@ -1,35 +1,39 @@
-"""Groups of labels that become tasks: near-equal ones, those of the highest affinity, and two affinities of labels."""
+"""Divide labels into near-equal groups, in order or by affinity, and measure two affinities of labels."""
 import numpy as np
 
-STARTS = 32  # searches of group_by_affinity
+STARTS = 32  # divisions from which group_by_affinity searches
 
 
 def near_equal_groups(order, num_groups):
-    """Cut label indices, in their order, into groups whose sizes differ by one at most, the larger ones first.
+    """Cut label indices, in the given order, into groups whose sizes differ by at most one.
+
+    Args:
+        order: list of int, label indices.
+        num_groups: int.
 
     Returns:
-        List of sorted tuples of int; of groups of one size the one with the lowest index comes first.
+        List of sorted tuples of int, larger groups first; groups of equal size by their lowest index.
     """
     groups = [tuple(sorted(map(int, group))) for group in np.array_split(np.asarray(order), num_groups)]
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
 def group_by_affinity(affinity, num_groups):
-    """Near-equal groups within which the affinities of all pairs sum to as much as can be found.
+    """Divide labels into near-equal groups so that the sum of affinities of all pairs within groups is high.
 
-    From STARTS divisions, the contiguous one and fixed random ones, the two labels of different groups are swapped that
-    raise the sum most, until no swap does; the best end wins. The same affinity gives the same groups.
+    The search starts from the contiguous division and from fixed random ones. In each it swaps the two labels whose
+    swap raises the sum most, until no swap does; the best result wins. The same affinity always gives the same groups.
 
     Args:
-        affinity: finite matrix (labels, labels), of which both directions count and the diagonal does not.
-        num_groups: from 1 to the number of labels.
+        affinity: finite array (labels, labels); both directions count, the diagonal does not.
+        num_groups: int from 1 to the number of labels.
 
     Returns:
-        As near_equal_groups.
+        Groups as `near_equal_groups` returns them.
     """
     affinity = np.add(affinity, np.transpose(affinity), dtype=float)
     np.fill_diagonal(affinity, 0)
-    affinity /= np.abs(affinity).max() or 1  # so that a gain can be told from rounding
+    affinity /= np.abs(affinity).max() or 1  # so that the bound below tells a gain from rounding
     rng, ends = np.random.default_rng(0), []
     place = np.concatenate([np.full(len(part), group) for group, part in
                             enumerate(np.array_split(np.arange(len(affinity)), num_groups))])
@@ -40,11 +44,11 @@ def group_by_affinity(affinity, num_groups):
 
 
 def _swap(affinity, place, num_groups):
-    """Improve the group numbers of labels, (labels,), by swaps until none helps."""
+    """Swap group numbers of labels, int (labels,), until no swap raises the sum."""
     place = place.copy()
     while True:
         to_groups = affinity @ np.eye(num_groups)[place]
-        moved = to_groups[:, place]  # [i, j]: what label i shares with the group of j, j included
+        moved = to_groups[:, place]  # [i, j]: affinity of label i to the group of j, j included
         stays = np.diag(moved)
         gains = moved + moved.T - stays[:, None] - stays - 2 * affinity
         gains[place[:, None] == place] = 0
@@ -55,10 +59,10 @@ def _swap(affinity, place, num_groups):
 
 
 def cooccurrence(joint):
-    """How much labels sound together: frames in which both sound over frames in which either does (Jaccard's index).
+    """Measure how often labels sound together: frames with both over frames with either (Jaccard index).
 
     Args:
-        joint: int array (labels, labels), a sum of events.joint_activity over recordings.
+        joint: int array (labels, labels), the sum of events.joint_activity over recordings.
 
     Returns:
         float64 (labels, labels) in 0..1; 0 for labels that never sound.
@@ -69,12 +73,12 @@ def cooccurrence(joint):
 
 
 def confusion(substitutions, joint):
-    """How much a detector takes labels for each other: the substitutions of either by the other, over the frames in
-    which exactly one of them sounds, as a substitution needs.
+    """Measure how often a detector confuses two labels: substitutions of either by the other, over the frames in which
+    exactly one of them sounds.
 
     Args:
-        substitutions: float array (labels, labels), a sum of events.substitutions over recordings.
-        joint: of the same recordings, as for cooccurrence.
+        substitutions: float array (labels, labels), the sum of events.substitutions over recordings.
+        joint: int array (labels, labels) of the same recordings, as for `cooccurrence`.
 
     Returns:
         Symmetric float64 (labels, labels) in 0..1, with a diagonal of 0.

@@ -1,4 +1,4 @@
-"""Fields of an Experiment replaced by name, as `--set` does."""
+"""Replace fields of an Experiment by name, as `--set` does."""
 import dataclasses
 import json
 
@@ -7,32 +7,38 @@ from polysed_keras.files import read_json
 
 
 def set_fields(experiment, assignments):
-    """Replace fields by name, as `--set` does. The name says what was changed, but for the seed, so that reports tell
-    the runs of a preset from those of a changed one.
+    """Replace fields by name, as `--set` does.
+
+    Every change but the seed's is appended to the experiment's name, so that reports tell runs of a preset from runs of
+    a changed preset.
 
     Args:
-        experiment: an Experiment.
-        assignments: strings such as `training.epochs=3`, `model.dropout=0.3`; values are JSON, the name of a .json file
-            that holds one (`tasks.groups=groups.json`), else text.
+        experiment: Experiment.
+        assignments: list of str such as "training.epochs=3", "model.dropout=0.3" or "dataset=my_corpus". A value is
+            JSON, or the path of a JSON file ("tasks.groups=groups.json"), or text.
 
     Raises:
-        InputError: an assignment without `=`, an unknown field, or a value of another type.
+        InputError: an assignment without `=`, an unknown field, or a value of the wrong type.
+
+    Example:
+        >>> set_fields(get_preset("multilabel"), ["training.epochs=3"]).name
+        'multilabel epochs=3'
     """
     known = [f"{f.name}.{g.name}" for f in dataclasses.fields(experiment)
              if dataclasses.is_dataclass(getattr(experiment, f.name))
              for g in dataclasses.fields(getattr(experiment, f.name))]
-    for name, text in _parse_assignments(assignments, known):
-        part, field = name.split(".")
-        before = getattr(experiment, part)
-        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}.")
+    for name, text in _parse_assignments(assignments, [*known, "dataset"]):
+        part, _, field = name.rpartition(".")
+        before = getattr(experiment, part) if part else experiment
+        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}." if part else "")
         if name != "training.seed" and after != before:
             experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
-        experiment = dataclasses.replace(experiment, **{part: after})
+        experiment = dataclasses.replace(experiment, **{part: after} if part else {field: getattr(after, field)})
     return experiment
 
 
 def set_spec_fields(spec, assignments, prefix=""):
-    """Replace fields of one spec: as set_fields, without the part before the dot, which `prefix` is in messages."""
+    """Replace fields of one dataclass by assignments such as "epochs=3"; errors name fields with the prefix."""
     for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
         spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
     return spec

@@ -1,4 +1,4 @@
-"""PRESETS: every named experiment, with the table of the paper that it belongs to.
+"""PRESETS: all named experiments, with the table of the paper that each belongs to.
 
 Paper 1 is Phan, Nguyen, Koch, Mertins, "Polyphonic audio event detection: multi-label or multi-class multi-task
 classification problem?", ICASSP 2022, arXiv 2201.12557. Numbers are its overall frame-based F1 on the test partition
@@ -8,13 +8,13 @@ Paper 2 is "Impact of acoustic event tagging on scene classification in a multi-
 2022, arXiv 2206.13476. Numbers are its macro-average accuracy on TUT Urban Acoustic Scenes 2018 (sections 1 and 3.3):
 `polysed train NAME --data DATA --out runs/NAME`, where DATA holds a folder named as each corpus.
 
-Ours to choose, because the papers leave it open: of paper 1 n_fft 2048, Slaney mels, where dropout sits in the head,
-the epoch selected by validation overall F1; of paper 2 the features (paper 1's), Adam, its learning rate and schedule,
-epochs, the strengths of SpecAugment and MixUp; and everything of the `_small` presets, which are for a CPU.
+The papers leave some choices open. Ours are, for paper 1: n_fft 2048, Slaney mels, the places of dropout in the head,
+and the selection of the epoch by validation overall F1. For paper 2: paper 1's features, Adam with its learning rate
+and schedule, the number of epochs, and the strengths of SpecAugment and MixUp. The `_small` presets are ours.
 """
 import dataclasses
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
 from polysed_keras.specs.experiment import DATA_DIGEST, AugmentSpec, Experiment, LogMelSpec, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, Task
@@ -22,8 +22,8 @@ from polysed_keras.specs.tasks import Decomposition, Task
 PAPER_OVERALL_F1 = {1: 63.1, 2: 64.3, 4: 66.0, 8: 66.8, 16: 65.9}
 NUM_TASKS = (2, 4, 5, 8, 10, 16)
 
-# Quarter width; time strided by 4 and frequency by 2, because blocks at full resolution are nearly all of the cost.
-# Dropout of 0.25 on so few channels leaves even the training mixtures unlearnt.
+# A quarter of the width. Time is strided by 4 and frequency by 2, because blocks at full resolution are nearly all of
+# the cost. With dropout of 0.25, networks this narrow do not even learn the training mixtures.
 SMALL_MODEL = {"filters": (16, 16, 32, 32, 64), "recurrent_units": 64, "dense_units": (128, 128),
                "stem_strides": (4, 2), "dropout": 0.1}
 SMALL_TRAINING = TrainSpec(epochs=8, learning_rate=2e-3, learning_rate_schedule="cosine", segment_hop=32)
@@ -33,7 +33,7 @@ CLIP_TRAINING = TrainSpec(epochs=50, learning_rate=1e-3, learning_rate_schedule=
 CLIP_AUGMENT = AugmentSpec(time_masks=2, time_mask_frames=50, frequency_masks=2, frequency_mask_mels=8, mixup=0.2)
 RESNET18 = ModelSpec(backbone="resnet18", head="pooled", filters=(64, 128, 256, 512), dropout=0.0)
 DENSENET121 = dataclasses.replace(RESNET18, backbone="densenet", filters=(256, 512, 1024, 1024))
-# Frames do not overlap, which halves the cost of everything.
+# Frames do not overlap: half as many frames, at half the cost.
 SMALL_CLIP_FEATURES = LogMelSpec(hop_length=1764)
 SMALL_CLIP_TRAINING = {"epochs": 12, "segment_frames": 250}
 SMALL_CLIP_AUGMENT = dataclasses.replace(CLIP_AUGMENT, time_mask_frames=25)
@@ -80,17 +80,24 @@ PRESETS |= _clips("event_tagger_densenet", "section 4.2: ranks events (theirs kn
 
 
 def get_preset(name):
-    """The Experiment of a name, or of a JSON file, such as a search's best.json.
+    """Return the Experiment of a preset or of a JSON file, such as a search's best.json.
+
+    Args:
+        name: a key of PRESETS, or the path of a .json file.
 
     Raises:
-        InputError: an unknown name, with the known ones, or a file that holds no Experiment.
+        InputError: an unknown name, or a file that holds no Experiment.
+
+    Example:
+        >>> get_preset("mcmt_8").training.epochs
+        10
     """
     if str(name).endswith(".json"):
         data = read_json(name)
         try:
             return Experiment.from_dict({key: value for key, value in data.items() if key != DATA_DIGEST})
         except (InputError, AttributeError) as error:
-            raise InputError(f"{name}: expected an Experiment, such as a search's best.json. Received: {error}.") from error
-    if name not in PRESETS:
-        raise InputError(f"preset: expected a path of a .json file, or one of {', '.join(PRESETS)}. Received: {name!r}.")
+            raise InputError(f"{name}: expected an Experiment, such as a search's best.json. "
+                             f"Received: {error}.") from error
+    expect(name in PRESETS, "preset", f"a path of a .json file, or one of {', '.join(PRESETS)}", name)
     return PRESETS[name]

@@ -8,54 +8,8 @@ import tensorflow as tf
 
 from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
-from polysed_keras.models import NORMALIZATION, build_model
+from polysed_keras.models import NORMALIZATION, build_model, compile_model, task_weights
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
-
-LOSSES = {
-    "multi_label": keras.losses.BinaryCrossentropy,
-    "multi_class": keras.losses.CategoricalCrossentropy,
-    "powerset": keras.losses.SparseCategoricalCrossentropy,
-}
-
-
-def task_losses(tasks):
-    """Return one Keras loss per task, {task.name: loss}.
-
-    Each loss is averaged over the rows of its own task; other rows have sample weight 0.
-    """
-    return {task.name: LOSSES[task.encoding](reduction="mean_with_sample_weight") for task in tasks}
-
-
-def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile=False):
-    """Compile with Adam and the weighted sum of the tasks' cross-entropies.
-
-    Args:
-        model: network of build_model for `tasks`.
-        tasks: tuple of Task.
-        learning_rate: a number or a Keras schedule.
-        loss_weights: {task.name: weight}; None weighs every task 1 / N (paper 1, section 3.2).
-        jit_compile: compile by XLA, which is slower on a CPU for networks of several tasks.
-    """
-    model.compile(keras.optimizers.Adam(learning_rate), task_losses(tasks),
-                  loss_weights=loss_weights or {task.name: 1 / len(tasks) for task in tasks}, jit_compile=jit_compile)
-    # If fit had to make the optimizer's variables and the losses' means, it would trace the network twice.
-    model.optimizer.build(model.trainable_variables)
-    posteriors = {name: np.ones((1, *output.shape[1:]), "float32") for name, output in model.output.items()}
-    silence = {task.name: task.encode(np.zeros((*posteriors[task.name].shape[:-1], len(task.labels)))) for task in tasks}
-    model.compute_loss(y=silence, y_pred=posteriors)
-    model.reset_metrics()
-    return model
-
-
-def task_weights(experiment):
-    """Return the losses' weights, {task.name: weight}.
-
-    Scenes weigh 1 - alpha and events alpha (paper 2, equation 1); without both kinds of task each of N weighs 1 / N.
-    """
-    tasks, alpha = experiment.tasks, experiment.training.alpha
-    if alpha is None or {task.encoding for task in tasks} != {"multi_class", "multi_label"}:
-        return {task.name: 1 / len(tasks) for task in tasks}
-    return {task.name: alpha if task.encoding == "multi_label" else 1 - alpha for task in tasks}
 
 
 def set_normalization(model, recordings):

@@ -2,20 +2,23 @@
 import dataclasses
 import functools
 import pathlib
+import shutil
 
 import pandas as pd
 
 from polysed_keras.datasets import content_digest
-from polysed_keras.errors import InputError
-from polysed_keras.files import file_digest, read_json, write_json
-from polysed_keras.specs import DATA_DIGEST, Experiment
+from polysed_keras.errors import InputError, expect
+from polysed_keras.files import atomic_file, file_digest, read_json, write_json
+from polysed_keras.specs import DATA_DIGEST, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
 
+PLUGINS = "plugins"  # folder of a run with its plug-ins, and key of experiment.json with their {file name: digest}
 
-def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resume=False, progress=True, last_epoch=None,
-                   **runtime):
+
+def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugins=(), resume=False, progress=True,
+                   last_epoch=None, **runtime):
     """Train an experiment on a corpus; the run's folder holds all that evaluation and export need.
 
     Args:
@@ -24,6 +27,8 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resum
         run: the run's folder.
         mixing: training.Mixing, to draw training mixtures anew every epoch in place of the corpus's.
         pretrained: folder of a run whose weights the network begins with, except for those of its tasks.
+        plugins: paths of the plug-in files that the experiment needs. They are copied into the run's folder, and run
+            whenever the run is loaded.
         resume: go on from the last finished epoch of the same experiment.
         progress: whether bars and a line per epoch are shown.
         last_epoch: stop after this epoch, as if interrupted; None trains all.
@@ -43,6 +48,11 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resum
     # Reports tell runs apart by their names.
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
     experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None
+    for path in plugins:
+        load_plugin(path)
+    if plugins:
+        extra[PLUGINS] = {pathlib.Path(path).name: file_digest(path) for path in plugins}
+        expect(len(extra[PLUGINS]) == len(plugins), "plugins", "files with different names", list(map(str, plugins)))
     if pretrained:
         network = load_best_model(load_run(pretrained), pretrained)
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
@@ -51,6 +61,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resum
     source = source_class(experiment)(experiment, data, mixing, progress)
     experiment = source.experiment
     _prepare_folder(experiment, extra | {DATA_DIGEST: content_digest(*source.datasets)}, run, resume)
+    _copy_plugins(plugins, run)
     history = read_history(run) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
         return pd.DataFrame(history)
@@ -74,8 +85,17 @@ def _prepare_folder(experiment, extra, run, resume):
     write_json(content, path)
 
 
+def _copy_plugins(paths, run):
+    """Copy plug-ins into a run's folder, so that it can be loaded without the originals."""
+    for path in paths:
+        with atomic_file(pathlib.Path(run, PLUGINS, pathlib.Path(path).name)) as temporary:
+            shutil.copyfile(path, temporary)
+
+
 def load_run(run):
     """Return the Experiment of a run.
+
+    A run that was trained with plug-ins holds their code, which this function runs: load only runs that you trust.
 
     Args:
         run: the run's folder.
@@ -87,5 +107,8 @@ def load_run(run):
     if not path.is_file():
         raise InputError(f"{run}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
-    return Experiment.from_dict({key: value for key, value in read_json(path).items()
-                                 if key not in (DATA_DIGEST, "mixing", "pretrained")})
+    content = read_json(path)
+    for name in content.get(PLUGINS, ()):
+        load_plugin(path.parent / PLUGINS / name)
+    return Experiment.from_dict({key: value for key, value in content.items()
+                                 if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})

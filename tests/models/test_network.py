@@ -28,7 +28,8 @@ CLIP_BACKBONES = sorted(BACKBONES.keys() - {"conv_blocks"})
 
 def preset_model(name, frames=128, labels=LABELS, **changes):
     experiment = get_preset(name)
-    return build_model(dataclasses.replace(experiment.model, **changes), resolve_tasks(experiment.tasks, labels), (frames, 64))
+    spec = dataclasses.replace(experiment.model, **changes)
+    return build_model(spec, resolve_tasks(experiment.tasks, labels), (frames, 64))
 
 
 def randomize(model, seed=0):

@@ -85,7 +85,8 @@ def test_preset_goes_the_whole_way(name, tmp_path):
     check_operations(exported)
     detector = load_saved_model(tmp_path / name)
     assert detector.labels == task_labels(tasks)
-    answers = [detector.posteriors(waveform), *_answers(detector.saved_model, waveform, recording, features.sample_rate)]
+    answers = [detector.posteriors(waveform),
+               *_answers(detector.saved_model, waveform, recording, features.sample_rate)]
     by_label = np.concatenate([task.label_posteriors(expected[task.name]) for task in tasks], axis=-1)
     for posteriors, activity in answers:
         assert len(posteriors) == (3 if experiment.clip_level else 22)  # clips of 8 frames, or frames

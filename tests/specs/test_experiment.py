@@ -107,7 +107,8 @@ def test_groups_are_read_from_a_file(tmp_path):
 
 def test_several_fields_are_set_and_the_preset_stays_as_it_was():
     before = get_preset("multilabel_small").to_dict()
-    changed = set_fields(get_preset("multilabel_small"), ["training.epochs=3", "model.dropout=0.1", "training.epochs=4"])
+    assignments = ["training.epochs=3", "model.dropout=0.1", "training.epochs=4"]
+    changed = set_fields(get_preset("multilabel_small"), assignments)
     assert (changed.training.epochs, changed.model.dropout) == (4, 0.1)
     assert get_preset("multilabel_small").to_dict() == before
     assert set_fields(get_preset("multilabel_small"), []) == get_preset("multilabel_small")
@@ -172,6 +173,14 @@ def test_wrong_assignments_are_refused(assignment, message):
         resolve_tasks(experiment.tasks, LABELS)
 
 
+@pytest.mark.parametrize("value", ["my_corpus", "tut_urban_acoustic_scenes_2018+audioset"])
+def test_the_corpus_is_set(value):
+    changed = set_fields(get_preset("multilabel"), [f"dataset={value}", "training.epochs=3"])
+    assert changed.dataset == value and changed.name == f"multilabel dataset={value} epochs=3"
+    with pytest.raises(InputError, match="--set dataset"):
+        set_fields(get_preset("multilabel"), ["dataset=3"])
+
+
 # Validation and frames
 
 @pytest.mark.parametrize("make, message", [
@@ -200,7 +209,7 @@ def test_frames_of_a_waveform(samples, frames):
 
 
 def test_defaults_are_the_papers():
-    """Paper 1, section 4.2: frames of 40 ms with 50 % overlap, 64 mels; batches of 32, 10 epochs, Adam 1e-4, dropout 0.25."""
+    """Paper 1, section 4.2: 40 ms frames, 50 % overlap, 64 mels; batches of 32, 10 epochs, Adam 1e-4, dropout 0.25."""
     assert LogMelSpec().time_resolution == pytest.approx(0.02)
     assert LogMelSpec().win_length == 2 * LogMelSpec().hop_length
     assert (LogMelSpec().n_mels, LogMelSpec().fmin, LogMelSpec().fmax) == (64, 50.0, 22050.0)

@@ -99,7 +99,7 @@ def test_cooccurrence_is_the_jaccard_index_of_all_recordings():
 
 
 def test_confusion_by_hand():
-    """Dog for cat, cat for dog, both right, dog right, dog for cat and rain, half each; 4 frames hold dog or cat alone."""
+    """Dog for cat, cat for dog, both right, dog right, dog for cat and rain, half each; dog or cat alone: 4."""
     reference = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0]])  # dog, cat, rain
     estimated = np.array([[0, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 1, 1]])
     dog_cat, dog_rain = (1 + 1 + 0.5) / 4, 0.5 / 4  # frames that hold dog or rain alone: those with a dog
