@@ -15,7 +15,8 @@ from polysed_keras.datasets.loading import Clip
 from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.models.network import build_model
-from polysed_keras.papers.event_choice import Tagger, choose_events, load_tagger, mean_scores, rank_labels
+from polysed_keras.papers.event_choice import choose_events, mean_scores, rank_labels
+from polysed_keras.papers.taggers import Tagger, load_tagger
 from polysed_keras.specs.tasks import Task
 
 from fixtures import MULTI_LABEL, RATE

@@ -1,4 +1,6 @@
 """From a folder of sounds to a detector, as the notebooks for beginners have it."""
+import pathlib
+
 import pytest
 
 from polysed_keras.datasets.loading import load_dataset
@@ -30,7 +32,7 @@ def test_own_sounds_are_mixed_and_trained_on_as_the_readme_has_it(tmp_path):
 def test_a_demo_makes_few_sounds(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(examples, "write_soundbank", lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
-    recipes = [classes_recipe("demo", tmp_path) for _ in range(2)]
+    recipes = [classes_recipe(demo, tmp_path) for demo in ("demo", pathlib.Path("demo"))]
     assert recipes[0] == recipes[1] and made == [("alarms_and_sirens", "dog_barking", "mixer", "rain")]
     assert sum(recipes[0].mixtures) * recipes[0].duration_seconds < 15 * 60
 

@@ -1,4 +1,6 @@
 """What the notebooks of paper 1 run, and the paper's numbers beside ours."""
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,11 +105,12 @@ def test_figure_2_shares_the_training_of_sixteen_tasks(tmp_path, monkeypatch):
 def test_a_demo_makes_its_data_once(tmp_path, monkeypatch, capsys):
     made = []
     monkeypatch.setattr(demo, "write_soundbank", lambda folder, instances, labels: made.append(labels) or write_bank(folder))
-    monkeypatch.setattr(recipes, "DEMO_SOUNDS", {"instances": 6, "mixtures": (1, 1, 1), "duration_seconds": 5.0})
+    monkeypatch.setattr(demo, "DEMO_SOUNDS", {"instances": 6, "mixtures": (1, 1, 1), "duration_seconds": 5.0})
     recipe = paper1_recipe("demo", tmp_path)
     assert recipe.data.is_dir() and list(recipe.experiments) == [MULTI_LABEL, "2 tasks", "4 tasks"]
-    assert paper1_recipe("demo", tmp_path) == recipe and made == [tuple(sorted(PAPER1_LABELS))]
-    assert paper1_labels("demo") == PAPER1_LABELS
+    assert paper1_recipe(pathlib.Path("demo"), tmp_path) == recipe and made == [tuple(sorted(PAPER1_LABELS))]
+    assert paper1_labels("demo") == paper1_labels(pathlib.Path("demo")) == PAPER1_LABELS
+    assert figure2_recipe(pathlib.Path("demo"), tmp_path) == figure2_recipe("demo", tmp_path)
     assert figure2_recipe("demo", tmp_path).experiments["4 tasks"].training.epochs == 20
     assert made[1] == ("alarms_and_sirens", "dog_barking", "mixer", "rain")
     assert capsys.readouterr().out == ""

@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.papers.paper1 import Paper1Recipe
 from polysed_keras.papers.paper1_figure2 import AttentionExample, _find_input, attention_example, mask_differences
-from polysed_keras.papers.variants import run_folder
+from polysed_keras.papers.variants import Recipe, run_folder
 from polysed_keras.specs.experiment import LogMelSpec
 from polysed_keras.training.recordings import RecordingFeatures
 
@@ -17,7 +16,7 @@ from fixtures import LABELS, POWERSET, shared_corpus, shared_run
 def recipe(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     run_folder(out, POWERSET.name, 0).symlink_to(shared_run(POWERSET))
-    return Paper1Recipe(shared_corpus(), out, {POWERSET.name: POWERSET}, (0,))
+    return Recipe(shared_corpus(), out, {POWERSET.name: POWERSET}, (0,))
 
 
 def test_an_example_is_a_segment_with_so_many_events_and_both_kinds_of_masks(recipe):
