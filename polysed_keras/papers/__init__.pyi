@@ -25,11 +25,11 @@ from .paper1_figure2 import attention_example as attention_example, mask_differe
 from .paper2 import beside_paper2 as beside_paper2, paper2_recipe as paper2_recipe, run_paper2 as run_paper2
 from .paper2_points import build_study as build_study, parse_values as parse_values
 from .variants import (
+    Recipe as Recipe,
     draw_sweep as draw_sweep,
     format_sweep as format_sweep,
     run_folder as run_folder,
     run_recipe as run_recipe,
     run_sweep as run_sweep,
-    run_variants as run_variants,
     sweep_alpha as sweep_alpha,
 )

@@ -19,7 +19,8 @@ CRNN, WIDE_CRNN, ONE_SUBNET, SUBNETS = "crnn", "wide_crnn", "one_subnet_sigmoids
 CONTIGUOUS = "contiguous"
 
 
-def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds=None, epochs=None, screening_epochs=None):
+def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds=None, epochs=None,
+                 screening_epochs=None):
     """Return the recipes of the study and of its screening: the paper's networks, or tiny ones if `data` is "demo".
 
     Args:
@@ -48,8 +49,9 @@ def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds
     load_dataset(data)  # to fail before the first training
     epochs = epochs or (1 if demo else crnn.training.epochs)
     seeds = tuple(seeds or ((0,) if demo else (0, 1, 2)))
-    return tuple(Recipe(pathlib.Path(data), out / f"{number}_epochs", {CRNN: crnn, CONTIGUOUS: powersets}, chosen, number)
-                 for number, chosen in ((epochs, seeds), (screening_epochs or max(1, epochs // 4), seeds[:1])))
+    study = Recipe(pathlib.Path(data), out / f"{epochs}_epochs", {CRNN: crnn, CONTIGUOUS: powersets}, seeds, epochs)
+    number = screening_epochs or max(1, epochs // 4)
+    return study, dataclasses.replace(study, out=out / f"{number}_epochs", seeds=seeds[:1], epochs=number)
 
 
 def capacity_controls(recipe):
@@ -59,13 +61,14 @@ def capacity_controls(recipe):
         recipe: Recipe of study_recipe.
 
     Returns:
-        {name: Experiment}: the CRNN; the CRNN widened to the powersets' multiply-adds; one attention subnet with a sigmoid
-        for each label; as many subnets as the powersets, with sigmoids.
+        {name: Experiment}: the CRNN; the CRNN widened to the powersets' multiply-adds; one attention subnet with a
+        sigmoid per label; as many subnets as the powersets, with sigmoids.
 
     Raises:
         InputError: more tasks than labels, or networks of clips.
     """
-    crnn, powersets, num_labels = recipe.experiments[CRNN], recipe.experiments[CONTIGUOUS], len(load_dataset(recipe.data).labels)
+    crnn, powersets = recipe.experiments[CRNN], recipe.experiments[CONTIGUOUS]
+    num_labels = len(load_dataset(recipe.data).labels)
     cost = experiment_cost(with_num_labels(powersets, num_labels))
     wide = widen(with_num_labels(crnn, num_labels), cost).model
     return {CRNN: crnn, WIDE_CRNN: dataclasses.replace(crnn, model=wide),
@@ -85,11 +88,15 @@ def grouping_strategies(recipe, confusion_groups, unequal_groups=None):
         {name: Experiment}, the contiguous groups first; random ones by two seeds.
     """
     powersets = recipe.experiments[CONTIGUOUS]
-    given = {"confusion": confusion_groups, **({"unequal": unequal_groups} if unequal_groups else {})}
-    return {CONTIGUOUS: powersets,
-            **{f"random{seed}": set_fields(powersets, ["tasks.strategy=random", f"tasks.seed={seed}"]) for seed in (0, 1)},
-            **{name: set_fields(powersets, [f"tasks.strategy={name}"]) for name in ("cooccurrence", "anti_cooccurrence")},
-            **{name: dataclasses.replace(powersets, tasks=Decomposition(groups=groups)) for name, groups in given.items()}}
+    found = {CONTIGUOUS: powersets}
+    for seed in (0, 1):
+        found[f"random{seed}"] = set_fields(powersets, ["tasks.strategy=random", f"tasks.seed={seed}"])
+    for name in ("cooccurrence", "anti_cooccurrence"):
+        found[name] = set_fields(powersets, [f"tasks.strategy={name}"])
+    for name, groups in {"confusion": confusion_groups, "unequal": unequal_groups}.items():
+        if groups:
+            found[name] = dataclasses.replace(powersets, tasks=Decomposition(groups=groups))
+    return found
 
 
 def best_strategies(results, number=2):
@@ -111,13 +118,14 @@ def overall_scores(results, against=None):
         against: str, name of the network to which the paired differences are; None for the first.
 
     Returns:
-        DataFrame, a row per network: F1, its interval (low, high), lowest and highest of the seeds, and the difference with
-        its interval.
+        DataFrame, a row per network: F1, its interval (low, high), lowest and highest of the seeds, and the difference
+        with its interval.
     """
     ordered = sorted(results, key=lambda result: against not in (None, result.name))  # differences are to the first
     table = class_wise_table(ordered).query("row == 'overall'").set_index("run")
     columns = {"value": "F1", "low": "low", "high": "high", "seed_min": "lowest seed", "seed_max": "highest seed",
-               "difference": "difference", "difference_low": "low of difference", "difference_high": "high of difference"}
+               "difference": "difference", "difference_low": "low of difference",
+               "difference_high": "high of difference"}
     return (100 * table[list(columns)].rename(columns=columns)).astype(float).round(1)
 
 

@@ -26,13 +26,13 @@ MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0
 SETTINGS = ("training.epochs=16", "training.segment_hop=64")
 PICTURE_SECONDS = 60.0
 
-# The size of the papers' recipes if `data` is "demo". A network of many subnets takes long until its first step, so there
-# are few of them.
+# The size of the papers' recipes if `data` is "demo". A network of many subnets takes long until its first step, so
+# there are few of them.
 DEMO = "demo"
 DEMO_SOUNDS = {"instances": 5, "mixtures": (6, 2, 3), "duration_seconds": 60.0}
 FEW_LABELS = ("alarms_and_sirens", "dog_barking", "mixer", "rain")
-DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]", "training.learning_rate=0.01",
-                "training.batch_size=8", "training.segment_hop=128")
+DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]",
+                "training.learning_rate=0.01", "training.batch_size=8", "training.segment_hop=128")
 DEMO_EPOCHS = "training.epochs=10"
 
 
@@ -152,7 +152,8 @@ def run_demo(out):
     saved_model = export_run(best, folder / "saved_models" / best.name)
     print(f"5. {best.name} has the higher validation F1 and is exported: {saved_model}")
     recording = load_dataset(data).partitions["test"][0]
-    events, path = load_saved_model(saved_model).detect(recording.audio), folder / "detections" / f"{recording.name}.tsv"
+    events = load_saved_model(saved_model).detect(recording.audio)
+    path = folder / "detections" / f"{recording.name}.tsv"
     write_detections(events, path)
     for name, estimated in (("soundscape", None), ("detections", events)):
         figure = plot_beginning(data, recording, load_run(best).features, estimated, PICTURE_SECONDS)

@@ -22,8 +22,7 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
     Args:
         clips: sequence of datasets.Clip.
         tagger: taggers.Tagger.
-        cache: JSON file that keeps the scores, and is replaced if it has those of other clips or another tagger; None for
-            none.
+        cache: JSON file that keeps the scores, replaced if they are of other clips or another tagger; None for none.
         progress: bool, whether a bar is shown.
 
     Returns:

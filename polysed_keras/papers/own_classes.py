@@ -4,14 +4,7 @@ import pathlib
 
 import pandas as pd
 
-from polysed_keras.papers.demo import (
-    DEMO_EPOCHS,
-    DEMO_SOUNDS,
-    FEW_LABELS,
-    is_demo,
-    plot_beginning,
-    sized_preset,
-)
+from polysed_keras.papers.demo import DEMO_EPOCHS, DEMO_SOUNDS, FEW_LABELS, is_demo, plot_beginning, sized_preset
 from polysed_keras.specs import Experiment
 from polysed_keras.synthesis import partition_soundbank, read_soundbank, write_soundbank
 
@@ -72,7 +65,8 @@ def classes_recipe(sounds, out, *, mixtures=(24, 6, 20), duration_seconds=300.0,
     experiment = sized_preset("multilabel", sounds, [*[DEMO_EPOCHS] * demo, *(settings or ())], small=True)
     folder = pathlib.Path(out) / ("four_labels" if demo else "own_classes")
     if demo:
-        sounds, mixtures, duration_seconds = folder / "soundbank", DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"]
+        sounds = folder / "soundbank"
+        mixtures, duration_seconds = DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"]
         if not sounds.exists():
             write_soundbank(sounds, DEMO_SOUNDS["instances"], labels=FEW_LABELS)
     return ClassesRecipe(pathlib.Path(sounds), folder / "data", tuple(mixtures), duration_seconds,

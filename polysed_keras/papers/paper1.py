@@ -54,8 +54,8 @@ def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
     """Return the recipe of Tables 2 and 3 under the paper's names of columns.
 
     Args:
-        data: folder of TUT-SED Synthetic 2016 or of another corpus; or "demo", which makes mixtures of sixteen labels and
-            narrows the networks.
+        data: folder of TUT-SED Synthetic 2016 or of another corpus; or "demo", which makes mixtures of sixteen labels
+            and narrows the networks.
         out: folder of all that is made.
         num_tasks: of the networks beside the multi-label one; None for the paper's 2, 4, 8, 16 (demo: 2 and 4).
         seeds: tuple of int; None for one, because the paper does not speak of more.
@@ -75,7 +75,7 @@ def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
 def figure2_recipe(data, out, *, seeds=None, settings=None):
     """Return the recipe of Figure 2, one task per label; arguments and errors as in `paper1_recipe`.
 
-    With the sixteen labels of TUT-SED Synthetic 2016 its training is that of Table 2's 16 tasks; the demo has four labels.
+    With the labels of TUT-SED Synthetic 2016 its training is that of Table 2's 16 tasks; the demo has four labels.
     """
     if is_demo(data):
         number, preset, own = len(FEW_LABELS), "mcmt_4", FIGURE2_EPOCHS
@@ -133,8 +133,8 @@ def _columns(table, numbers, layout):
 
 
 def _side_by_side(ours, paper, layout, table):
-    shares_rows = set(paper.index) & set(table["row"])  # otherwise the corpus is another one, and the paper's rows say nothing
-    index = [*dict.fromkeys([*table["row"], *(paper.index if shares_rows else ())])]
+    shared = set(paper.index) & set(table["row"])  # of another corpus none are, and the paper's rows are left out
+    index = [*dict.fromkeys([*table["row"], *(paper.index if shared else ())])]
     columns = {}
     for run in dict.fromkeys([*ours, *paper]):
         if run in ours:
@@ -159,8 +159,9 @@ def paper1_table_1(labels, num_tasks=PAPER1_NUM_TASKS):
     Raises:
         InputError: more tasks than labels.
     """
-    return pd.DataFrame({f"{number} tasks": {label: place for place, task in enumerate(decompose(labels, number), start=1)
-                                             for label in task.labels} for number in num_tasks}).loc[list(labels)]
+    places = {f"{number} tasks": {label: place for place, task in enumerate(decompose(labels, number), start=1)
+                                  for label in task.labels} for number in num_tasks}
+    return pd.DataFrame(places).loc[list(labels)]
 
 
 def paper1_costs(labels, presets):
@@ -171,8 +172,8 @@ def paper1_costs(labels, presets):
         presets: names of presets.
 
     Returns:
-        DataFrame, a row per preset: tasks, labels per task, classes per task, classes in all (outputs, for the multi-label
-        network), weights and multiply-adds per second, both in millions.
+        DataFrame, a row per preset: tasks, labels per task, classes per task, classes in all (outputs, for the
+        multi-label network), weights and multiply-adds per second, both in millions.
     """
     return pd.DataFrame({name: _cost(with_num_labels(get_preset(name), len(labels))) for name in presets}).T
 

@@ -1,4 +1,4 @@
-"""Paper 1's Figure 2: what the subnets of a trained network attend to in an input, and how far their masks lie apart."""
+"""Paper 1's Figure 2: what the subnets of a network attend to in an input, and how far their masks lie apart."""
 import dataclasses
 
 import keras

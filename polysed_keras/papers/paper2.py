@@ -12,16 +12,17 @@ from polysed_keras.synthesis import StandinSpec, make_standin, partition_soundba
 from polysed_keras.training import run_experiment
 
 # Paper 2 at demo size: 3.6 s clips, so that ten are 0.01 h; the labels are those that are made and told apart quickly.
-DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot", "motorcycle",
-                    "rain")
-DEMO_CLIPS = StandinSpec(scenes=3, locations=(4, 2, 4), scene_hours=(0.036, 0.018, 0.06), event_hours=(0.08, 0.02, 0.04),
-                         k=6, scene_labels=5, clip_seconds=3.6, piece_seconds=(0.5, 2.0))
+DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot",
+                    "motorcycle", "rain")
+DEMO_CLIPS = StandinSpec(scenes=3, locations=(4, 2, 4), scene_hours=(0.036, 0.018, 0.06),
+                         event_hours=(0.08, 0.02, 0.04), k=6, scene_labels=5, clip_seconds=3.6,
+                         piece_seconds=(0.5, 2.0))
 DEMO_CLIP_NETWORK = ("model.filters=[16]", "training.segment_frames=90", "training.epochs=5", "training.batch_size=4",
                      "training.learning_rate=0.003")  # one of ResNet-18's four stages
 DEMO_CLIP_EVENTS = ("training.event_batch_size=8", "training.event_hours=0.02")
 DEMO_SWEEPS = {"alpha": (0.0, 0.5, 0.95, 1.0), "hours": (0.01, 0.02, 0.04), "k": (2, 3, 6)}
 
-# What paper 2's sections 3.3 and 4.1 to 4.5 say of points (first, last, text). The numbers of its figures are not in its text.
+# What paper 2's sections 3.3 and 4.1 to 4.5 say of points (first, last, text). Its text has no numbers of its figures.
 ABOVE = "above the scene baseline"
 PAPER2 = {
     "alpha": ((0, 0, "accuracy of the scene baseline; lwlrap 10, chance"),
@@ -50,8 +51,8 @@ class SweepRecipe:
         points, seeds: tuples, as values and seeds of papers.run_sweep.
         k: int, as of Study.
         settings: tuple of str, as assignments of Study.
-        tagger: SavedModel that chooses events, as of papers.build_study, or a preset to train on all events of the data;
-            None if the points need none.
+        tagger: SavedModel that chooses events, as of papers.build_study, or a preset to train on all events of the
+            data; None if the points need none.
     """
 
     name: str
@@ -148,7 +149,8 @@ def beside_paper2(name, table):
     shown["in the paper"] = [_in_paper(name, point) for point in dict.fromkeys(table.point)]
     if name in PAPER2_RHO:
         rho = correlation(name, table)
-        shown.loc[len(shown)] = ["Pearson's rho", "-" if rho is None else f"{rho:.2f}", "-", "-", f"{PAPER2_RHO[name]:.2f}"]
+        here = "-" if rho is None else f"{rho:.2f}"
+        shown.loc[len(shown)] = ["Pearson's rho", here, "-", "-", f"{PAPER2_RHO[name]:.2f}"]
     return shown.set_index("point")
 
 

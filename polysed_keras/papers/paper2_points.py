@@ -16,7 +16,6 @@ from polysed_keras.training import HOUR_SECONDS
 logger = logging.getLogger(__name__)
 
 SCENE, EVENT, JOINT = "scene_baseline", "event_baseline", "scene_event_joint"
-UNREGULARIZED = ("augment.time_masks=0", "augment.frequency_masks=0", "augment.mixup=0")
 # Settings that single-task baselines ignore; dropping them keeps a baseline from being retrained under a second name.
 UNUSED = {SCENE: ("training.alpha", "training.event_batch_size", "training.event_hours"),
           EVENT: ("training.alpha", "training.event_batch_size"), JOINT: ()}
@@ -26,7 +25,7 @@ BY_TAGGER = {"correlated", "uncorrelated"}  # choices of events that need a tagg
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One training of a sweep or of variants, but for its seed.
+    """One training of a sweep or a recipe, but for its seed.
 
     Attributes:
         value: float or str, the place in a figure or the name in a table.
@@ -62,7 +61,7 @@ class Study:
     assignments: tuple = ()
 
     def events(self, k=None, choice=None):
-        """Return the event labels of a point; two are speech and music if the corpus has them (paper 2, section 4.4)."""
+        """Return the event labels of a point; two are speech and music if there are these (paper 2, section 4.4)."""
         k = self.k if k is None else k
         if k == len(ABUNDANT) and choice is None and self.choice == "random" and set(ABUNDANT) <= set(self.labels):
             return tuple(label for label in self.labels if label in ABUNDANT)
@@ -78,38 +77,19 @@ class Study:
         events = self.events(k, choice)
         tasks = tuple(dataclasses.replace(task, labels=events) if task.name == "events" else task
                       for task in experiment.tasks)
-        return dataclasses.replace(experiment, tasks=tasks, name=f"{experiment.name} k={len(events)} {choice or self.choice}")
+        name = f"{experiment.name} k={len(events)} {choice or self.choice}"
+        return dataclasses.replace(experiment, tasks=tasks, name=name)
 
 
-def _alpha(study, values):
-    return [Point(EVENT, study.experiment(EVENT)),
-            *(Point(alpha, study.experiment(JOINT, f"training.alpha={alpha}")) for alpha in values)]
+def _joint(field):
+    """Return a function that puts a point's value into a field of joint training."""
+    return lambda study, value: Point(value, study.experiment(JOINT, f"{field}={value}"))
 
 
-def _events(study, values):
-    return [Point(choice, study.experiment(JOINT, choice=choice)) for choice in values]
-
-
-def _hours(study, values):
-    return [Point(hours, study.experiment(JOINT, f"training.event_hours={hours}")) for hours in values]
-
-
-def _k(study, values):
-    return [Point(int(k), study.experiment(JOINT, k=int(k))) for k in values]
-
-
-def _transfer(study, values):
-    points = {"pre-training": Point("pre-training", study.experiment(SCENE), study.experiment(EVENT)),
-              "joint": Point("joint", study.experiment(JOINT))}
-    return [points[value] for value in values]
-
-
-def _regularizers(study, values):
-    none, dropout = UNREGULARIZED, "model.dropout=0.5"
-    points = {"none": study.experiment(SCENE, *none), "SpecAugment": study.experiment(SCENE, none[2]),
-              "MixUp": study.experiment(SCENE, *none[:2]), "Dropout": study.experiment(SCENE, *none, dropout),
-              "auxiliary task": study.experiment(JOINT, *none), "all": study.experiment(JOINT, dropout)}
-    return [Point(value, points[value]) for value in values]
+def _transfer(study, way):
+    if way == "joint":
+        return Point(way, study.experiment(JOINT))
+    return Point(way, study.experiment(SCENE), study.experiment(EVENT))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,36 +97,51 @@ class Sweep:
     """A sweep of paper 2.
 
     Attributes:
-        points: function of (Study, values) to a list of Point.
+        point: function of (Study, value) to a Point.
         values: tuple of the default values.
         axis, title: str, of the figure.
         numbers: bool, whether values are numbers.
         same_hours: bool, whether all points get as many hours of event clips.
+        event_baseline: bool, whether a network of events alone is a point too.
     """
 
-    points: Callable
+    point: Callable
     values: tuple
     axis: str
     title: str
     numbers: bool = True
     same_hours: bool = False
+    event_baseline: bool = False
+
+    def points(self, study, values):
+        """Return the Points of values, after the event baseline if the sweep has one."""
+        baseline = [Point(EVENT, study.experiment(EVENT))] if self.event_baseline else []
+        return baseline + [self.point(study, value) for value in values]
 
 
 ALPHAS = (*(round(0.1 * step, 2) for step in range(9)), *(round(0.9 + 0.01 * step, 2) for step in range(11)))
+NO_MASKS, NO_MIXUP = ("augment.time_masks=0", "augment.frequency_masks=0"), ("augment.mixup=0",)
+REGULARIZERS = {"none": (SCENE, *NO_MASKS, *NO_MIXUP), "SpecAugment": (SCENE, *NO_MIXUP), "MixUp": (SCENE, *NO_MASKS),
+                "Dropout": (SCENE, *NO_MASKS, *NO_MIXUP, "model.dropout=0.5"),
+                "auxiliary task": (JOINT, *NO_MASKS, *NO_MIXUP), "all": (JOINT, "model.dropout=0.5")}
 SWEEPS = {
-    "alpha": Sweep(_alpha, ALPHAS, "alpha, the weight of the event loss", "Joint training with different alpha"),
-    "events": Sweep(_events, ("random", "correlated", "uncorrelated"), "choice of events", "Choice of events", False, True),
-    "hours": Sweep(_hours, (11.0, 22.0, 45.0, 90.0, 180.0, 360.0), "hours of event clips", "Size of the event data"),
-    "k": Sweep(_k, (2, 5, 10, 20, 35, 70, 115), "number of events k", "Number of events", True, True),
+    "alpha": Sweep(_joint("training.alpha"), ALPHAS, "alpha, the weight of the event loss",
+                   "Joint training with different alpha", event_baseline=True),
+    "events": Sweep(lambda study, choice: Point(choice, study.experiment(JOINT, choice=choice)),
+                    ("random", "correlated", "uncorrelated"), "choice of events", "Choice of events", False, True),
+    "hours": Sweep(_joint("training.event_hours"), (11.0, 22.0, 45.0, 90.0, 180.0, 360.0), "hours of event clips",
+                   "Size of the event data"),
+    "k": Sweep(lambda study, k: Point(int(k), study.experiment(JOINT, k=int(k))), (2, 5, 10, 20, 35, 70, 115),
+               "number of events k", "Number of events", True, True),
     "transfer": Sweep(_transfer, ("pre-training", "joint"), "training", "Pre-training against joint training", False),
-    "regularizers": Sweep(_regularizers, ("none", "SpecAugment", "MixUp", "Dropout", "auxiliary task", "all"),
+    "regularizers": Sweep(lambda study, name: Point(name, study.experiment(*REGULARIZERS[name])), tuple(REGULARIZERS),
                           "regularization", "Regularizers against each other", False),
 }
 
 
 def build_study(data, values, *, small=False, k=35, choice="random", tagger=None, endpoint=None, assignments=(),
                 progress=True):
-    """Return the Study of a data folder; if a choice of events needs a tagger, it scores the scenes' training clips first.
+    """Return the Study of a data folder; a tagger scores the scenes' training clips if a choice of events needs it.
 
     Args:
         data: folder with both corpora of clips; the tagger's scores are kept in it.
@@ -164,8 +159,9 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
     labels = datasets["events"].labels
     if {choice, *values} & BY_TAGGER:
         if not tagger:
-            raise InputError("--tagger: expected a SavedModel that scores the scenes' clips, because events are chosen by it. "
-                             "Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` out.")
+            raise InputError("--tagger: expected a SavedModel that scores the scenes' clips, because events are chosen "
+                             "by it. Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` "
+                             "out.")
         model = load_tagger(tagger, endpoint)
         means = mean_scores(datasets["scene"].partitions["train"], model, pathlib.Path(data) / "tagger_scores.json",
                             progress=progress)
@@ -203,8 +199,8 @@ def parse_values(name, texts):
 def draw_points(name, study, values, data):
     """Return the points of a sweep, the scene baseline first, checked against the data.
 
-    If the events vary, all points get as many hours of them as the one with the fewest has (paper 2: the same T), unless
-    `event_hours` is set.
+    If the events vary, all points get as many hours of them as the one with the fewest has (paper 2: the same T),
+    unless `event_hours` is set.
 
     Args:
         name: str, a key of SWEEPS.
@@ -227,8 +223,8 @@ def draw_points(name, study, values, data):
     for point in points:
         hours = point.experiment.training.event_hours
         if hours and round(hours * HOUR_SECONDS) > round(there[point.value] * HOUR_SECONDS):
-            raise InputError(f"hours: expected at most {there[point.value]:.3g} h, what {clips.folder} has of the events of "
-                             f"{point.value}. Received: {hours:g}.")
+            raise InputError(f"hours: expected at most {there[point.value]:.3g} h, what {clips.folder} has of the "
+                             f"events of {point.value}. Received: {hours:g}.")
     return [Point(SCENE, study.experiment(SCENE)), *points]
 
 
@@ -250,5 +246,6 @@ def balanced_alpha(scene_loss, event_loss):
     """
     losses = np.array([scene_loss, event_loss], float)
     if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:
-        raise InputError(f"losses: expected two numbers of at least 0, not both 0. Received: {scene_loss}, {event_loss}.")
+        raise InputError("losses: expected two numbers of at least 0, not both 0. "
+                         f"Received: {scene_loss}, {event_loss}.")
     return float(losses[0] / losses.sum())

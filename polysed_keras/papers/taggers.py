@@ -45,8 +45,8 @@ def load_tagger(directory, endpoint=None):
         directory: folder of an export of ours, whose scenes are left out; or of any SavedModel, such as YAMNet, from
             waveforms of any length at 16 kHz, (samples,) or (batch, samples), to scores of the classes of a CSV in its
             folder assets (columns index, mid, display_name).
-        endpoint: str, what to call in a model of others: `__call__` for the model itself, or the name of an attribute or
-            signature. None takes the first one with an output of as many values as there are classes.
+        endpoint: str, what to call in a model of others: `__call__` for the model itself, or the name of an attribute
+            or signature. None takes the first one with an output of as many values as there are classes.
 
     Returns:
         Tagger.
@@ -135,7 +135,7 @@ def _traced(endpoint, batched):
 
 
 def _scores(outputs, classes):
-    """Return the scores (patches, classes) among an endpoint's outputs: probabilities if several fit, None if none does."""
+    """Return the scores (patches, classes) among outputs: probabilities if several fit, None if none does."""
     fitting = [output.numpy().reshape(-1, classes) for output in tf.nest.flatten(outputs)
                if output.dtype.is_floating and output.shape.rank and output.shape[-1] == classes]
     return next((scores for scores in fitting if scores.min() >= 0 and scores.max() <= 1), *fitting[:1] or [None])

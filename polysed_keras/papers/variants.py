@@ -1,4 +1,4 @@
-"""Train and test many experiments with several seeds, resumably: variants on recordings, and the sweeps of paper 2."""
+"""Train and test many experiments with several seeds, resumably: recipes on recordings, and the sweeps of paper 2."""
 import dataclasses
 import logging
 import pathlib
@@ -19,7 +19,7 @@ SWEEP_RESULT = "result.json"  # in the folder of a run of a sweep
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Experiments on recordings as a paper has them, or at demo size.
+    """Experiments on recordings as a paper has them, at demo size, or one's own.
 
     Attributes:
         data: Path of the corpus.
@@ -37,47 +37,26 @@ class Recipe:
 
 
 def run_recipe(recipe, experiments=None, *, partition="test", progress=True):
-    """Train and test the experiments of a recipe; a network that is trained already is not trained again.
+    """Train and test experiments with every seed; a network that is trained already is not trained again.
 
     Args:
         recipe: Recipe.
         experiments: {name: Experiment} in place of the recipe's own.
-        partition, progress: as in `run_variants`.
-
-    Returns:
-        List of evaluation.RunResult, for class_wise_table and polyphony_table.
-
-    Raises:
-        InputError: as run_variants.
-    """
-    experiments = experiments or recipe.experiments
-    if recipe.epochs:
-        experiments = {name: set_fields(experiment, [f"training.epochs={recipe.epochs}"])
-                       for name, experiment in experiments.items()}
-    return run_variants(experiments, recipe.data, recipe.out, seeds=recipe.seeds, partition=partition, progress=progress)
-
-
-def run_variants(variants, data, out, *, seeds=(0,), partition="test", progress=True):
-    """Train and test experiments on recordings with every seed; a network that is trained already is not trained again.
-
-    Args:
-        variants: {name: Experiment}.
-        data: folder of the corpus.
-        out: folder of the runs, each in `run_folder(out, name, seed)`.
-        seeds: tuple of int.
         partition: str, to test on.
-        progress: bool, whether a line is shown per training.
+        progress: bool, whether a line per training is shown.
 
     Returns:
-        List of evaluation.RunResult under the names of the variants, for the tables of evaluation.
+        List of evaluation.RunResult under the names of the experiments, for the tables of evaluation.
 
     Raises:
         InputError: as run_experiment and evaluate_run.
     """
-    jobs = [(Point(name, experiment, folder=name), seed) for name, experiment in variants.items() for seed in seeds]
-    runs = {run: point.value for point, _, run in _train_all(jobs, data, out, "", progress)}
+    changes = [f"training.epochs={recipe.epochs}"] * bool(recipe.epochs)
+    jobs = [(Point(name, set_fields(experiment, changes), folder=name), seed)
+            for name, experiment in (experiments or recipe.experiments).items() for seed in recipe.seeds]
+    runs = {run: point.value for point, _, run in _train_all(jobs, recipe.data, recipe.out, "", progress)}
     seen = load_seen_combinations(runs, runs.values())
-    return [dataclasses.replace(evaluate_run(run, data, partition, seen=seen, progress=False), name=name)
+    return [dataclasses.replace(evaluate_run(run, recipe.data, partition, seen=seen, progress=False), name=name)
             for run, name in runs.items()]
 
 
@@ -93,7 +72,7 @@ def run_sweep(name, study, values, data, out, *, seeds=(0, 1, 2, 3), progress=Tr
         data: folder with both corpora of clips.
         out: folder for `runs`, NAME.csv and NAME.png.
         seeds: tuple of int, one training of each point per seed.
-        progress: bool, whether a line is shown per training.
+        progress: bool, whether a line per training is shown.
 
     Returns:
         DataFrame with a row per training: point, seed, accuracy, lwlrap (of the test partition, 0..1; NaN if the
@@ -116,7 +95,7 @@ def run_sweep(name, study, values, data, out, *, seeds=(0, 1, 2, 3), progress=Tr
 
 
 def run_folder(out, name, seed):
-    """Return the Path of a run in the folder of runs of a recipe, of run_variants or of a sweep."""
+    """Return the Path of a run in the folder of runs of a recipe or of a sweep."""
     return pathlib.Path(out) / re.sub("[^a-zA-Z0-9_.=-]+", "-", f"{name} seed{seed}")
 
 
@@ -129,7 +108,8 @@ def _train_all(jobs, data, out, title, progress):
         if point.pretrained:
             pretrained = run_folder(out, point.pretrained.name, seed)
             _train(point.pretrained, seed, data, pretrained)
-        run = run_folder(out, point.folder or point.experiment.name, seed)
+        name = (point.folder or point.experiment.name) + (f" after {pretrained.name}" if pretrained else "")
+        run = run_folder(out, name, seed)
         _train(point.experiment, seed, data, run, pretrained)
         yield point, seed, run
 
@@ -220,5 +200,9 @@ def percent_cells(scores, layout):
     Returns:
         Series of text with the rows' index: the score alone if it has no range, "-" if it is not defined.
     """
-    return pd.Series(["-" if np.isnan(row[0]) else (layout.split(" ")[0] if np.isnan(row).any() else layout).format(*row)
-                      for row in scores.to_numpy(float)], scores.index)
+    def text(row):
+        if np.isnan(row[0]):
+            return "-"
+        return (layout.split(" ")[0] if np.isnan(row).any() else layout).format(*row)
+
+    return pd.Series([text(row) for row in scores.to_numpy(float)], scores.index)

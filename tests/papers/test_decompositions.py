@@ -29,7 +29,7 @@ from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import resolve_tasks
 from polysed_keras.training.runs import load_run
 
-from fixtures import LABELS, MULTI_LABEL, POWERSET, shared_corpus, shared_run
+from fixtures import MULTI_LABEL, POWERSET, shared_corpus, shared_run
 
 SMALL = ["model.filters=[4,4]", "model.recurrent_units=4", "model.dense_units=[8]", "training.segment_frames=16"]
 NETWORKS = set_fields(get_preset("multilabel_small"), SMALL), set_fields(get_preset("mcmt_2_small"), SMALL)
@@ -78,7 +78,8 @@ def test_controls_lack_what_their_names_say(monkeypatch):
     monkeypatch.setattr(decompositions, "load_dataset", lambda data: type("Dataset", (), {"labels": tuple("abcdef")}))
     controls = capacity_controls(recipe_of_networks())
     assert encodings(powersets) == [("powerset", 3)] * 2
-    assert encodings(controls[SUBNETS]) == [("multi_label", 3)] * 2 and encodings(controls[ONE_SUBNET]) == [("multi_label", 6)]
+    assert encodings(controls[SUBNETS]) == [("multi_label", 3)] * 2
+    assert encodings(controls[ONE_SUBNET]) == [("multi_label", 6)]
     for name in (SUBNETS, ONE_SUBNET):
         assert controls[name].model == powersets.model and controls[name].training == powersets.training
     wide, goal = controls[WIDE_CRNN], experiment_cost(with_num_labels(powersets, 6)).multiply_adds
@@ -90,16 +91,22 @@ def test_controls_lack_what_their_names_say(monkeypatch):
 def test_strategies_divide_the_same_labels_otherwise(monkeypatch):
     labels, confused, unequal = list("abcdef"), [["a", "f"], ["b", "c", "d", "e"]], [["a"], ["b", "c", "d", "e", "f"]]
     strategies = grouping_strategies(recipe_of_networks(), confused, unequal)
-    assert list(strategies) == [CONTIGUOUS, "random0", "random1", "cooccurrence", "anti_cooccurrence", "confusion", "unequal"]
+    assert list(strategies) == [CONTIGUOUS, "random0", "random1", "cooccurrence", "anti_cooccurrence", "confusion",
+                                "unequal"]
     assert list(grouping_strategies(recipe_of_networks(), confused)) == list(strategies)[:-1]
     groups = {name: [list(task.labels) for task in resolve_tasks(strategies[name].tasks, labels)]
               for name in (CONTIGUOUS, "random0", "random1", "confusion", "unequal")}
-    assert groups["confusion"] == confused and groups["unequal"] == unequal and groups[CONTIGUOUS] == [list("abc"), list("def")]
+    assert groups["confusion"] == confused and groups["unequal"] == unequal
+    assert groups[CONTIGUOUS] == [list("abc"), list("def")]
     assert groups["random0"] != groups["random1"]
-    assert {strategies[name].tasks.strategy for name in ("cooccurrence", "anti_cooccurrence")} == {"cooccurrence", "anti_cooccurrence"}
+    names = {"cooccurrence", "anti_cooccurrence"}
+    assert {strategies[name].tasks.strategy for name in names} == names
     assert {experiment.model for experiment in strategies.values()} == {NETWORKS[1].model}
-    monkeypatch.setattr("polysed_keras.papers.variants.run_variants", lambda variants, *arguments, **options: variants)
-    assert {experiment.training.epochs for experiment in run_recipe(recipe_of_networks(), strategies).values()} == {7}
+    trained = []
+    monkeypatch.setattr("polysed_keras.papers.variants._train_all", lambda jobs, *arguments: trained.extend(jobs) or ())
+    run_recipe(recipe_of_networks(), strategies)
+    assert [point.value for point, _ in trained] == list(strategies)
+    assert {point.experiment.training.epochs for point, _ in trained} == {7}
 
 
 def result(name, seed, hits):

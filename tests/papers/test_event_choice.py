@@ -88,7 +88,7 @@ def write_class_map(folder, rows=None, name="class_map.csv"):
 
 def save(folder, kind):
     module = {"hub": Hub, "named": Named, "served": Served}[kind]()
-    signatures = {"named": getattr(module, "__call__", None), "served": getattr(module, "serve", None)}.get(kind)
+    signatures = {"named": lambda: module.__call__, "served": lambda: module.serve}.get(kind, lambda: None)()
     tf.saved_model.save(module, str(folder), signatures=signatures)
     write_class_map(folder)
     return folder

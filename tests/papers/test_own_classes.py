@@ -16,7 +16,8 @@ from fixtures import write_bank
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
-    recipe = classes_recipe(str(write_bank(folder / "sounds")), folder / "out", mixtures=[2, 1, 1], duration_seconds=8.0)
+    sounds = str(write_bank(folder / "sounds"))
+    recipe = classes_recipe(sounds, folder / "out", mixtures=[2, 1, 1], duration_seconds=8.0)
     make_mixtures(recipe.sounds, recipe.data, recipe.mixtures, recipe.duration_seconds)
     return recipe
 
@@ -31,7 +32,8 @@ def test_own_sounds_are_mixed_and_trained_on_as_the_readme_has_it(tmp_path):
 
 def test_a_demo_makes_few_sounds(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(examples, "write_soundbank", lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
+    monkeypatch.setattr(examples, "write_soundbank",
+                        lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
     recipes = [classes_recipe(demo, tmp_path) for demo in ("demo", pathlib.Path("demo"))]
     assert recipes[0] == recipes[1] and made == [("alarms_and_sirens", "dog_barking", "mixer", "rain")]
     assert sum(recipes[0].mixtures) * recipes[0].duration_seconds < 15 * 60
@@ -39,7 +41,8 @@ def test_a_demo_makes_few_sounds(tmp_path, monkeypatch):
 
 def test_sounds_and_partitions_are_counted(recipe):
     paths = recipe.sounds_by_label()
-    assert list(paths) == ["beep", "hiss", "hum", "knock", "ring", "wail"] and all(len(each) == 6 for each in paths.values())
+    assert list(paths) == ["beep", "hiss", "hum", "knock", "ring", "wail"]
+    assert all(len(each) == 6 for each in paths.values())
     table = recipe.partition_table()
     assert table.sum(axis=1).eq(6).all() and (table > 0).all(axis=None) and list(table) == ["train", "validate", "test"]
 

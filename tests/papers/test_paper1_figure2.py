@@ -28,7 +28,8 @@ def test_an_example_is_a_segment_with_so_many_events_and_both_kinds_of_masks(rec
         assert np.abs(trained[0] - untrained[0]).max() > 1e-4
     assert example.masks["hum"] is example.masks["hiss"] is not example.masks["beep"]  # of one task
     figure = example.plot(["hum", "beep"])
-    assert [axes.get_title() for axes in figure.axes[2:4]] == ["time-frequency mask of hum", "time-frequency mask of beep"]
+    titles = [axes.get_title() for axes in figure.axes[2:4]]
+    assert titles == ["time-frequency mask of hum", "time-frequency mask of beep"]
     with pytest.raises(InputError, match="num_events"):
         attention_example(recipe, ["hum"], num_events=40)
 
@@ -37,7 +38,8 @@ def test_of_segments_the_one_with_the_wanted_labels_for_the_longest_is_taken():
     labels, frames = ("a", "b", "c"), POWERSET.training.segment_frames
     roll = np.zeros((4 * frames, 3), np.uint8)
     for segment, (label, length) in enumerate([(1, 9), (2, 3), (2, 7), (2, 5)]):
-        roll[segment * frames:segment * frames + 20, 0] = roll[segment * frames + 2:segment * frames + 2 + length, label] = 1
+        first = segment * frames
+        roll[first:first + 20, 0] = roll[first + 2:first + 2 + length, label] = 1
     recording = RecordingFeatures("x", np.zeros((len(roll), 16)), roll)
     assert _find_input([recording], labels, ["a", "c"], 2, POWERSET)[1] == 2 * frames
     assert _find_input([recording], labels, ["b"], 2, POWERSET)[1] == 0

@@ -90,7 +90,8 @@ def test_the_demo_makes_clips_trains_a_tagger_and_runs_the_sweep(tmp_path, calls
     assert made[1:] == (tmp_path / "clips", DEMO_CLIPS) and data == tmp_path / "clips"
     assert tagger == set_fields(PRESETS["event_baseline_small"], recipes.DEMO_CLIP_NETWORK)
     assert study["tagger"] == tmp_path / "sweeps" / "saved_models" / "tagger" and study["small"] and study["k"] == 3
-    assert sweep == ("events", "the study", recipe.points, recipe.data, tmp_path / "sweeps") and seeds == {"seeds": (0, 1)}
+    assert sweep == ("events", "the study", recipe.points, recipe.data, tmp_path / "sweeps")
+    assert seeds == {"seeds": (0, 1)}
 
 
 def test_corpora_are_not_made_and_a_tagger_that_is_given_is_taken(tmp_path, calls):
