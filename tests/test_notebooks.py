@@ -2,7 +2,6 @@
 import ast
 import contextlib
 import fcntl
-import importlib
 import importlib.util
 import json
 import pathlib
@@ -135,8 +134,8 @@ def texts_of(cell):
 def differences(stored, fresh, tolerance):
     """List what two runs of a notebook do not agree in.
 
-    These are texts that differ in more than their numbers, and the numbers of a cell that differ, if they do by more than
-    the tolerance in the mean. One alone may differ more: a row can be a few frames.
+    These are texts that differ in more than their numbers, and the numbers of a cell that differ, if they do by more
+    than the tolerance in the mean. One alone may differ more: a row can be a few frames.
     """
     found = []
     for old, new in zip(stored, fresh, strict=True):

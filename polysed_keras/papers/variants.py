@@ -104,11 +104,11 @@ def _train_all(jobs, data, out, title, progress):
     for number, (point, seed) in enumerate(jobs, start=1):
         if progress:
             print(f"{title}training {number} of {len(jobs)}: {point.value}, seed {seed}")
-        pretrained = None
+        name, pretrained = point.folder or point.experiment.name, None
         if point.pretrained:
+            name += f" after {point.pretrained.name}"
             pretrained = run_folder(out, point.pretrained.name, seed)
             _train(point.pretrained, seed, data, pretrained)
-        name = (point.folder or point.experiment.name) + (f" after {pretrained.name}" if pretrained else "")
         run = run_folder(out, name, seed)
         _train(point.experiment, seed, data, run, pretrained)
         yield point, seed, run
