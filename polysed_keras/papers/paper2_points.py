@@ -42,12 +42,12 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """What the points of a sweep share.
+    """Settings that the points of a sweep share.
 
     Attributes:
         labels: tuple of str, of the event corpus.
         k: int, how many of them a point has unless the sweep varies it.
-        choice: str, how they are chosen: a strategy of papers.choose_events.
+        choice: str, how they are chosen: a strategy of event_choice.choose_events.
         scores: {label: a tagger's mean score over the scene clips}; None without a tagger.
         small: bool, whether the `_small` presets are taken.
         assignments: tuple of str, changes of the presets, as `--set` takes them.
@@ -178,7 +178,7 @@ def parse_values(name, texts):
         texts: list of str; None or empty for the paper's values.
 
     Raises:
-        InputError: an unknown name of a point, or a number that is none.
+        InputError: an unknown name of a point, or text that is not a number.
     """
     sweep = SWEEPS[name]
     if not texts:

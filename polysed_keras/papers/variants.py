@@ -123,7 +123,7 @@ def _train(experiment, seed, data, run, pretrained=None):
 
 
 def _is_no_retracing(record):
-    """Tell TensorFlow's warnings of retracing apart: it warns every few networks, though each must be traced anew."""
+    """Return whether a log record is not TensorFlow's warning of retracing: each new network must be traced anew."""
     return "retracing" not in record.getMessage()
 
 

@@ -7,7 +7,7 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.papers import own_classes as examples
-from polysed_keras.papers.demo import make_mixtures
+from polysed_keras.papers.demo import make_mixtures, plot_beginning
 from polysed_keras.papers.own_classes import classes_recipe
 
 from fixtures import write_bank
@@ -59,3 +59,5 @@ def test_a_picture_of_the_beginning_ends_there(recipe):
     figure = recipe.plot_detections(recording, read_events(recording.annotation), seconds=5)
     assert figure.axes[1].get_xlim() == (0, 5) and figure.get_suptitle() == recording.name
     assert recipe.plot_detections(recording, read_events(recording.annotation), seconds=60).axes[1].get_xlim() == (0, 8)
+    alone = plot_beginning(recipe.data, recording, recipe.experiment.features, seconds=5)  # without estimated events
+    assert alone.axes[1].get_xlim() == (0, 5) and alone.get_suptitle() == recording.name
