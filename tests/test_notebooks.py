@@ -17,7 +17,7 @@ MAX_BYTES = 2 * 2 ** 20
 # Points of scores in per cent: another machine adds up in another order, and the demo's networks are small.
 TRAINED_POINTS = 10.0
 TOLERANCES = {"paper1_table_1": 0.0, "paper1_figure_2": 0.05}  # nothing is trained; masks are from 0 to 1
-NOTHING = "0.0 [0.0, 0.0]"  # where a score is not defined in one run, it is 0 in another that estimates what is not there
+NOTHING = "0.0 [0.0, 0.0]"  # a score that is not defined in one run is 0 in another, which estimates absent events
 
 
 def cells_of(path, kind="code"):
@@ -63,8 +63,27 @@ def test_code_of_a_notebook_is_python_that_needs_the_package_alone(notebook):
     sources = [python_of(cell) for cell in cells_of(notebook)]
     for source in sources:
         compile(source, notebook.name, "exec")
-    imported = {match.split(".")[0] for source in sources for match in re.findall(r"^(?:from|import) (\S+)", source, re.M)}
-    assert imported <= {"polysed_keras", "pathlib", "dataclasses", "IPython"}
+    imports = [node for source in sources for node in ast.walk(ast.parse(source))
+               if isinstance(node, (ast.Import, ast.ImportFrom))]
+    modules = [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in imports if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in modules} <= {"polysed_keras", "pathlib", "dataclasses", "IPython"}
+    assert len(imports) <= 3
+
+
+def test_names_that_a_notebook_takes_from_the_package_are_there(notebook):
+    tree, faces = ast.parse("\n".join(map(python_of, cells_of(notebook)))), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            faces |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name == "polysed_keras"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "polysed_keras":
+            faces |= {alias.name: f"polysed_keras.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("polysed_keras."):
+            face = set(dir(importlib.import_module(node.module)))
+            assert {alias.name for alias in node.names} <= face
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in faces:
+            assert node.attr in dir(importlib.import_module(faces[node.value.id]))
 
 
 def test_a_notebook_calls_and_shows_but_decides_nothing(notebook):
@@ -113,8 +132,11 @@ def texts_of(cell):
 
 
 def differences(stored, fresh, tolerance):
-    """What two runs of a notebook do not agree in: texts that are not the same but for their numbers, and the numbers of a
-    cell that differ, if they do by more than the tolerance in the mean. One alone may: a row can be a few frames."""
+    """List what two runs of a notebook do not agree in.
+
+    These are texts that differ in more than their numbers, and the numbers of a cell that differ, if they do by more
+    than the tolerance in the mean. One alone may differ more: a row can be a few frames.
+    """
     found = []
     for old, new in zip(stored, fresh, strict=True):
         if "varies" in old["metadata"].get("tags", ()):

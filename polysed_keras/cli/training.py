@@ -88,7 +88,8 @@ def sweep(arguments):
     values = parse_values(arguments.name, arguments.points)
     study = build_study(arguments.data, values, small=arguments.small, k=arguments.k, choice=arguments.choice,
                         tagger=arguments.tagger, endpoint=arguments.endpoint, assignments=arguments.set)
-    table = run_sweep(arguments.name, study, values, arguments.data, arguments.out, seeds=arguments.seeds)
+    seeds = tuple(range(arguments.seeds))
+    table = run_sweep(arguments.name, study, values, arguments.data, arguments.out, seeds=seeds)
     print(format_sweep(table))
     if arguments.name == "alpha":
         print(f"balanced alpha (equation 3), from the two baselines' validation losses: {sweep_alpha(table):.3f}")

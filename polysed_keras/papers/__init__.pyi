@@ -5,7 +5,6 @@ from .decompositions import (
     overall_scores as overall_scores,
     run_costs as run_costs,
     study_recipe as study_recipe,
-    with_epochs as with_epochs,
 )
 from .demo import make_mixtures as make_mixtures, run_demo as run_demo
 from .own_classes import classes_recipe as classes_recipe
@@ -20,17 +19,17 @@ from .paper1 import (
     paper1_labels as paper1_labels,
     paper1_recipe as paper1_recipe,
     paper1_table_1 as paper1_table_1,
-    run_paper1 as run_paper1,
     score_table as score_table,
 )
 from .paper1_figure2 import attention_example as attention_example, mask_differences as mask_differences
 from .paper2 import beside_paper2 as beside_paper2, paper2_recipe as paper2_recipe, run_paper2 as run_paper2
 from .paper2_points import build_study as build_study, parse_values as parse_values
 from .variants import (
+    Recipe as Recipe,
     draw_sweep as draw_sweep,
     format_sweep as format_sweep,
     run_folder as run_folder,
+    run_recipe as run_recipe,
     run_sweep as run_sweep,
-    run_variants as run_variants,
     sweep_alpha as sweep_alpha,
 )

@@ -8,23 +8,22 @@ import numpy as np
 from tqdm import tqdm
 
 from polysed_keras.audio import load_audio
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import check_writable, read_json, write_json
-from polysed_keras.papers.taggers import Tagger, load_tagger
 
-__all__ = ["Tagger", "load_tagger", "mean_scores", "rank_labels", "choose_events"]
 logger = logging.getLogger(__name__)
 
-STRATEGIES = ("random", "correlated", "uncorrelated")
+EVENT_CHOICES = ("random", "correlated", "uncorrelated")
 
 
-def mean_scores(clips, tagger, cache=None, progress=True):
-    """A tagger's mean score of every label over clips; those that cannot be read or scored are left out and logged.
+def mean_scores(clips, tagger, cache=None, *, progress=True):
+    """Average a tagger's scores over clips; clips that cannot be read or scored are left out and logged.
 
     Args:
-        clips: of datasets.Clip.
-        tagger: Tagger.
-        cache: None, or a JSON file that keeps the scores; other clips' or another tagger's in it are replaced.
+        clips: sequence of datasets.Clip.
+        tagger: taggers.Tagger.
+        cache: JSON file that keeps the scores, replaced if they are of other clips or another tagger; None for none.
+        progress: bool, whether a bar is shown.
 
     Returns:
         float64 (labels,), in the order of tagger.labels.
@@ -33,10 +32,10 @@ def mean_scores(clips, tagger, cache=None, progress=True):
         InputError: no clip can be read and scored, or the cache cannot be read or written.
     """
     key = _cache_key(clips, tagger)
-    kept = read_json(cache) if cache is not None and pathlib.Path(cache).is_file() else {}
-    if kept.get("key") == key:
-        return np.array(kept["scores"])
     if cache is not None:
+        kept = read_json(cache) if pathlib.Path(cache).is_file() else {}
+        if kept.get("key") == key:
+            return np.array(kept["scores"])
         check_writable(pathlib.Path(cache).parent)
     scores, failures = [], []
     for clip in tqdm(clips, desc="scores of events", unit="clip", disable=not progress):
@@ -64,6 +63,7 @@ def _score(clip, tagger):
 
 
 def _cache_key(clips, tagger):
+    """Return a digest of the tagger and of the clips' names, sizes and times."""
     digest = hashlib.sha256(tagger.digest.encode())
     for clip in clips:
         path = pathlib.Path(clip.audio)
@@ -73,14 +73,16 @@ def _cache_key(clips, tagger):
 
 
 def rank_labels(labels, mids, tagger, scores):
-    """The scores of an event corpus's labels, matched by mid, else by display name whatever its case and punctuation.
+    """Find the scores of a corpus's labels: by mid, else by display name without regard to case and punctuation.
 
     Args:
-        labels: of the corpus; mids: theirs, or None.
-        tagger: Tagger; scores: (tagger's labels,), as from mean_scores.
+        labels: of the corpus.
+        mids: AudioSet's identifiers of the labels, or None.
+        tagger: taggers.Tagger.
+        scores: float (tagger's labels,), as of mean_scores.
 
     Returns:
-        {label: score} in the order of `labels`; those that the tagger does not know are left out and logged.
+        {label: score} in the order of `labels`; labels that the tagger does not know are left out and logged.
     """
     by_name = dict(zip(map(_normalised, tagger.labels), scores, strict=True))
     by_mid = dict(zip(tagger.mids or (), scores))
@@ -104,8 +106,9 @@ def choose_events(strategy, labels, k, *, seed=0, scores=None):
         strategy: `random`; `correlated`, the highest scores; or `uncorrelated`, the lowest. Of equal scores the labels
             that come first are taken.
         labels: of the corpus.
-        seed: of `random`, in which a smaller k takes a part of what a larger k takes.
-        scores: {label: score}, as from rank_labels; `random` needs none.
+        k: int.
+        seed: int, of `random`, whose choice for a smaller k is a part of that for a larger k.
+        scores: {label: score}, as of rank_labels; `random` needs none.
 
     Returns:
         Tuple of k labels in the order of `labels`.
@@ -113,16 +116,14 @@ def choose_events(strategy, labels, k, *, seed=0, scores=None):
     Raises:
         InputError: an unknown strategy, missing scores, or k beyond the labels (with scores).
     """
-    if strategy not in STRATEGIES:
-        raise InputError(f"strategy: expected one of {', '.join(STRATEGIES)}. Received: {strategy!r}.")
+    expect(strategy in EVENT_CHOICES, "strategy", f"one of {', '.join(EVENT_CHOICES)}", strategy)
     if strategy == "random":
         scores = dict(zip(labels, np.random.default_rng(seed).random(len(labels))))
     if not scores:
         raise InputError(f"scores: expected scores of labels, for the strategy {strategy!r}. Received: none. "
                          "Give an event tagger and clips to score.")
     known = [label for label in labels if label in scores]
-    if not 1 <= k <= len(known):
-        raise InputError(f"k: expected 1 to {len(known)}, the labels that have scores of {len(labels)} in all. "
-                         f"Received: {k}. Choose fewer events.")
+    expect(1 <= k <= len(known), "k", f"1 to {len(known)}, the labels that have scores of {len(labels)} in all", k,
+           "Choose fewer events.")
     chosen = set(sorted(known, key=scores.get, reverse=strategy == "correlated")[:k])
     return tuple(label for label in labels if label in chosen)

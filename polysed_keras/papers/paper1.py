@@ -1,29 +1,20 @@
-"""What the notebooks of paper 1 run, as it has it or at demo size, and its numbers to put beside ours."""
-import dataclasses
+"""Paper 1's tables and Figure 2: recipes at the paper's or at demo size, and the paper's numbers to put beside ours."""
 import io
 import pathlib
 
-import numpy as np
 import pandas as pd
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.models import experiment_cost, with_num_labels
-from polysed_keras.papers.demo import make_data
-from polysed_keras.papers.variants import run_variants
-from polysed_keras.specs import decompose, get_preset, set_fields
+from polysed_keras.papers.demo import DEMO_EPOCHS, FEW_LABELS, is_demo, make_demo_data, sized_preset
+from polysed_keras.papers.variants import Recipe, percent_cells
+from polysed_keras.specs import decompose, get_preset
 from polysed_keras.synthesis import PROCEDURES
 
-DEMO = "demo"  # in place of a folder of data: sounds that the program makes
+FIGURE2_EPOCHS = "training.epochs=20"  # of the demo: masks are learnt later than events
+PAPER1_NUM_TASKS, DEMO_NUM_TASKS = (2, 4, 8, 16), (2, 4)
 
-# Paper 1 at demo size. Of a network with many subnets nearly all of the time is until its first step, so few have any.
-DEMO_SOUNDS = {"instances": 5, "mixtures": (6, 2, 3), "duration_seconds": 60.0}
-FEW_LABELS = ("alarms_and_sirens", "dog_barking", "mixer", "rain")
-DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]", "training.learning_rate=0.01",
-                "training.batch_size=8", "training.segment_hop=128")
-DEMO_EPOCHS, FIGURE2_EPOCHS = "training.epochs=10", "training.epochs=20"  # masks are learnt later than events
-NUM_TASKS, DEMO_NUM_TASKS = (2, 4, 8, 16), (2, 4)
-
-# Columns of evaluation's tables, and what a cell of them looks like.
+# Columns of evaluation's tables, and the layout of a cell of them.
 SCORES = ["value", "low", "high"], "{:.1f} [{:.1f}, {:.1f}]"
 DIFFERENCES = ["difference", "difference_low", "difference_high"], "{:+.1f} [{:+.1f}, {:+.1f}]"
 MULTI_LABEL = "multi-label"
@@ -56,120 +47,94 @@ PAPER1_TABLE_3 = pd.read_csv(io.StringIO("""polyphony,multi-label,2 tasks,4 task
 PAPER1_LABELS = tuple(PAPER1_TABLE_2.index[:-2])
 # Table 1's horizontal lines lie below every 8th, 4th, 2nd label, and below each.
 PAPER1_TABLE_1 = pd.DataFrame({f"{number} tasks": [place // (16 // number) + 1 for place in range(16)]
-                               for number in NUM_TASKS}, index=PAPER1_LABELS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Paper1Recipe:
-    """How networks of paper 1 are trained and tested.
-
-    Attributes:
-        data: folder of the corpus. out: of the runs. seeds: trainings of each.
-        experiments: {name: Experiment}, under the paper's names of columns.
-    """
-
-    data: pathlib.Path
-    out: pathlib.Path
-    experiments: dict
-    seeds: tuple
+                               for number in PAPER1_NUM_TASKS}, index=PAPER1_LABELS)
 
 
 def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
-    """The recipe of Tables 2 and 3: at demo size, where `data` is "demo", or the paper's.
+    """Return the recipe of Tables 2 and 3 under the paper's names of columns.
 
     Args:
-        data: folder of TUT-SED Synthetic 2016, or of another corpus; "demo" makes mixtures of sixteen labels.
+        data: folder of TUT-SED Synthetic 2016 or of another corpus; or "demo", which makes mixtures of sixteen labels
+            and narrows the networks.
         out: folder of all that is made.
         num_tasks: of the networks beside the multi-label one; None for the paper's 2, 4, 8, 16 (demo: 2 and 4).
-        seeds: trainings of each network; None for one, as the paper says nothing of more.
-        settings: more changes of the presets, as `--set` makes them.
+        seeds: tuple of int; None for one, because the paper does not speak of more.
+        settings: more changes of the presets, as `--set` takes them.
+
+    Returns:
+        Recipe.
 
     Raises:
         InputError: the folder of the demo cannot be written.
     """
-    numbers = num_tasks or (DEMO_NUM_TASKS if data == DEMO else NUM_TASKS)
+    numbers = num_tasks or (DEMO_NUM_TASKS if is_demo(data) else PAPER1_NUM_TASKS)
     presets = {MULTI_LABEL: "multilabel", **{f"{number} tasks": f"mcmt_{number}" for number in numbers}}
-    return _recipe(data, out, presets, seeds, settings)
+    return _recipe(data, out, presets, seeds, settings or (), tuple(PROCEDURES), "sixteen_labels")
 
 
 def figure2_recipe(data, out, *, seeds=None, settings=None):
-    """The recipe of Figure 2, one task a label; arguments and errors as in `paper1_recipe`. With the sixteen labels of
-    TUT-SED Synthetic 2016 its training is the one of Table 2's 16 tasks; the demo has four labels."""
-    if data == DEMO:
-        settings = (FIGURE2_EPOCHS, *(settings or ()))
-        return _recipe(data, out, {f"{len(FEW_LABELS)} tasks": "mcmt_4"}, seeds, settings, FEW_LABELS, "four_labels")
-    number = len(load_dataset(data).labels)
-    return _recipe(data, out, {f"{number} tasks": "mcmt_16"}, seeds, (f"tasks.num_tasks={number}", *(settings or ())))
+    """Return the recipe of Figure 2, one task per label; arguments and errors as in `paper1_recipe`.
 
-
-def _recipe(data, out, presets, seeds, settings, labels=tuple(PROCEDURES), name="sixteen_labels"):
-    demo = data == DEMO
-    settings = [*((*DEMO_NETWORK, DEMO_EPOCHS) if demo else ()), *(settings or ())]
-    experiments = {column: set_fields(get_preset(preset + ("_small" if demo else "")), settings)
-                   for column, preset in presets.items()}
-    out = pathlib.Path(out)
-    folder = make_demo_data(out, labels, name) if demo else pathlib.Path(data)
-    return Paper1Recipe(folder, (out / name if demo else out) / "runs", experiments, tuple(seeds or (0,)))
-
-
-def make_demo_data(folder, labels=tuple(PROCEDURES), name="sixteen_labels"):
-    """The folder of the demo's mixtures, made where they are not there yet. Raises InputError: it cannot be written."""
-    return make_data(pathlib.Path(folder) / name, progress=_quiet, **DEMO_SOUNDS, labels=labels)
-
-
-def _quiet(text):
-    """Notebooks say the same whether their data were there already or not."""
-
-
-def run_paper1(recipe):
-    """Train and test what a Paper1Recipe says; what is there already is not trained again.
-
-    Returns:
-        list of evaluation.RunResult, for class_wise_table and polyphony_table.
-
-    Raises:
-        InputError: as papers.run_variants.
+    With the labels of TUT-SED Synthetic 2016 its training is that of Table 2's 16 tasks; the demo has four labels.
     """
-    return run_variants(recipe.experiments, recipe.data, recipe.out, seeds=recipe.seeds)
+    if is_demo(data):
+        number, preset, own = len(FEW_LABELS), "mcmt_4", FIGURE2_EPOCHS
+    else:
+        number, preset = len(load_dataset(data).labels), "mcmt_16"
+        own = f"tasks.num_tasks={number}"
+    return _recipe(data, out, {f"{number} tasks": preset}, seeds, (own, *(settings or ())), FEW_LABELS, "four_labels")
+
+
+def _recipe(data, out, presets, seeds, settings, demo_labels, demo_name):
+    demo, out = is_demo(data), pathlib.Path(out)
+    experiments = {column: sized_preset(preset, data, [*[DEMO_EPOCHS] * demo, *settings])
+                   for column, preset in presets.items()}
+    if demo:
+        out = out / demo_name
+        data = make_demo_data(out, demo_labels)
+    return Recipe(pathlib.Path(data), out / "runs", experiments, tuple(seeds or (0,)))
 
 
 def score_table(table):
-    """A table of evaluation.class_wise_table or polyphony_table as scores with intervals, in per cent: text, a column a run."""
-    return pd.DataFrame({run: _cells(rows, *SCORES) for run, rows in _by_run(table)})
+    """Format the scores of a table of evaluation with their intervals, in per cent.
+
+    Args:
+        table: DataFrame of evaluation.class_wise_table or polyphony_table.
+
+    Returns:
+        DataFrame of text, a row per label or polyphony, a column per run.
+    """
+    return pd.DataFrame(_columns(table, *SCORES))
 
 
 def beside_paper1(table, paper):
-    """Our scores with their intervals beside the paper's, in per cent.
+    """Put our scores with their intervals beside the paper's, in per cent.
 
     Args:
-        table: of evaluation.class_wise_table or polyphony_table.
+        table: DataFrame of evaluation.class_wise_table or polyphony_table.
         paper: PAPER1_TABLE_2 or PAPER1_TABLE_3.
 
     Returns:
-        DataFrame of text, a row a label or polyphony, with the columns (run, ours or paper).
+        DataFrame of text, a row per label or polyphony, with the columns (run, ours or paper).
     """
-    return _side_by_side(score_table(table), paper, "{:.1f}", table)
+    return _side_by_side(_columns(table, *SCORES), paper, "{:.1f}", table)
 
 
 def differences_beside_paper1(table, paper):
-    """The paired differences to the first run beside the paper's, in points; arguments and result as in `beside_paper1`."""
-    ours = {run: _cells(rows, *DIFFERENCES) for run, rows in _by_run(table) if run != table["run"].iloc[0]}
+    """Put our paired differences to the first run beside the paper's; arguments and result as in `beside_paper1`."""
+    ours = _columns(table[table["run"] != table["run"].iloc[0]], *DIFFERENCES)
     return _side_by_side(ours, paper.drop(columns=MULTI_LABEL).sub(paper[MULTI_LABEL], axis=0), "{:+.1f}", table)
 
 
-def _by_run(table):
-    return ((run, rows.set_index("row")) for run, rows in table.groupby("run", sort=False))
-
-
-def _cells(rows, columns, layout):
-    """The first number alone where there is no interval, "-" where nothing is defined."""
-    values = (100 * rows[columns]).to_numpy()
-    return pd.Series(["-" if np.isnan(line[0]) else (layout.split(" ")[0] if np.isnan(line).any() else layout).format(*line)
-                      for line in values], rows.index)
+def _columns(table, numbers, layout):
+    """Return {run: Series of text} of three columns of a table."""
+    return {run: percent_cells(100 * rows.set_index("row")[numbers], layout)
+            for run, rows in table.groupby("run", sort=False)}
 
 
 def _side_by_side(ours, paper, layout, table):
-    index = [*dict.fromkeys([*table["row"], *(paper.index if set(paper.index) & set(table["row"]) else ())])]
+    shared = set(paper.index) & set(table["row"])  # of another corpus none are, and the paper's rows are left out
+    index = [*dict.fromkeys([*table["row"], *(paper.index if shared else ())])]
     columns = {}
     for run in dict.fromkeys([*ours, *paper]):
         if run in ours:
@@ -180,26 +145,35 @@ def _side_by_side(ours, paper, layout, table):
 
 
 def paper1_labels(data):
-    """The labels of a corpus; of "demo" those of the paper, and no corpus is made."""
-    return PAPER1_LABELS if data == DEMO else load_dataset(data).labels
+    """Return the labels of a corpus, or the paper's if `data` is "demo", in which case nothing is made."""
+    return PAPER1_LABELS if is_demo(data) else load_dataset(data).labels
 
 
-def paper1_table_1(labels, num_tasks=NUM_TASKS):
-    """The number of the task that each label is in, a column a decomposition (paper 1, Table 1).
+def paper1_table_1(labels, num_tasks=PAPER1_NUM_TASKS):
+    """Number the task that each label is in, one column per decomposition (paper 1, Table 1).
+
+    Args:
+        labels: tuple of str.
+        num_tasks: numbers of tasks.
 
     Raises:
         InputError: more tasks than labels.
     """
-    return pd.DataFrame({f"{number} tasks": {label: place for place, task in enumerate(decompose(labels, number), start=1)
-                                             for label in task.labels} for number in num_tasks}).loc[list(labels)]
+    places = {f"{number} tasks": {label: place for place, task in enumerate(decompose(labels, number), start=1)
+                                  for label in task.labels} for number in num_tasks}
+    return pd.DataFrame(places).loc[list(labels)]
 
 
 def paper1_costs(labels, presets):
-    """What the networks of presets cost for so many labels.
+    """Compare what the networks of presets cost for these labels.
+
+    Args:
+        labels: tuple of str, of which only the number counts.
+        presets: names of presets.
 
     Returns:
-        DataFrame, a row a preset: tasks, labels a task, classes a task, classes in all (outputs, for the multi-label
-        network), weights and multiply-adds a second, both in millions.
+        DataFrame, a row per preset: tasks, labels per task, classes per task, classes in all (outputs, for the
+        multi-label network), weights and multiply-adds per second, both in millions.
     """
     return pd.DataFrame({name: _cost(with_num_labels(get_preset(name), len(labels))) for name in presets}).T
 

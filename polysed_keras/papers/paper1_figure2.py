@@ -1,4 +1,4 @@
-"""Paper 1's Figure 2: what the subnets of a trained network attend to in an input, and how far their masks lie apart."""
+"""Paper 1's Figure 2: what the subnets of a network attend to in an input, and how far their masks lie apart."""
 import dataclasses
 
 import keras
@@ -7,7 +7,7 @@ import pandas as pd
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.display import plot_attention
-from polysed_keras.errors import InputError
+from polysed_keras.errors import expect
 from polysed_keras.events import event_roll_to_event_list
 from polysed_keras.models import subnet_masks
 from polysed_keras.papers.variants import run_folder
@@ -17,12 +17,17 @@ from polysed_keras.training import load_best_model, load_recordings, load_run, n
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AttentionExample:
-    """An input and what subnets attend to in it (paper 1, Figure 2).
+    """An input and the masks of subnets on it (paper 1, Figure 2).
 
     Attributes:
-        name: of the recording. onset: of the input in it, seconds. features: of the network.
-        log_mel: (frames, n_mels). events: event list. labels: tuple.
-        masks, untrained_masks: {label: (time_frequency, channel)} of detection.subnet_masks, of the subnet of the label's task.
+        name: str, of the recording.
+        onset: float, seconds from the beginning of the recording to the input.
+        features: LogMelSpec of the network.
+        log_mel: float (frames, n_mels).
+        events: event list of the input.
+        labels: tuple of str.
+        masks: {label: (time_frequency, channel)} of models.subnet_masks, of the subnet of the label's task.
+        untrained_masks: the same before the training.
     """
 
     name: str
@@ -35,18 +40,22 @@ class AttentionExample:
     untrained_masks: dict
 
     def plot(self, shown):
-        """Figure 2 of the subnets of some labels: a matplotlib Figure."""
+        """Draw Figure 2 for the subnets of some labels: a matplotlib Figure."""
         return plot_attention(self.log_mel, self.events, self.labels, {label: self.masks[label] for label in shown},
                               self.features.time_resolution, title=f"{self.name}, from {self.onset:.2f} s",
                               frequency_range=(self.features.fmin, self.features.fmax))
 
 
 def attention_example(recipe, wanted, num_events=4):
-    """The masks of Figure 2: of a run of `figure2_recipe`, on a test segment with so many events.
+    """Return the masks of Figure 2, on the test segment that shows most of the wanted labels for the longest.
 
     Args:
-        recipe: Paper1Recipe whose runs are there.
-        wanted: labels that the segment has as many of as any does.
+        recipe: Recipe of figure2_recipe whose runs are there.
+        wanted: labels.
+        num_events: int, of the segment.
+
+    Returns:
+        AttentionExample.
 
     Raises:
         InputError: no test segment with so many events.
@@ -55,55 +64,54 @@ def attention_example(recipe, wanted, num_events=4):
     experiment = load_run(run)
     labels, dataset, spec = task_labels(experiment.tasks), load_dataset(recipe.data), experiment.features
     train, test = (load_recordings(dataset, part, labels, spec, progress=False) for part in ("train", "test"))
-    networks = [load_best_model(experiment, run)]
-    keras.utils.set_random_seed(experiment.training.seed)  # so that the other has the weights that the training began with
-    networks.append(new_model(experiment, train, steps_per_epoch=1))
+    trained = load_best_model(experiment, run)
+    keras.utils.set_random_seed(experiment.training.seed)  # the weights that the training began with
+    untrained = new_model(experiment, train, steps_per_epoch=1)
     recording, first, events = _find_input(test, labels, wanted, num_events, experiment)
     frames = experiment.training.segment_frames
     log_mel = recording.log_mel[first:first + frames]
-    masks = []
-    for network in networks:
+
+    def masks(network):
         found = subnet_masks(network, log_mel, experiment.tasks, frames)
-        masks.append({label: found[task.name] for task in experiment.tasks for label in task.labels})
-    return AttentionExample(recording.name, first * spec.time_resolution, spec, log_mel, events, labels, *masks)
+        return {label: found[task.name] for task in experiment.tasks for label in task.labels}
+
+    return AttentionExample(recording.name, first * spec.time_resolution, spec, log_mel, events, labels, masks(trained),
+                            masks(untrained))
 
 
 def _find_input(recordings, labels, wanted, num_events, experiment):
-    """Of the segments with so many events the one that has the most of the wanted labels, and of these for the longest; its
-    first frame and its events."""
+    """Return the recording, first frame and events of the segment that attention_example shows."""
     frames, resolution, found = experiment.training.segment_frames, experiment.features.time_resolution, []
     for recording in recordings:
         for first in range(0, len(recording.log_mel) - frames + 1, frames):
             events = event_roll_to_event_list(recording.event_roll[first:first + frames], labels, resolution)
             if len(events) == num_events:
                 found.append((recording, first, events))
-    if not found:
-        raise InputError(f"num_events: expected a number that a test segment of {frames} frames has. Received: {num_events}.")
+    expect(found, "num_events", f"a number that a test segment of {frames} frames has", num_events)
     return max(found, key=lambda each: _presence(each[2], wanted))
 
 
 def _presence(events, wanted):
-    """How many of the wanted labels there are, and how long the one that sounds the least does, in seconds."""
+    """Count the wanted labels that are there; with it the seconds of the one that sounds the least."""
     wanted = events[events["event_label"].isin(wanted)]
     seconds = (wanted["offset"] - wanted["onset"]).groupby(wanted["event_label"]).sum()
     return len(seconds), seconds.min() if len(seconds) else 0.0
 
 
 def mask_differences(example, shown):
-    """How far the masks of tasks lie apart: the mean absolute difference, of masks from 0 to 1.
+    """Measure how far the masks of tasks lie apart: the mean absolute difference of masks, which are from 0 to 1.
 
     Args:
-        example: AttentionExample. shown: two labels.
+        example: AttentionExample.
+        shown: two labels.
 
     Returns:
-        DataFrame, a row a kind of mask; for untrained and trained weights the two shown, and the mean of all pairs.
+        DataFrame, a row per kind of mask; for untrained and trained weights the two shown, and the mean of all pairs.
     """
-    rows = {}
-    for kind, name in enumerate(("time-frequency mask", "channel mask")):
-        rows[name] = {}
+    rows = {name: {} for name in ("time-frequency mask", "channel mask")}
+    for kind, row in enumerate(rows.values()):
         for when, masks in (("untrained", example.untrained_masks), ("trained", example.masks)):
-            stack = {label: masks[label][kind] for label in masks}
-            pairs = {(a, b): np.abs(stack[a] - stack[b]).mean() for a in stack for b in stack if a != b}
-            rows[name] |= {f"{when}, {' and '.join(shown)}": pairs[tuple(shown)],
-                           f"{when}, all pairs": np.mean(list(pairs.values()))}
+            pairs = {(a, b): np.abs(masks[a][kind] - masks[b][kind]).mean() for a in masks for b in masks if a != b}
+            row[f"{when}, {' and '.join(shown)}"] = pairs[tuple(shown)]
+            row[f"{when}, all pairs"] = np.mean(list(pairs.values()))
     return pd.DataFrame(rows).T.astype(float).round(3)

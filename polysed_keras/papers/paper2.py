@@ -1,27 +1,28 @@
-"""What the notebooks of paper 2 run, as it has it or at demo size, and what it says of each point, to put beside ours."""
+"""Paper 2's sweeps: recipes at the paper's or at demo size, and what it says of each point, to put beside ours."""
 import dataclasses
 import pathlib
 import tempfile
 
 from polysed_keras.export import export_run
-from polysed_keras.papers.paper1 import DEMO
-from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, build_study
+from polysed_keras.papers.demo import is_demo
+from polysed_keras.papers.paper2_points import BY_TAGGER, EVENT, SCENE, SWEEPS, build_study
 from polysed_keras.papers.variants import correlation, run_sweep, sweep_table
 from polysed_keras.specs import PRESETS, set_fields
 from polysed_keras.synthesis import StandinSpec, make_standin, partition_soundbank, read_soundbank, write_soundbank
 from polysed_keras.training import run_experiment
 
 # Paper 2 at demo size: 3.6 s clips, so that ten are 0.01 h; the labels are those that are made and told apart quickly.
-DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot", "motorcycle",
-                    "rain")
-DEMO_CLIPS = StandinSpec(scenes=3, locations=(4, 2, 4), scene_hours=(0.036, 0.018, 0.06), event_hours=(0.08, 0.02, 0.04),
-                         k=6, scene_labels=5, clip_seconds=3.6, piece_seconds=(0.5, 2.0))
+DEMO_CLIP_SOUNDS = ("bird_singing", "cat_meowing", "crowd_applause", "dog_barking", "footsteps", "gun_shot",
+                    "motorcycle", "rain")
+DEMO_CLIPS = StandinSpec(scenes=3, locations=(4, 2, 4), scene_hours=(0.036, 0.018, 0.06),
+                         event_hours=(0.08, 0.02, 0.04), k=6, scene_labels=5, clip_seconds=3.6,
+                         piece_seconds=(0.5, 2.0))
 DEMO_CLIP_NETWORK = ("model.filters=[16]", "training.segment_frames=90", "training.epochs=5", "training.batch_size=4",
                      "training.learning_rate=0.003")  # one of ResNet-18's four stages
 DEMO_CLIP_EVENTS = ("training.event_batch_size=8", "training.event_hours=0.02")
 DEMO_SWEEPS = {"alpha": (0.0, 0.5, 0.95, 1.0), "hours": (0.01, 0.02, 0.04), "k": (2, 3, 6)}
 
-# What paper 2's sections 3.3 and 4.1 to 4.5 say of points (first, last, what); its figures' own numbers are not in its text.
+# What paper 2's sections 3.3 and 4.1 to 4.5 say of points (first, last, text). Its text has no numbers of its figures.
 ABOVE = "above the scene baseline"
 PAPER2 = {
     "alpha": ((0, 0, "accuracy of the scene baseline; lwlrap 10, chance"),
@@ -35,18 +36,23 @@ PAPER2 = {
 }
 SCENE_ACCURACY = 68
 PAPER2_RHO = {"hours": 0.89, "k": 0.24}
-PAPER2_HOURS = 170.0  # of event clips, in Figures 2 and 3a; in Figure 5, where it says nothing, too
+PAPER2_HOURS = 170.0  # of event clips, in Figures 2 and 3a, and here in Figure 5, of which the paper does not say them
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRecipe:
-    """How one of paper 2's sweeps is run.
+    """One of paper 2's sweeps as the paper has it, or at demo size.
 
     Attributes:
-        name: a key of papers.SWEEPS. data: folder of both corpora; made here, if `demo`. out: of runs, table, figure.
-        points, seeds: as run_sweep's values and seeds. k, small, settings: as k, small and assignments of papers.Study.
-        tagger: what chooses events: a SavedModel's folder, as of papers.load_tagger, or a preset to train on all events of
-            the data; None where the points need none.
+        name: str, a key of SWEEPS.
+        data: Path of the folder of both corpora.
+        out: Path of runs, table and figure.
+        demo: bool, whether the program makes the data, and the `_small` presets are taken.
+        points, seeds: tuples, as values and seeds of papers.run_sweep.
+        k: int, as of Study.
+        settings: tuple of str, as assignments of Study.
+        tagger: SavedModel that chooses events, as of papers.build_study, or a preset to train on all events of the
+            data; None if the points need none.
     """
 
     name: str
@@ -54,39 +60,43 @@ class SweepRecipe:
     out: pathlib.Path
     demo: bool
     points: tuple
-    seeds: int
+    seeds: tuple
     k: int
-    small: bool
     settings: tuple
     tagger: str | None
 
 
 def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, tagger=None):
-    """The recipe of a sweep of paper 2: at demo size, where `data` is "demo", else the paper's.
+    """Return the recipe of a sweep of paper 2; nothing is made or read yet.
 
     Args:
         name: alpha (Figure 2), events (3a), hours (3b), k (4), transfer (5).
-        data: folder with tut_urban_acoustic_scenes_2018/ and audioset/, or "demo".
+        data: folder with tut_urban_acoustic_scenes_2018/ and audioset/; or "demo", which makes a stand-in for both and
+            narrows the networks.
         out: folder of all that is made; sweeps share their runs in it.
-        points, seeds: others than the recipe's. settings: more changes of the presets, as `--set` makes them.
+        points: tuple of values; None for the paper's.
+        seeds: tuple of int; None for the paper's four (demo: two).
+        settings: more changes of the presets, as `--set` takes them.
         tagger: SavedModel that chooses events; None trains one.
 
     Returns:
-        SweepRecipe. Nothing is made or read yet.
+        SweepRecipe.
     """
-    demo, out = str(data) == DEMO, pathlib.Path(out)
-    own = (*DEMO_CLIP_NETWORK, *DEMO_CLIP_EVENTS) if demo else () if name in ("hours", "k") else (f"training.event_hours={PAPER2_HOURS}",)
-    values = tuple(points or (demo and DEMO_SWEEPS.get(name)) or SWEEPS[name].values)
-    if not {"correlated", "uncorrelated"} & set(values):
+    demo, out, sweep = is_demo(data), pathlib.Path(out), SWEEPS[name]
+    own = (*DEMO_CLIP_NETWORK, *DEMO_CLIP_EVENTS) if demo else ()
+    if not demo and name not in ("hours", "k"):
+        own = (f"training.event_hours={PAPER2_HOURS}",)
+    points = tuple(points or (demo and DEMO_SWEEPS.get(name)) or sweep.values)
+    if not BY_TAGGER & set(points):
         tagger = None
     elif tagger is None:
         tagger = f"{EVENT}_small" if demo else "event_tagger_densenet"
-    return SweepRecipe(name, out / "clips" if demo else pathlib.Path(data), out / "sweeps", demo, values,
-                       seeds or (2 if demo else 4), 3 if demo else 35, demo, (*own, *(settings or ())), tagger)
+    return SweepRecipe(name, out / "clips" if demo else pathlib.Path(data), out / "sweeps", demo, points,
+                       tuple(seeds or range(2 if demo else 4)), 3 if demo else 35, (*own, *(settings or ())), tagger)
 
 
 def make_demo_clips(folder):
-    """A stand-in for paper 2's two corpora, from sounds that the program makes, where it is not there yet."""
+    """Make a stand-in for paper 2's two corpora from sounds that the program makes, unless it is there."""
     if pathlib.Path(folder).exists():
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,7 +105,13 @@ def make_demo_clips(folder):
 
 
 def run_paper2(recipe):
-    """The table of run_sweep, of a SweepRecipe; what is there already is not done again.
+    """Run a sweep, with data and tagger before it if the recipe says so; what is there already is not done again.
+
+    Args:
+        recipe: SweepRecipe.
+
+    Returns:
+        DataFrame of papers.run_sweep.
 
     Raises:
         InputError: as build_study and run_sweep.
@@ -103,13 +119,13 @@ def run_paper2(recipe):
     if recipe.demo:
         make_demo_clips(recipe.data)
     tagger = _train_tagger(recipe) if recipe.tagger in PRESETS else recipe.tagger
-    study = build_study(recipe.data, recipe.points, small=recipe.small, k=recipe.k, tagger=tagger,
+    study = build_study(recipe.data, recipe.points, small=recipe.demo, k=recipe.k, tagger=tagger,
                         assignments=recipe.settings, progress=False)
     return run_sweep(recipe.name, study, recipe.points, recipe.data, recipe.out, seeds=recipe.seeds)
 
 
 def _train_tagger(recipe):
-    """The folder of a tagger that is trained on all events and exported."""
+    """Train a tagger on all events, export it and return the folder of the export."""
     run, saved_model = recipe.out / "runs" / "tagger", recipe.out / "saved_models" / "tagger"
     print(f"training a tagger to choose events by: {recipe.tagger}")
     experiment = set_fields(PRESETS[recipe.tagger], DEMO_CLIP_NETWORK if recipe.demo else ())
@@ -120,19 +136,21 @@ def _train_tagger(recipe):
 
 
 def beside_paper2(name, table):
-    """The lines of papers.sweep_table with what the paper says of their points.
+    """Put the lines of sweep_table beside what the paper says of their points.
 
     Args:
-        name: of the sweep; table: of run_paper2.
+        name: str, a key of SWEEPS.
+        table: DataFrame of run_paper2.
 
     Returns:
-        DataFrame, in per cent, a line a point, and one with Pearson's rho where the paper has it.
+        DataFrame of text, in per cent: a row per point, and one of Pearson's rho if the paper has it.
     """
     shown = sweep_table(table)
     shown["in the paper"] = [_in_paper(name, point) for point in dict.fromkeys(table.point)]
     if name in PAPER2_RHO:
         rho = correlation(name, table)
-        shown.loc[len(shown)] = ["Pearson's rho", "-" if rho is None else f"{rho:.2f}", "-", "-", f"{PAPER2_RHO[name]:.2f}"]
+        here = "-" if rho is None else f"{rho:.2f}"
+        shown.loc[len(shown)] = ["Pearson's rho", here, "-", "-", f"{PAPER2_RHO[name]:.2f}"]
     return shown.set_index("point")
 
 

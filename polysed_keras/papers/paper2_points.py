@@ -1,47 +1,56 @@
-"""What paper 2's experiments are made of: the points of every sweep, and what they share."""
+"""The points of paper 2's sweeps: which experiments a sweep trains, and what they share."""
 import dataclasses
 import logging
 import pathlib
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
 from polysed_keras.datasets import CLASS_LABELS, load_clips, read_class_labels
-from polysed_keras.errors import InputError
-from polysed_keras.papers.event_choice import choose_events, load_tagger, mean_scores, rank_labels
+from polysed_keras.errors import InputError, expect
+from polysed_keras.papers.event_choice import choose_events, mean_scores, rank_labels
+from polysed_keras.papers.taggers import load_tagger
 from polysed_keras.specs import Experiment, get_preset, set_fields
 from polysed_keras.training import HOUR_SECONDS
 
 logger = logging.getLogger(__name__)
 
 SCENE, EVENT, JOINT = "scene_baseline", "event_baseline", "scene_event_joint"
-UNREGULARIZED = ("augment.time_masks=0", "augment.frequency_masks=0", "augment.mixup=0")
-# What says nothing to a network of one task: a baseline with them set would be trained again under another name.
+# Settings that single-task baselines ignore; dropping them keeps a baseline from being retrained under a second name.
 UNUSED = {SCENE: ("training.alpha", "training.event_batch_size", "training.event_hours"),
           EVENT: ("training.alpha", "training.event_batch_size"), JOINT: ()}
 ABUNDANT = ("Speech", "Music")  # paper 2, section 4.4: the events of k = 2
+BY_TAGGER = {"correlated", "uncorrelated"}  # choices of events that need a tagger's scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One training of a sweep, but for its seed: `value` is what the figure shows it at; `pretrained`, what it begins
-    with."""
+    """One training of a sweep or a recipe, but for its seed.
+
+    Attributes:
+        value: float or str, the place in a figure or the name in a table.
+        experiment: Experiment.
+        pretrained: Experiment that is trained first and whose weights this one begins with; None for none.
+        folder: str, that its run is called; None for the names of its experiments.
+    """
 
     value: float | str
     experiment: Experiment
     pretrained: Experiment | None = None
+    folder: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """What the points of a sweep share.
+    """Settings that the points of a sweep share.
 
     Attributes:
-        labels: of the event corpus. k: how many of them a point has, where the sweep says nothing else.
-        choice: how they are chosen: a strategy of papers.choose_events.
+        labels: tuple of str, of the event corpus.
+        k: int, how many of them a point has unless the sweep varies it.
+        choice: str, how they are chosen: a strategy of event_choice.choose_events.
         scores: {label: a tagger's mean score over the scene clips}; None without a tagger.
-        small: the `_small` presets.
-        assignments: changes of the presets, as `--set` makes them.
+        small: bool, whether the `_small` presets are taken.
+        assignments: tuple of str, changes of the presets, as `--set` takes them.
     """
 
     labels: tuple
@@ -52,14 +61,14 @@ class Study:
     assignments: tuple = ()
 
     def events(self, k=None, choice=None):
-        """The event labels of a point. Two are speech and music, where the corpus has them (paper 2, section 4.4)."""
+        """Return the event labels of a point; two are speech and music if there are these (paper 2, section 4.4)."""
         k = self.k if k is None else k
         if k == len(ABUNDANT) and choice is None and self.choice == "random" and set(ABUNDANT) <= set(self.labels):
             return tuple(label for label in self.labels if label in ABUNDANT)
         return choose_events(choice or self.choice, self.labels, k, scores=self.scores)
 
     def experiment(self, name, *assignments, k=None, choice=None):
-        """A preset with changes, of which the last of a field holds, and with the study's events, or k others."""
+        """Return a preset with changes, the last of each field, and with the study's events or k others."""
         last = {assignment.split("=")[0]: assignment for assignment in (*self.assignments, *assignments)}
         used = [assignment for field, assignment in last.items() if field not in UNUSED[name]]
         experiment = set_fields(get_preset(name + ("_small" if self.small else "")), used)
@@ -68,95 +77,109 @@ class Study:
         events = self.events(k, choice)
         tasks = tuple(dataclasses.replace(task, labels=events) if task.name == "events" else task
                       for task in experiment.tasks)
-        return dataclasses.replace(experiment, tasks=tasks, name=f"{experiment.name} k={len(events)} {choice or self.choice}")
+        name = f"{experiment.name} k={len(events)} {choice or self.choice}"
+        return dataclasses.replace(experiment, tasks=tasks, name=name)
 
 
-def _alpha(study, values):
-    return [Point(EVENT, study.experiment(EVENT)),
-            *(Point(alpha, study.experiment(JOINT, f"training.alpha={alpha}")) for alpha in values)]
+def _joint(field):
+    """Return a function that puts a point's value into a field of joint training."""
+    return lambda study, value: Point(value, study.experiment(JOINT, f"{field}={value}"))
 
 
-def _events(study, values):
-    return [Point(choice, study.experiment(JOINT, choice=choice)) for choice in values]
-
-
-def _hours(study, values):
-    return [Point(hours, study.experiment(JOINT, f"training.event_hours={hours}")) for hours in values]
-
-
-def _k(study, values):
-    return [Point(int(k), study.experiment(JOINT, k=int(k))) for k in values]
-
-
-def _transfer(study, values):
-    points = {"pre-training": Point("pre-training", study.experiment(SCENE), study.experiment(EVENT)),
-              "joint": Point("joint", study.experiment(JOINT))}
-    return [points[value] for value in values]
-
-
-def _regularizers(study, values):
-    none, dropout = UNREGULARIZED, "model.dropout=0.5"
-    points = {"none": study.experiment(SCENE, *none), "SpecAugment": study.experiment(SCENE, none[2]),
-              "MixUp": study.experiment(SCENE, *none[:2]), "Dropout": study.experiment(SCENE, *none, dropout),
-              "auxiliary task": study.experiment(JOINT, *none), "all": study.experiment(JOINT, dropout)}
-    return [Point(value, points[value]) for value in values]
+def _transfer(study, way):
+    if way == "joint":
+        return Point(way, study.experiment(JOINT))
+    return Point(way, study.experiment(SCENE), study.experiment(EVENT))
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A row of SWEEPS: its points as a function of (Study, values), default values, the figure's axis, and its title;
-    whether values are numbers, and whether points get the same hours of event clips."""
+    """A sweep of paper 2.
 
-    points: Callable
+    Attributes:
+        point: function of (Study, value) to a Point.
+        values: tuple of the default values.
+        axis, title: str, of the figure.
+        numbers: bool, whether values are numbers.
+        same_hours: bool, whether all points get as many hours of event clips.
+        event_baseline: bool, whether a network of events alone is a point too.
+    """
+
+    point: Callable
     values: tuple
     axis: str
     title: str
     numbers: bool = True
     same_hours: bool = False
+    event_baseline: bool = False
+
+    def points(self, study, values):
+        """Return the Points of values, after the event baseline if the sweep has one."""
+        baseline = [Point(EVENT, study.experiment(EVENT))] if self.event_baseline else []
+        return baseline + [self.point(study, value) for value in values]
 
 
 ALPHAS = (*(round(0.1 * step, 2) for step in range(9)), *(round(0.9 + 0.01 * step, 2) for step in range(11)))
+NO_MASKS, NO_MIXUP = ("augment.time_masks=0", "augment.frequency_masks=0"), ("augment.mixup=0",)
+REGULARIZERS = {"none": (SCENE, *NO_MASKS, *NO_MIXUP), "SpecAugment": (SCENE, *NO_MIXUP), "MixUp": (SCENE, *NO_MASKS),
+                "Dropout": (SCENE, *NO_MASKS, *NO_MIXUP, "model.dropout=0.5"),
+                "auxiliary task": (JOINT, *NO_MASKS, *NO_MIXUP), "all": (JOINT, "model.dropout=0.5")}
 SWEEPS = {
-    "alpha": Sweep(_alpha, ALPHAS, "alpha, the weight of the event loss", "Joint training with different alpha"),
-    "events": Sweep(_events, ("random", "correlated", "uncorrelated"), "choice of events", "Choice of events", False, True),
-    "hours": Sweep(_hours, (11.0, 22.0, 45.0, 90.0, 180.0, 360.0), "hours of event clips", "Size of the event data"),
-    "k": Sweep(_k, (2, 5, 10, 20, 35, 70, 115), "number of events k", "Number of events", True, True),
+    "alpha": Sweep(_joint("training.alpha"), ALPHAS, "alpha, the weight of the event loss",
+                   "Joint training with different alpha", event_baseline=True),
+    "events": Sweep(lambda study, choice: Point(choice, study.experiment(JOINT, choice=choice)),
+                    ("random", "correlated", "uncorrelated"), "choice of events", "Choice of events", False, True),
+    "hours": Sweep(_joint("training.event_hours"), (11.0, 22.0, 45.0, 90.0, 180.0, 360.0), "hours of event clips",
+                   "Size of the event data"),
+    "k": Sweep(lambda study, k: Point(int(k), study.experiment(JOINT, k=int(k))), (2, 5, 10, 20, 35, 70, 115),
+               "number of events k", "Number of events", True, True),
     "transfer": Sweep(_transfer, ("pre-training", "joint"), "training", "Pre-training against joint training", False),
-    "regularizers": Sweep(_regularizers, ("none", "SpecAugment", "MixUp", "Dropout", "auxiliary task", "all"),
+    "regularizers": Sweep(lambda study, name: Point(name, study.experiment(*REGULARIZERS[name])), tuple(REGULARIZERS),
                           "regularization", "Regularizers against each other", False),
 }
 
 
 def build_study(data, values, *, small=False, k=35, choice="random", tagger=None, endpoint=None, assignments=(),
                 progress=True):
-    """The Study of a data folder; where a choice of events needs a tagger, it scores the scenes' training clips first.
+    """Return the Study of a data folder; a tagger scores the scenes' training clips if a choice of events needs it.
 
     Args:
         data: folder with both corpora of clips; the tagger's scores are kept in it.
         values: of the sweep's points.
-        k: events of a point; fewer where the corpus has not so many.
-        tagger: folder of a SavedModel; endpoint: of it, see papers.load_tagger.
-        small, choice, assignments: as in Study. progress: whether a bar counts the clips that are scored.
+        k: int, events of a point; fewer if the corpus has not so many.
+        tagger: folder of a SavedModel, as of taggers.load_tagger.
+        endpoint: str, of the tagger, as of taggers.load_tagger.
+        small, choice, assignments: as in Study.
+        progress: bool, whether a bar of the clips that are scored is shown.
 
     Raises:
         InputError: unusable data or tagger, or a choice by a tagger without one.
     """
     datasets, scores = load_clips(data, get_preset(JOINT).dataset), None
     labels = datasets["events"].labels
-    if {choice, *values} & {"correlated", "uncorrelated"}:
+    if {choice, *values} & BY_TAGGER:
         if not tagger:
-            raise InputError("--tagger: expected a SavedModel that scores the scenes' clips, because events are chosen by it. "
-                             "Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` out.")
+            raise InputError("--tagger: expected a SavedModel that scores the scenes' clips, because events are chosen "
+                             "by it. Received: none. Give YAMNet's folder, or leave `correlated` and `uncorrelated` "
+                             "out.")
         model = load_tagger(tagger, endpoint)
-        means = mean_scores(datasets["scene"].partitions["train"], model,
-                            pathlib.Path(data) / "tagger_scores.json", progress)
+        means = mean_scores(datasets["scene"].partitions["train"], model, pathlib.Path(data) / "tagger_scores.json",
+                            progress=progress)
         mids = list(read_class_labels(datasets["events"].folder / CLASS_LABELS))  # in the order of the corpus's labels
         scores = rank_labels(labels, mids, model, means)
     return Study(labels, min(k, len(labels)), choice, scores, small, tuple(assignments))
 
 
 def parse_values(name, texts):
-    """The values of a sweep's points, from text. Raises InputError for an unknown name or numbers that are none."""
+    """Return the values of a sweep's points from text.
+
+    Args:
+        name: str, a key of SWEEPS.
+        texts: list of str; None or empty for the paper's values.
+
+    Raises:
+        InputError: an unknown name of a point, or text that is not a number.
+    """
     sweep = SWEEPS[name]
     if not texts:
         return sweep.values
@@ -169,16 +192,21 @@ def parse_values(name, texts):
         values = tuple(float(text) for text in texts)
     except ValueError as error:
         raise InputError(f"--points: expected numbers, such as {sweep.values[:3]}. Received: {texts}.") from error
-    if name == "k" and not all(value.is_integer() for value in values):
-        raise InputError(f"--points: expected whole numbers of events. Received: {texts}.")
+    expect(name != "k" or all(value.is_integer() for value in values), "--points", "whole numbers of events", texts)
     return values
 
 
 def draw_points(name, study, values, data):
-    """The points of a sweep, the scene baseline first, checked against the data.
+    """Return the points of a sweep, the scene baseline first, checked against the data.
 
-    Where the events vary, all points get as many hours of them as the one with the fewest has (paper 2: the same T), if
-    `event_hours` is not set.
+    If the events vary, all points get as many hours of them as the one with the fewest has (paper 2: the same T),
+    unless `event_hours` is set.
+
+    Args:
+        name: str, a key of SWEEPS.
+        study: Study.
+        values: of the points.
+        data: folder with both corpora of clips.
 
     Raises:
         InputError: more hours than the events of a point have.
@@ -195,28 +223,29 @@ def draw_points(name, study, values, data):
     for point in points:
         hours = point.experiment.training.event_hours
         if hours and round(hours * HOUR_SECONDS) > round(there[point.value] * HOUR_SECONDS):
-            raise InputError(f"hours: expected at most {there[point.value]:.3g} h, what {clips.folder} has of the events of "
-                             f"{point.value}. Received: {hours:g}.")
+            raise InputError(f"hours: expected at most {there[point.value]:.3g} h, what {clips.folder} has of the "
+                             f"events of {point.value}. Received: {hours:g}.")
     return [Point(SCENE, study.experiment(SCENE)), *points]
 
 
 def _hours_there(experiment, clips):
-    """Hours of training clips with an event of the experiment; 0 where it has none."""
+    """Return the hours of training clips with an event of the experiment; 0 if it has none."""
     wanted = {label for task in experiment.tasks if task.name == "events" for label in task.labels}
     number = sum(not wanted.isdisjoint(clip.labels) for clip in clips.partitions["train"])
     return number * experiment.training.segment_frames * experiment.features.time_resolution / HOUR_SECONDS
 
 
 def balanced_alpha(scene_loss, event_loss):
-    """The alpha at which both losses weigh the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
+    """Return the alpha that weighs both losses the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
 
     Args:
-        scene_loss, event_loss: converged losses of the two single-task baselines.
+        scene_loss, event_loss: float, converged losses of the two single-task baselines.
 
     Raises:
         InputError: a loss that is negative or not finite, or two that are 0.
     """
     losses = np.array([scene_loss, event_loss], float)
     if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:
-        raise InputError(f"losses: expected two numbers of at least 0, not both 0. Received: {scene_loss}, {event_loss}.")
+        raise InputError("losses: expected two numbers of at least 0, not both 0. "
+                         f"Received: {scene_loss}, {event_loss}.")
     return float(losses[0] / losses.sum())

@@ -1,5 +1,4 @@
 """Event taggers: SavedModels that score the labels of a waveform, our own exports or those of others such as YAMNet."""
-import csv
 import dataclasses
 import hashlib
 import itertools
@@ -7,22 +6,30 @@ import logging
 import pathlib
 from collections.abc import Callable
 
+import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.export import load_saved_model
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16000  # Hz, of the taggers of others that are trained on AudioSet
-PROBE_SECONDS = 2  # of silence, to see what an endpoint returns
+TAGGER_RATE = 16000  # Hz, of others' taggers that are trained on AudioSet
+PROBE_SECONDS = 2  # of silence that shows what an endpoint returns
 KERAS_INTERNALS = {"call_and_return_all_conditional_losses", "keras_api"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tagger:
-    """What scores event labels: `score` turns a mono waveform (samples,) at `sample_rate` Hz into float (labels,), the
-    mean over patches or frames. `labels` are display names, `mids` AudioSet's identifiers, `digest` is for caches."""
+    """A network that scores event labels.
+
+    Attributes:
+        labels: display names.
+        mids: AudioSet's identifiers of the labels, or None.
+        sample_rate: Hz.
+        score: function of a mono waveform (samples,) to float (labels,), the mean over patches or frames.
+        digest: str that tells models apart, for caches.
+    """
 
     labels: tuple[str, ...]
     mids: tuple[str, ...] | None
@@ -35,11 +42,11 @@ def load_tagger(directory, endpoint=None):
     """Load a SavedModel that scores event labels.
 
     Args:
-        directory: an export of ours (its labels without scenes); or any SavedModel from waveforms of any length at
-            16 kHz, (samples,) or (batch, samples), to scores of the classes of a CSV in its folder assets (columns
-            index, mid, display_name), as YAMNet is.
-        endpoint: what to call in a model of others: `__call__` for itself, or the name of an attribute or signature.
-            None takes the first one with an output of as many values as there are classes.
+        directory: folder of an export of ours, whose scenes are left out; or of any SavedModel, such as YAMNet, from
+            waveforms of any length at 16 kHz, (samples,) or (batch, samples), to scores of the classes of a CSV in its
+            folder assets (columns index, mid, display_name).
+        endpoint: str, what to call in a model of others: `__call__` for the model itself, or the name of an attribute
+            or signature. None takes the first one with an output of as many values as there are classes.
 
     Returns:
         Tagger.
@@ -49,7 +56,7 @@ def load_tagger(directory, endpoint=None):
     """
     directory = pathlib.Path(directory)
     if not (directory / "saved_model.pb").is_file():
-        return _own_tagger(directory)  # the versions of an export; or nothing, which its loader says
+        return _own_tagger(directory)  # the versions of an export; if there is nothing, its loader says so
     try:
         loaded = tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -58,7 +65,7 @@ def load_tagger(directory, endpoint=None):
         return _own_tagger(directory)
     mids, labels = _read_class_map(directory)
     name, function = _find_endpoint(loaded, len(labels), endpoint, directory)
-    return Tagger(labels, mids, SAMPLE_RATE, lambda waveform: _scores(
+    return Tagger(labels, mids, TAGGER_RATE, lambda waveform: _scores(
         function(tf.constant(waveform, tf.float32)), len(labels)).mean(axis=0), _digest(directory, name))
 
 
@@ -81,19 +88,18 @@ def _digest(directory, endpoint=""):
 
 
 def _read_class_map(directory):
-    """mids and display names of the first CSV that has them, in the order of its indices."""
+    """Return mids and display names of the first CSV that has them, in the order of its indices."""
     for path in sorted((directory / "assets").glob("*.csv")):
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if {"index", "mid", "display_name"} <= set(reader.fieldnames or ()):
-                rows = sorted(reader, key=lambda row: int(row["index"]))
-                return tuple(row["mid"] for row in rows), tuple(row["display_name"] for row in rows)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if {"index", "mid", "display_name"} <= set(table):
+            table = table.sort_values("index", key=lambda index: index.astype(int), kind="stable")
+            return tuple(table["mid"]), tuple(table["display_name"])
     raise InputError(f"{directory / 'assets'}: expected a CSV of the tagger's classes with the columns index, mid and "
                      "display_name. Received: none. Put the class map that the tagger comes with there.")
 
 
 def _endpoints(loaded):
-    """What can be called in a SavedModel: {name: function of a waveform}."""
+    """Return what can be called in a SavedModel: {name: function of a waveform}."""
     found = {"__call__": loaded} if callable(loaded) else {}
     found |= {name: getattr(loaded, name) for name in dir(loaded) if not name.startswith("_")
               and callable(getattr(loaded, name)) and name not in KERAS_INTERNALS}
@@ -105,17 +111,16 @@ def _endpoints(loaded):
 
 
 def _find_endpoint(loaded, classes, wanted, directory):
-    """The name of an endpoint that gives scores of the classes, and it as a function of a waveform (samples,)."""
+    """Return the name of an endpoint that scores the classes, and a function of a waveform (samples,) that calls it."""
     endpoints = _endpoints(loaded)
-    if wanted is not None and wanted not in endpoints:
-        raise InputError(f"endpoint: expected one of {', '.join(endpoints)}, which are in {directory}. "
-                         f"Received: {wanted!r}. Choose one of them, or none.")
+    expect(wanted is None or wanted in endpoints, "endpoint",
+           f"one of {', '.join(endpoints)}, which are in {directory}", wanted, "Choose one of them, or none.")
     for name, batched in itertools.product(endpoints if wanted is None else [wanted], (False, True)):
         try:
             function = _traced(endpoints[name], batched)
-            if _scores(function(tf.zeros([PROBE_SECONDS * SAMPLE_RATE])), classes) is not None:
+            if _scores(function(tf.zeros([PROBE_SECONDS * TAGGER_RATE])), classes) is not None:
                 return name, function
-        except (TypeError, ValueError, tf.errors.OpError) as error:  # it takes something else than such a waveform
+        except (TypeError, ValueError, tf.errors.OpError) as error:  # it does not take such a waveform
             logger.debug("%s: endpoint %s, batched %s: %s", directory, name, batched, error)
     raise InputError(f"{directory}: expected an endpoint that gives {classes} scores, one a class of its class map, "
                      f"for a waveform (samples,) or (batch, samples). Received: none from "
@@ -124,13 +129,13 @@ def _find_endpoint(loaded, classes, wanted, directory):
 
 
 def _traced(endpoint, batched):
-    """A function of a waveform (samples,) that is traced once, not once a length."""
+    """Return a function of a waveform (samples,) that is traced once, not once per length."""
     function = tf.function(lambda waveform: endpoint(waveform[None] if batched else waveform), autograph=False)
     return function.get_concrete_function(tf.TensorSpec([None], tf.float32))
 
 
 def _scores(outputs, classes):
-    """Of what an endpoint returned, the scores (patches, classes): those that are probabilities, where several fit."""
+    """Return the scores (patches, classes) among outputs: probabilities if several fit, None if none does."""
     fitting = [output.numpy().reshape(-1, classes) for output in tf.nest.flatten(outputs)
                if output.dtype.is_floating and output.shape.rank and output.shape[-1] == classes]
     return next((scores for scores in fitting if scores.min() >= 0 and scores.max() <= 1), *fitting[:1] or [None])

@@ -1,5 +1,4 @@
-"""Many trainings of one family, several seeds a point, resumable: paper 2's experiments, to a CSV and the paper's figure;
-and any experiments on recordings, to be compared."""
+"""Train and test many experiments with several seeds, resumably: recipes on recordings, and the sweeps of paper 2."""
 import dataclasses
 import logging
 import pathlib
@@ -11,28 +10,73 @@ import pandas as pd
 from polysed_keras.display import plot_sweep, save_figure
 from polysed_keras.evaluation import evaluate_run, load_seen_combinations
 from polysed_keras.files import atomic_file, check_writable, read_json, write_json
-from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, balanced_alpha, draw_points
+from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, Point, balanced_alpha, draw_points
 from polysed_keras.specs import set_fields
 from polysed_keras.training import best_epoch, load_run, run_experiment
 
-RESULT = "result.json"
+SWEEP_RESULT = "result.json"  # in the folder of a run of a sweep
 
 
-def run_sweep(name, study, values, data, out, *, seeds=4, progress=print):
-    """Train and test every point of a sweep with every seed; what is there already is not done again.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Experiments on recordings as a paper has them, at demo size, or one's own.
 
-    Sweeps of one folder share their runs: a point that two of them have is trained once.
+    Attributes:
+        data: Path of the corpus.
+        out: Path of the folder of the runs.
+        experiments: {name: Experiment}.
+        seeds: tuple of int, one training of each experiment per seed.
+        epochs: int, of every training; None for what the experiments say.
+    """
+
+    data: pathlib.Path
+    out: pathlib.Path
+    experiments: dict
+    seeds: tuple
+    epochs: int | None = None
+
+
+def run_recipe(recipe, experiments=None, *, partition="test", progress=True):
+    """Train and test experiments with every seed; a network that is trained already is not trained again.
 
     Args:
-        name: a key of SWEEPS; study: Study; values: of the points.
-        data: folder with both corpora of clips.
-        out: folder for runs/, NAME.csv and NAME.png.
-        seeds: trainings a point, with the seeds 0, 1, ...
-        progress: called with a line of text before each training.
+        recipe: Recipe.
+        experiments: {name: Experiment} in place of the recipe's own.
+        partition: str, to test on.
+        progress: bool, whether a line per training is shown.
 
     Returns:
-        DataFrame, a line a training: point, seed, accuracy, lwlrap (of the test partition, 0..1; NaN where the network has
-        no such task), val_scene_loss, val_events_loss, run.
+        List of evaluation.RunResult under the names of the experiments, for the tables of evaluation.
+
+    Raises:
+        InputError: as run_experiment and evaluate_run.
+    """
+    changes = [f"training.epochs={recipe.epochs}"] * bool(recipe.epochs)
+    jobs = [(Point(name, set_fields(experiment, changes), folder=name), seed)
+            for name, experiment in (experiments or recipe.experiments).items() for seed in recipe.seeds]
+    runs = {run: point.value for point, _, run in _train_all(jobs, recipe.data, recipe.out, "", progress)}
+    seen = load_seen_combinations(runs, runs.values())
+    return [dataclasses.replace(evaluate_run(run, recipe.data, partition, seen=seen, progress=False), name=name)
+            for run, name in runs.items()]
+
+
+def run_sweep(name, study, values, data, out, *, seeds=(0, 1, 2, 3), progress=True):
+    """Train and test every point of a sweep of paper 2 with every seed; what is there already is not done again.
+
+    Sweeps in one folder share their runs: a point that two of them have is trained once.
+
+    Args:
+        name: str, a key of SWEEPS.
+        study: Study.
+        values: of the points.
+        data: folder with both corpora of clips.
+        out: folder for `runs`, NAME.csv and NAME.png.
+        seeds: tuple of int, one training of each point per seed.
+        progress: bool, whether a line per training is shown.
+
+    Returns:
+        DataFrame with a row per training: point, seed, accuracy, lwlrap (of the test partition, 0..1; NaN if the
+        network has no such task), val_scene_loss, val_events_loss, run.
 
     Raises:
         InputError: points that the data do not have, before the first training; as run_experiment.
@@ -40,128 +84,125 @@ def run_sweep(name, study, values, data, out, *, seeds=4, progress=print):
     out = pathlib.Path(out)
     check_writable(out)
     points, rows = draw_points(name, study, values, data), []
-    for seed in range(seeds):
-        for point in points:
-            progress(f"{name}: training {len(rows) + 1} of {len(points) * seeds}: {point.value}, seed {seed}")
-            rows.append({"point": point.value, "seed": seed, **_run_point(point, seed, data, out / "runs")})
-            table = pd.DataFrame(rows)
-            with atomic_file(out / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    jobs = [(point, seed) for seed in seeds for point in points]
+    for point, seed, run in _train_all(jobs, data, out / "runs", f"{name}: ", progress):
+        rows.append({"point": point.value, "seed": seed, **_sweep_result(run, data)})
+        table = pd.DataFrame(rows)
+        with atomic_file(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     save_figure(draw_sweep(name, table), out / f"{name}.png")
     return table
 
 
-def run_variants(variants, data, out, *, seeds=(0,), partition="test", progress=print):
-    """Train and test experiments on recordings with every seed; what is there already is not trained again.
+def run_folder(out, name, seed):
+    """Return the Path of a run in the folder of runs of a recipe or of a sweep."""
+    return pathlib.Path(out) / re.sub("[^a-zA-Z0-9_.=-]+", "-", f"{name} seed{seed}")
 
-    Args:
-        variants: {name: Experiment}; data: folder of the corpus.
-        out: folder of the runs, `<name>-seed<seed>`.
-        partition: to test on.
-        progress: called with a line of text before each training.
 
-    Returns:
-        List of evaluation.RunResult under the names of the variants, for evaluation.compare_runs and the tables.
+def _train_all(jobs, data, out, title, progress):
+    """Train each (Point, seed) unless it is trained, and yield them with the folder of the run."""
+    for number, (point, seed) in enumerate(jobs, start=1):
+        if progress:
+            print(f"{title}training {number} of {len(jobs)}: {point.value}, seed {seed}")
+        name, pretrained = point.folder or point.experiment.name, None
+        if point.pretrained:
+            name += f" after {point.pretrained.name}"
+            pretrained = run_folder(out, point.pretrained.name, seed)
+            _train(point.pretrained, seed, data, pretrained)
+        run = run_folder(out, name, seed)
+        _train(point.experiment, seed, data, run, pretrained)
+        yield point, seed, run
 
-    Raises:
-        InputError: as run_experiment and evaluate_run.
-    """
-    runs = {}
-    for name, experiment in variants.items():
-        for seed in seeds:
-            run = run_folder(out, name, seed)
-            progress(f"training {len(runs) + 1} of {len(variants) * len(seeds)}: {name}, seed {seed}")
-            _train(set_fields(experiment, [f"training.seed={seed}"]), data, run)
-            runs[run] = name
-    seen = load_seen_combinations(runs, runs.values())
-    return [dataclasses.replace(evaluate_run(run, data, partition, seen=seen, progress=False), name=name)
-            for run, name in runs.items()]
+
+def _train(experiment, seed, data, run, pretrained=None):
+    import keras
+    keras.backend.clear_session()  # one process builds many networks
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+    run_experiment(set_fields(experiment, [f"training.seed={seed}"]), data, run, pretrained=pretrained, resume=True,
+                   progress=False)
+
+
+def _is_no_retracing(record):
+    """Return whether a log record is not TensorFlow's warning of retracing: each new network must be traced anew."""
+    return "retracing" not in record.getMessage()
+
+
+def _sweep_result(run, data):
+    if not (run / SWEEP_RESULT).exists():
+        write_json(_test(run, data), run / SWEEP_RESULT)
+    found = read_json(run / SWEEP_RESULT)
+    columns = ("accuracy", "lwlrap", "val_scene_loss", "val_events_loss")
+    return {column: found.get(column, np.nan) for column in columns} | {"run": run.name}
+
+
+def _test(run, data):
+    """Return the scores of the test partition, and the validation losses of the epoch that has them."""
+    scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False).tasks}
+    best = best_epoch(run, load_run(run).measure)
+    return scores | {key: value for key, value in best.items() if re.fullmatch("val_.+_loss", key)}
 
 
 def draw_sweep(name, table):
-    """The paper's figure of a table of run_sweep(name, ...), with Pearson's rho where `correlation` has one."""
+    """Draw a table of run_sweep(name, ...) as the paper's figure, with Pearson's rho if `correlation` has one.
+
+    Returns:
+        matplotlib Figure.
+    """
     sweep, rho = SWEEPS[name], correlation(name, table)
     title = sweep.title if rho is None else f"{sweep.title}: Pearson's rho {rho:.2f}"
     return plot_sweep(table, sweep.axis, baselines=(SCENE, EVENT), title=title)
 
 
 def correlation(name, table):
-    """Pearson's correlation of a number and the mean accuracy over points (paper 2, sections 4.3 and 4.4); None of sweeps
-    that the paper has none of, or of fewer than three points."""
+    """Return Pearson's correlation of a sweep's number and mean accuracy over points (paper 2, sections 4.3 and 4.4).
+
+    None for sweeps for which the paper has none, and for fewer than three points.
+    """
     means = table[~table.point.isin((SCENE, EVENT))].groupby("point", sort=False).accuracy.mean()
     if name not in ("hours", "k") or len(means) < 3:
         return None
     return float(np.corrcoef(means.index.astype(float), means)[0, 1])
 
 
-def _run_point(point, seed, data, runs):
-    """Train and test, or read what an earlier call found."""
-    seeded = [f"training.seed={seed}"]
-    experiment, pretrained = set_fields(point.experiment, seeded), None
-    if point.pretrained:
-        pretrained = run_folder(runs, point.pretrained.name, seed)
-        _train(set_fields(point.pretrained, seeded), data, pretrained)
-    run = run_folder(runs, experiment.name + (f" after {point.pretrained.name}" if pretrained else ""), seed)
-    _train(experiment, data, run, pretrained)
-    if not (run / RESULT).exists():
-        write_json(_test(run, data), run / RESULT)
-    found = read_json(run / RESULT)
-    columns = ("accuracy", "lwlrap", "val_scene_loss", "val_events_loss")
-    return {column: found.get(column, np.nan) for column in columns} | {"run": run.name}
-
-
-def _test(run, data):
-    """Scores of the test partition, and the validation losses of the epoch that has them."""
-    scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False).tasks}
-    best = best_epoch(run, load_run(run).measure)
-    return scores | {key: value for key, value in best.items() if re.fullmatch("val_.+_loss", key)}
-
-
-def _train(experiment, data, run, pretrained=None):
-    import keras
-    keras.backend.clear_session()  # a sweep is many networks in one process
-    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
-    run_experiment(experiment, data, run, pretrained=pretrained, resume=True, progress=False)
-
-
-def _is_no_retracing(record):
-    """Every network is traced anew, as it should be: TensorFlow takes it for a mistake, once every few."""
-    return "retracing" not in record.getMessage()
-
-
-def run_folder(out, name, seed):
-    """The folder of a run, in the folder of runs of run_variants or of a sweep."""
-    return pathlib.Path(out) / re.sub("[^a-zA-Z0-9_.=-]+", "-", f"{name} seed{seed}")
-
-
 def sweep_alpha(table):
-    """Equation 3's alpha from the two baselines' losses in a table of run_sweep("alpha"), mean over seeds."""
+    """Return equation 3's alpha from the baselines' losses, means over seeds, in a table of run_sweep("alpha")."""
     losses = table.groupby("point").mean(numeric_only=True)
     return balanced_alpha(losses.val_scene_loss[SCENE], losses.val_events_loss[EVENT])
 
 
 def sweep_table(table):
-    """A line a point of a table of run_sweep: accuracy and lwlrap in per cent, mean (lowest to highest over seeds), and
-    the difference of accuracy to the scene baseline, seed by seed.
+    """Summarise a table of run_sweep by point, in per cent: mean (lowest to highest over seeds).
 
     Returns:
-        DataFrame point, accuracy, difference, lwlrap, all text.
+        DataFrame of text: point, accuracy, difference (of accuracy to the scene baseline of the same seed), lwlrap.
     """
-    baseline, rows = table[table.point == SCENE].set_index("seed").accuracy, []
-    for value, part in table.groupby("point", sort=False):
-        differences = part.set_index("seed").accuracy - baseline
-        rows.append({"point": str(value), "accuracy": _cell(part.accuracy),
-                     "difference": "-" if value == SCENE else _cell(differences, "+"), "lwlrap": _cell(part.lwlrap)})
-    return pd.DataFrame(rows)
-
-
-def _cell(values, sign=""):
-    values = 100 * values.dropna()
-    if values.empty:
-        return "-"
-    return f"{values.mean():{sign}.1f} ({values.min():{sign}.1f} to {values.max():{sign}.1f})"
+    baseline = table[table.point == SCENE].set_index("seed").accuracy
+    difference = (table.accuracy - table.seed.map(baseline)).where(table.point != SCENE)
+    shown = (100 * table[["accuracy", "lwlrap"]]).assign(difference=100 * difference).groupby(table.point, sort=False)
+    texts = {column: percent_cells(shown[column].agg(["mean", "min", "max"]), layout) for column, layout in (
+        ("accuracy", "{:.1f} ({:.1f} to {:.1f})"), ("difference", "{:+.1f} ({:+.1f} to {:+.1f})"),
+        ("lwlrap", "{:.1f} ({:.1f} to {:.1f})"))}
+    return pd.DataFrame(texts).rename_axis("point").reset_index().astype(str)
 
 
 def format_sweep(table):
-    """sweep_table's lines for the terminal."""
+    """Lay the lines of `sweep_table` out for a terminal."""
     return sweep_table(table).to_string(index=False)
+
+
+def percent_cells(scores, layout):
+    """Format a score and its range per row, such as "57.2 [50.1, 60.0]".
+
+    Args:
+        scores: DataFrame of three columns in per cent: score, low, high.
+        layout: str of three fields, such as "{:.1f} [{:.1f}, {:.1f}]".
+
+    Returns:
+        Series of text with the rows' index: the score alone if it has no range, "-" if it is not defined.
+    """
+    def text(row):
+        if np.isnan(row[0]):
+            return "-"
+        return (layout.split(" ")[0] if np.isnan(row).any() else layout).format(*row)
+
+    return pd.Series([text(row) for row in scores.to_numpy(float)], scores.index)

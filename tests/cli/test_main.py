@@ -12,7 +12,7 @@ from polysed_keras.cli.main import main
 from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.events.decoding import DETECTION_FORMATS
-from polysed_keras.papers.event_choice import STRATEGIES
+from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
@@ -243,7 +243,7 @@ def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
 def test_choices_are_the_tables():
     assert set(parsers.FORMATS) == set(DETECTION_FORMATS) and set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
-    assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == STRATEGIES
+    assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == EVENT_CHOICES
     assert parsers.DECOMPOSITIONS == DECOMPOSITIONS
 
 

@@ -1,12 +1,15 @@
 """The study's networks: each differs from the powersets by what its name says, and its tables by hand."""
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
 
+from polysed_keras.errors import InputError
 from polysed_keras.evaluation.tables import RunResult
 from polysed_keras.events.metrics import f_score
 from polysed_keras.models.costs import experiment_cost, with_num_labels
+from polysed_keras.papers import decompositions
 from polysed_keras.papers.decompositions import (
     CONTIGUOUS,
     CRNN,
@@ -19,14 +22,14 @@ from polysed_keras.papers.decompositions import (
     overall_scores,
     run_costs,
     study_recipe,
-    with_epochs,
 )
+from polysed_keras.papers.variants import Recipe, run_recipe
 from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import resolve_tasks
 from polysed_keras.training.runs import load_run
 
-from fixtures import LABELS, MULTI_LABEL, POWERSET, shared_corpus, shared_run
+from fixtures import MULTI_LABEL, POWERSET, shared_corpus, shared_run
 
 SMALL = ["model.filters=[4,4]", "model.recurrent_units=4", "model.dense_units=[8]", "training.segment_frames=16"]
 NETWORKS = set_fields(get_preset("multilabel_small"), SMALL), set_fields(get_preset("mcmt_2_small"), SMALL)
@@ -37,24 +40,46 @@ def encodings(experiment):
 
 
 def test_a_folder_of_data_selects_the_papers_networks(tmp_path):
-    recipe = study_recipe(shared_corpus(), tmp_path)
-    assert recipe.crnn == get_preset("multilabel") and recipe.powersets.model == get_preset("mcmt_8").model
-    assert (recipe.powersets.tasks.num_tasks, recipe.num_tasks, recipe.num_labels) == (8, 8, len(LABELS))
-    assert (recipe.out, recipe.seeds, recipe.epochs) == (tmp_path, (0, 1, 2), recipe.crnn.training.epochs)
-    assert recipe.screening_epochs == recipe.epochs // 4
-    small = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, settings=["model.dropout=0.3"], seeds=[5], epochs=3)
-    assert small.crnn.model.stem_strides == (4, 2) and small.powersets.model.dropout == 0.3
-    assert (small.powersets.tasks.num_tasks, small.seeds, small.epochs, small.screening_epochs) == (2, (5,), 3, 1)
-    assert small.runs != small.screening_runs
-    equal = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, epochs=1)
-    assert equal.runs == equal.screening_runs == small.screening_runs  # trained as long: trained once
+    study, screening = study_recipe(shared_corpus(), tmp_path)
+    crnn, powersets = study.experiments[CRNN], study.experiments[CONTIGUOUS]
+    assert crnn == get_preset("multilabel") and powersets.model == get_preset("mcmt_8").model
+    assert powersets.tasks.num_tasks == 8 and study.data == screening.data == shared_corpus()
+    assert (study.out.parent, study.seeds, study.epochs) == (tmp_path, (0, 1, 2), crnn.training.epochs)
+    assert screening.epochs == study.epochs // 4
+    assert screening.seeds == (0,) and screening.experiments == study.experiments
+    small, screening = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, settings=["model.dropout=0.3"],
+                                    seeds=[5], epochs=3)
+    crnn, powersets = small.experiments[CRNN], small.experiments[CONTIGUOUS]
+    assert crnn.model.stem_strides == (4, 2) and powersets.model.dropout == 0.3
+    assert (powersets.tasks.num_tasks, small.seeds, small.epochs, screening.epochs) == (2, (5,), 3, 1)
+    assert small.out != screening.out
+    equal, same = study_recipe(shared_corpus(), tmp_path, small=True, num_tasks=2, epochs=1)
+    assert equal.out == same.out == screening.out  # trained as long: trained once
+    with pytest.raises(InputError):
+        study_recipe(tmp_path / "nothing", tmp_path)
 
 
-def test_controls_lack_what_their_names_say():
+def test_a_demo_of_the_study_is_one_training_of_tiny_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(decompositions, "make_demo_data", lambda folder, labels: shared_corpus())
+    study, screening = study_recipe("demo", tmp_path)
+    assert (study, screening) == study_recipe(pathlib.Path("demo"), tmp_path)
+    assert (study.epochs, study.seeds, study.out.parent) == (1, (0,), tmp_path / "study") and study.out == screening.out
+    assert study.experiments[CONTIGUOUS].tasks.num_tasks == 2 and study.experiments[CRNN].model.filters == (8, 8)
+
+
+def recipe_of_networks():
+    """A Recipe whose corpus has six labels."""
     crnn, powersets = NETWORKS
-    controls = capacity_controls(crnn, powersets, 6)
+    return Recipe(pathlib.Path(), pathlib.Path(), {CRNN: crnn, CONTIGUOUS: powersets}, (0,), 7)
+
+
+def test_controls_lack_what_their_names_say(monkeypatch):
+    crnn, powersets = NETWORKS
+    monkeypatch.setattr(decompositions, "load_dataset", lambda data: type("Dataset", (), {"labels": tuple("abcdef")}))
+    controls = capacity_controls(recipe_of_networks())
     assert encodings(powersets) == [("powerset", 3)] * 2
-    assert encodings(controls[SUBNETS]) == [("multi_label", 3)] * 2 and encodings(controls[ONE_SUBNET]) == [("multi_label", 6)]
+    assert encodings(controls[SUBNETS]) == [("multi_label", 3)] * 2
+    assert encodings(controls[ONE_SUBNET]) == [("multi_label", 6)]
     for name in (SUBNETS, ONE_SUBNET):
         assert controls[name].model == powersets.model and controls[name].training == powersets.training
     wide, goal = controls[WIDE_CRNN], experiment_cost(with_num_labels(powersets, 6)).multiply_adds
@@ -63,18 +88,25 @@ def test_controls_lack_what_their_names_say():
     assert near < 0.2 * goal < far
 
 
-def test_strategies_divide_the_same_labels_otherwise():
+def test_strategies_divide_the_same_labels_otherwise(monkeypatch):
     labels, confused, unequal = list("abcdef"), [["a", "f"], ["b", "c", "d", "e"]], [["a"], ["b", "c", "d", "e", "f"]]
-    strategies = grouping_strategies(NETWORKS[1], confused, unequal)
-    assert list(strategies) == [CONTIGUOUS, "random0", "random1", "cooccurrence", "anti_cooccurrence", "confusion", "unequal"]
-    assert list(grouping_strategies(NETWORKS[1], confused)) == list(strategies)[:-1]
+    strategies = grouping_strategies(recipe_of_networks(), confused, unequal)
+    assert list(strategies) == [CONTIGUOUS, "random0", "random1", "cooccurrence", "anti_cooccurrence", "confusion",
+                                "unequal"]
+    assert list(grouping_strategies(recipe_of_networks(), confused)) == list(strategies)[:-1]
     groups = {name: [list(task.labels) for task in resolve_tasks(strategies[name].tasks, labels)]
               for name in (CONTIGUOUS, "random0", "random1", "confusion", "unequal")}
-    assert groups["confusion"] == confused and groups["unequal"] == unequal and groups[CONTIGUOUS] == [list("abc"), list("def")]
+    assert groups["confusion"] == confused and groups["unequal"] == unequal
+    assert groups[CONTIGUOUS] == [list("abc"), list("def")]
     assert groups["random0"] != groups["random1"]
-    assert {strategies[name].tasks.strategy for name in ("cooccurrence", "anti_cooccurrence")} == {"cooccurrence", "anti_cooccurrence"}
+    names = {"cooccurrence", "anti_cooccurrence"}
+    assert {strategies[name].tasks.strategy for name in names} == names
     assert {experiment.model for experiment in strategies.values()} == {NETWORKS[1].model}
-    assert {experiment.training.epochs for experiment in with_epochs(strategies, 7).values()} == {7}
+    trained = []
+    monkeypatch.setattr("polysed_keras.papers.variants._train_all", lambda jobs, *arguments: trained.extend(jobs) or ())
+    run_recipe(recipe_of_networks(), strategies)
+    assert [point.value for point, _ in trained] == list(strategies)
+    assert {point.experiment.training.epochs for point, _ in trained} == {7}
 
 
 def result(name, seed, hits):

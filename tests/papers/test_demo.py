@@ -12,7 +12,8 @@ def test_demo_makes_everything_it_says_and_can_be_repeated(tmp_path, monkeypatch
     monkeypatch.setattr(demo, "MIXTURES", (2, 1, 1))
     monkeypatch.setattr(demo, "DURATION_SECONDS", 20.0)
     monkeypatch.setattr(demo, "SETTINGS", ("training.epochs=1", "model.filters=[8,8]", "model.dense_units=[16]"))
-    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__", (3, 0, None))  # recordings
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__",
+                        (3, 0, None))  # three recordings per label
     folder = tmp_path / "demo"
     demo.run_demo(folder)
     printed = capsys.readouterr().out

@@ -15,7 +15,8 @@ from polysed_keras.datasets.loading import Clip
 from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.models.network import build_model
-from polysed_keras.papers.event_choice import Tagger, choose_events, load_tagger, mean_scores, rank_labels
+from polysed_keras.papers.event_choice import choose_events, mean_scores, rank_labels
+from polysed_keras.papers.taggers import Tagger, load_tagger
 from polysed_keras.specs.tasks import Task
 
 from fixtures import MULTI_LABEL, RATE
@@ -87,7 +88,7 @@ def write_class_map(folder, rows=None, name="class_map.csv"):
 
 def save(folder, kind):
     module = {"hub": Hub, "named": Named, "served": Served}[kind]()
-    signatures = {"named": getattr(module, "__call__", None), "served": getattr(module, "serve", None)}.get(kind)
+    signatures = {"named": lambda: module.__call__, "served": lambda: module.serve}.get(kind, lambda: None)()
     tf.saved_model.save(module, str(folder), signatures=signatures)
     write_class_map(folder)
     return folder

@@ -1,11 +1,13 @@
 """From a folder of sounds to a detector, as the notebooks for beginners have it."""
+import pathlib
+
 import pytest
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.papers import own_classes as examples
-from polysed_keras.papers.demo import make_mixtures
+from polysed_keras.papers.demo import make_mixtures, plot_beginning
 from polysed_keras.papers.own_classes import classes_recipe
 
 from fixtures import write_bank
@@ -14,7 +16,8 @@ from fixtures import write_bank
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
-    recipe = classes_recipe(str(write_bank(folder / "sounds")), folder / "out", mixtures=[2, 1, 1], duration_seconds=8.0)
+    sounds = str(write_bank(folder / "sounds"))
+    recipe = classes_recipe(sounds, folder / "out", mixtures=[2, 1, 1], duration_seconds=8.0)
     make_mixtures(recipe.sounds, recipe.data, recipe.mixtures, recipe.duration_seconds)
     return recipe
 
@@ -29,15 +32,17 @@ def test_own_sounds_are_mixed_and_trained_on_as_the_readme_has_it(tmp_path):
 
 def test_a_demo_makes_few_sounds(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(examples, "write_soundbank", lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
-    recipes = [classes_recipe("demo", tmp_path) for _ in range(2)]
+    monkeypatch.setattr(examples, "write_soundbank",
+                        lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
+    recipes = [classes_recipe(demo, tmp_path) for demo in ("demo", pathlib.Path("demo"))]
     assert recipes[0] == recipes[1] and made == [("alarms_and_sirens", "dog_barking", "mixer", "rain")]
     assert sum(recipes[0].mixtures) * recipes[0].duration_seconds < 15 * 60
 
 
 def test_sounds_and_partitions_are_counted(recipe):
     paths = recipe.sounds_by_label()
-    assert list(paths) == ["beep", "hiss", "hum", "knock", "ring", "wail"] and all(len(each) == 6 for each in paths.values())
+    assert list(paths) == ["beep", "hiss", "hum", "knock", "ring", "wail"]
+    assert all(len(each) == 6 for each in paths.values())
     table = recipe.partition_table()
     assert table.sum(axis=1).eq(6).all() and (table > 0).all(axis=None) and list(table) == ["train", "validate", "test"]
 
@@ -54,3 +59,5 @@ def test_a_picture_of_the_beginning_ends_there(recipe):
     figure = recipe.plot_detections(recording, read_events(recording.annotation), seconds=5)
     assert figure.axes[1].get_xlim() == (0, 5) and figure.get_suptitle() == recording.name
     assert recipe.plot_detections(recording, read_events(recording.annotation), seconds=60).axes[1].get_xlim() == (0, 8)
+    alone = plot_beginning(recipe.data, recording, recipe.experiment.features, seconds=5)  # without estimated events
+    assert alone.axes[1].get_xlim() == (0, 5) and alone.get_suptitle() == recording.name

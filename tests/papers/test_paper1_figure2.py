@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.papers.paper1 import Paper1Recipe
 from polysed_keras.papers.paper1_figure2 import AttentionExample, _find_input, attention_example, mask_differences
-from polysed_keras.papers.variants import run_folder
+from polysed_keras.papers.variants import Recipe, run_folder
 from polysed_keras.specs.experiment import LogMelSpec
 from polysed_keras.training.recordings import RecordingFeatures
 
@@ -17,7 +16,7 @@ from fixtures import LABELS, POWERSET, shared_corpus, shared_run
 def recipe(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     run_folder(out, POWERSET.name, 0).symlink_to(shared_run(POWERSET))
-    return Paper1Recipe(shared_corpus(), out, {POWERSET.name: POWERSET}, (0,))
+    return Recipe(shared_corpus(), out, {POWERSET.name: POWERSET}, (0,))
 
 
 def test_an_example_is_a_segment_with_so_many_events_and_both_kinds_of_masks(recipe):
@@ -29,7 +28,8 @@ def test_an_example_is_a_segment_with_so_many_events_and_both_kinds_of_masks(rec
         assert np.abs(trained[0] - untrained[0]).max() > 1e-4
     assert example.masks["hum"] is example.masks["hiss"] is not example.masks["beep"]  # of one task
     figure = example.plot(["hum", "beep"])
-    assert [axes.get_title() for axes in figure.axes[2:4]] == ["time-frequency mask of hum", "time-frequency mask of beep"]
+    titles = [axes.get_title() for axes in figure.axes[2:4]]
+    assert titles == ["time-frequency mask of hum", "time-frequency mask of beep"]
     with pytest.raises(InputError, match="num_events"):
         attention_example(recipe, ["hum"], num_events=40)
 
@@ -38,7 +38,8 @@ def test_of_segments_the_one_with_the_wanted_labels_for_the_longest_is_taken():
     labels, frames = ("a", "b", "c"), POWERSET.training.segment_frames
     roll = np.zeros((4 * frames, 3), np.uint8)
     for segment, (label, length) in enumerate([(1, 9), (2, 3), (2, 7), (2, 5)]):
-        roll[segment * frames:segment * frames + 20, 0] = roll[segment * frames + 2:segment * frames + 2 + length, label] = 1
+        first = segment * frames
+        roll[first:first + 20, 0] = roll[first + 2:first + 2 + length, label] = 1
     recording = RecordingFeatures("x", np.zeros((len(roll), 16)), roll)
     assert _find_input([recording], labels, ["a", "c"], 2, POWERSET)[1] == 2 * frames
     assert _find_input([recording], labels, ["b"], 2, POWERSET)[1] == 0

@@ -1,4 +1,6 @@
 """What the notebooks run: the papers' recipes, the demo's, and the papers' numbers beside a table."""
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,12 +24,12 @@ LABELS = tuple("ABCDEF")
 def test_a_folder_of_data_selects_the_papers_recipe(tmp_path, name, points, hours):
     recipe = paper2_recipe(name, tmp_path / "corpora", tmp_path)
     assert (recipe.data, recipe.points, recipe.settings) == (tmp_path / "corpora", points, hours)
-    assert (recipe.seeds, recipe.k, recipe.small, recipe.demo, recipe.tagger) == (4, 35, False, False, None)
+    assert (recipe.seeds, recipe.k, recipe.demo, recipe.tagger) == ((0, 1, 2, 3), 35, False, None)
 
 
 def test_what_is_given_is_stronger_than_the_recipe():
-    recipe = paper2_recipe("alpha", "corpora", "out", points=[0.3], seeds=1, settings=["training.event_hours=9"])
-    assert (recipe.points, recipe.seeds) == ((0.3,), 1)
+    recipe = paper2_recipe("alpha", "corpora", "out", points=[0.3], seeds=[1], settings=["training.event_hours=9"])
+    assert (recipe.points, recipe.seeds) == ((0.3,), (1,))
     experiment = Study(LABELS, 3, assignments=recipe.settings).experiment(EVENT)
     assert experiment.training.event_hours == 9 and "event_hours=170" not in experiment.name
 
@@ -42,7 +44,8 @@ def test_a_choice_of_events_has_a_tagger(data, points, tagger, expected):
 def demo_runs(name):
     """{point: names of the runs} of a demo recipe."""
     recipe = paper2_recipe(name, "demo", "demo")
-    study = Study(LABELS, recipe.k, scores=dict(zip(LABELS, range(6))), small=recipe.small, assignments=recipe.settings)
+    assert recipe == paper2_recipe(name, pathlib.Path("demo"), "demo")
+    study = Study(LABELS, recipe.k, scores=dict(zip(LABELS, range(6))), small=recipe.demo, assignments=recipe.settings)
     return {point.value: [e.name for e in (point.pretrained, point.experiment) if e]
             for point in SWEEPS[name].points(study, recipe.points)}
 
@@ -87,7 +90,8 @@ def test_the_demo_makes_clips_trains_a_tagger_and_runs_the_sweep(tmp_path, calls
     assert made[1:] == (tmp_path / "clips", DEMO_CLIPS) and data == tmp_path / "clips"
     assert tagger == set_fields(PRESETS["event_baseline_small"], recipes.DEMO_CLIP_NETWORK)
     assert study["tagger"] == tmp_path / "sweeps" / "saved_models" / "tagger" and study["small"] and study["k"] == 3
-    assert sweep == ("events", "the study", recipe.points, recipe.data, tmp_path / "sweeps") and seeds == {"seeds": 2}
+    assert sweep == ("events", "the study", recipe.points, recipe.data, tmp_path / "sweeps")
+    assert seeds == {"seeds": (0, 1)}
 
 
 def test_corpora_are_not_made_and_a_tagger_that_is_given_is_taken(tmp_path, calls):

@@ -10,9 +10,7 @@ import pytest
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
-from polysed_keras.papers import paper2_points as studies
-from polysed_keras.papers import variants as sweeps
-from polysed_keras.papers.event_choice import Tagger
+from polysed_keras.papers import paper2_points as studies, variants as sweeps
 from polysed_keras.papers.paper2_points import (
     EVENT,
     JOINT,
@@ -24,7 +22,8 @@ from polysed_keras.papers.paper2_points import (
     draw_points,
     parse_values,
 )
-from polysed_keras.papers.variants import format_sweep, run_sweep, run_variants, sweep_alpha
+from polysed_keras.papers.taggers import Tagger
+from polysed_keras.papers.variants import Recipe, format_sweep, run_recipe, run_sweep, sweep_alpha
 from polysed_keras.specs import presets
 from polysed_keras.specs.experiment import AugmentSpec
 from polysed_keras.specs.overrides import set_fields
@@ -57,8 +56,8 @@ def points(name, values=None, **changes):
 
 def test_alpha_is_the_papers_grid_beside_both_baselines():
     found = points("alpha")
-    assert [point.value for point in found[1:]] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.91, 0.92, 0.93, 0.94,
-                                                    0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
+    assert [point.value for point in found[1:]] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.91, 0.92, 0.93,
+                                                    0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
     assert [point.experiment.training.alpha for point in found[1:]] == [point.value for point in found[1:]]
     assert found[0].value == EVENT and len({point.experiment.name for point in found}) == len(found)
 
@@ -99,8 +98,9 @@ def test_changes_hold_for_every_point_and_a_points_own_are_stronger():
     assert found[-1].experiment.model.filters == presets.PRESETS["scene_event_joint_small"].model.filters
 
 
-@pytest.mark.parametrize("name, texts, values", [("alpha", ["0", "0.95"], (0.0, 0.95)), ("events", ["random"], ("random",)),
-                                                 ("transfer", None, ("pre-training", "joint"))])
+@pytest.mark.parametrize("name, texts, values", [
+    ("alpha", ["0", "0.95"], (0.0, 0.95)), ("events", ["random"], ("random",)),
+    ("transfer", None, ("pre-training", "joint"))])
 def test_values_from_text(name, texts, values):
     assert parse_values(name, texts) == values
 
@@ -111,24 +111,27 @@ def test_two_events_are_speech_and_music_where_no_other_choice_was_made():
     assert set(study(choice="correlated", scores=scores).events(2)) == {"Dog", "Rain"}
 
 
-@pytest.mark.parametrize("name, texts, message", [("hours", ["many"], "expected numbers"), ("k", ["2.9"], "expected whole numbers"),
-                                                  ("k", ["inf"], "expected whole numbers"),
-                                                  ("events", ["best"], "expected some of random, correlated, uncorrelated")])
+@pytest.mark.parametrize("name, texts, message", [
+    ("hours", ["many"], "expected numbers"), ("k", ["2.9"], "expected whole numbers"),
+    ("k", ["inf"], "expected whole numbers"),
+    ("events", ["best"], "expected some of random, correlated, uncorrelated")])
 def test_values_that_are_none(name, texts, message):
     with pytest.raises(InputError, match=message):
         parse_values(name, texts)
 
 
-def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_presets, tmp_path, monkeypatch):
+def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_presets, tmp_path, monkeypatch, capsys):
     build = build_study(shared_clips(), (0.5,), k=35)
     assert build.labels == EVENTS and build.k == 3  # the corpus has no more
-    lines = []
-    table = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=1, progress=lines.append)
+    table = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=(0,))
     assert table.point.tolist() == [SCENE, EVENT, 0.5]
-    assert table.accuracy.notna().tolist() == [True, False, True] and table.lwlrap.notna().tolist() == [False, True, True]
+    assert table.accuracy.notna().tolist() == [True, False, True]
+    assert table.lwlrap.notna().tolist() == [False, True, True]
     stored = pd.read_csv(tmp_path / "alpha.csv")
     np.testing.assert_allclose(stored.accuracy, table.accuracy, atol=1e-6)
-    assert (tmp_path / "alpha.png").stat().st_size > 10000 and len(lines) == 3
+    assert (tmp_path / "alpha.png").stat().st_size > 10000
+    assert capsys.readouterr().out.splitlines() == [
+        f"alpha: training {number} of 3: {value}, seed 0" for number, value in enumerate((SCENE, EVENT, 0.5), start=1)]
     losses = table.groupby("point").mean(numeric_only=True)
     scene, events = losses.val_scene_loss[SCENE], losses.val_events_loss[EVENT]
     assert sweep_alpha(table) == pytest.approx(scene / (scene + events))
@@ -137,7 +140,7 @@ def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_preset
         raise AssertionError("trained again")
 
     monkeypatch.setattr("polysed_keras.training.fit.new_model", no_training)
-    again = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=1, progress=lines.append)
+    again = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=(0,))
     pd.testing.assert_frame_equal(again, table)
 
 
@@ -149,8 +152,8 @@ def test_seeds_and_fine_tuning_are_trained_in_order(tiny_presets, tmp_path, monk
 
     monkeypatch.setattr(sweeps, "run_experiment", run_experiment)
     monkeypatch.setattr(sweeps, "_test", lambda run, data: {"accuracy": len(trained) / 10})
-    table = run_sweep("transfer", build_study(shared_clips(), ()), ("pre-training",), shared_clips(), tmp_path, seeds=2,
-                      progress=lambda line: None)
+    table = run_sweep("transfer", build_study(shared_clips(), ()), ("pre-training",), shared_clips(), tmp_path,
+                      seeds=(0, 1), progress=False)
     first, second = [(SCENE, seed, None) for seed in (0, 1)], [
         [(EVENT, seed, None), (SCENE, seed, f"event_baseline-k=3-random-seed{seed}")] for seed in (0, 1)]
     assert trained == [first[0], *second[0], first[1], *second[1]]
@@ -161,7 +164,7 @@ def test_seeds_and_fine_tuning_are_trained_in_order(tiny_presets, tmp_path, monk
 
 def test_more_hours_than_there_are_stop_before_the_first_training(tiny_presets, tmp_path):
     with pytest.raises(InputError, match=r"hours: expected at most 0.0133 h"):
-        run_sweep("hours", build_study(shared_clips(), ()), (0.005, 3.0), shared_clips(), tmp_path, seeds=1)
+        run_sweep("hours", build_study(shared_clips(), ()), (0.005, 3.0), shared_clips(), tmp_path, seeds=(0,))
     assert not list(tmp_path.glob("runs/*"))
 
 
@@ -171,7 +174,8 @@ def test_points_of_other_events_have_the_same_hours(tiny_presets):
     with_event = sum(event_labels(chosen[0])[0] in clip.labels for clip in clips)
     assert with_event < len(clips)
     assert [point.experiment.training.event_hours for point in chosen] == [pytest.approx(with_event * 2 / 3600)] * 2
-    own = draw_points("k", build_study(shared_clips(), (), assignments=["training.event_hours=0.001"]), (1, 3), shared_clips())
+    fixed = build_study(shared_clips(), (), assignments=["training.event_hours=0.001"])
+    own = draw_points("k", fixed, (1, 3), shared_clips())
     assert [point.experiment.training.event_hours for point in own[1:]] == [0.001] * 2
 
 
@@ -199,16 +203,18 @@ def test_a_tagger_scores_the_scenes_once_and_chooses_events(tmp_path, monkeypatc
     assert len(heard) == json.loads((data / "tagger_scores.json").read_text())["clips"]  # not scored again
 
 
-def test_variants_are_trained_once_with_every_seed_and_tested_under_their_names(tmp_path, monkeypatch):
+def test_variants_are_trained_once_with_every_seed_and_tested_under_their_names(tmp_path, monkeypatch, capsys):
     short = set_fields(MULTI_LABEL, ["training.epochs=1", "training.segment_hop=32"])
-    results = run_variants({"hot one": short}, shared_corpus(), tmp_path, seeds=(3, 4), progress=lambda line: None)
+    results = run_recipe(Recipe(shared_corpus(), tmp_path, {"hot one": short}, (3, 4)))
     assert [(result.name, result.seed) for result in results] == [("hot one", 3), ("hot one", 4)]
+    assert capsys.readouterr().out == "training 1 of 2: hot one, seed 3\ntraining 2 of 2: hot one, seed 4\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hot-one-seed3", "hot-one-seed4"]
     evaluated = evaluate_run(tmp_path / "hot-one-seed4", shared_corpus(), progress=False)
     np.testing.assert_array_equal(results[1].counts, evaluated.counts)
     monkeypatch.setattr("polysed_keras.training.fit.new_model", None)  # what is there is not trained
-    (validated,) = run_variants({"hot one": short}, shared_corpus(), tmp_path, seeds=(3,), partition="validate",
-                                progress=lambda line: None)
+    (validated,) = run_recipe(Recipe(shared_corpus(), tmp_path, {}, (3,)), {"hot one": short}, partition="validate",
+                              progress=False)
+    assert capsys.readouterr().out == ""
     assert validated.mixtures[0] == "validate0"
 
 
@@ -225,4 +231,5 @@ def test_lines_for_the_terminal():
     first, baseline, point = format_sweep(table).split("\n")
     assert first.split() == ["point", "accuracy", "difference", "lwlrap"]
     assert baseline.split() == [SCENE, "55.0", "(50.0", "to", "60.0)", "-", "-"]
-    assert point.split() == ["0.9", "70.0", "(60.0", "to", "80.0)", "+15.0", "(+10.0", "to", "+20.0)", "35.0", "(30.0", "to", "40.0)"]
+    assert point.split() == ["0.9", "70.0", "(60.0", "to", "80.0)", "+15.0", "(+10.0", "to", "+20.0)", "35.0", "(30.0",
+                             "to", "40.0)"]
