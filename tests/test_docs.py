@@ -12,7 +12,7 @@ import yaml
 
 import polysed_keras
 from polysed_keras.cli.data import soundscape_spec
-from polysed_keras.cli.parsers import build_parser
+from polysed_keras.cli.main import build_parser
 from polysed_keras.specs import presets
 from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import PRESETS, get_preset
