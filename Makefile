@@ -1,8 +1,8 @@
-# make demo, make test, make notebooks, make docs, make soak: each sets up the environment first, on Debian or Ubuntu
-# with Python 3.11, 3.12 or 3.13.
+# make demo, make test, make test-all, make notebooks, make docs, make soak: each sets up the environment first, on Debian
+# or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
-#   make test PYTEST="-m 'not slow' tests/test_x.py"   pytest's arguments
+#   make test PYTEST="tests/events -k merge"           pytest's arguments
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
@@ -13,13 +13,20 @@ LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "p
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test notebooks docs soak clean
+.PHONY: demo test test-all style notebooks docs soak clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
 
-test: $(VENV)/installed-tests
+# Minutes: all but the tests marked slow, most of which go over every preset or notebook.
+test: style
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST)
+
+test-all: style
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+style: $(VENV)/installed-tests
+	$(VENV)/bin/ruff check --quiet
 
 notebooks: $(VENV)/installed-tests
 	$(VENV)/bin/python notebooks/execute.py $(NOTEBOOKS)
