@@ -1,7 +1,7 @@
 """Sphinx extension that fills pages at build time.
 
-The zoo's table comes from PRESETS, the commands' options from their parsers, the reference and the list of rooms from the
-modules' docstrings, and some pages are files of the repository.
+The zoo's table comes from PRESETS, the commands' options from their parsers, and the reference and the list of rooms
+from the modules' docstrings. Some pages are files of the repository.
 """
 import argparse
 import ast
@@ -24,14 +24,14 @@ HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "millio
 
 
 def rooms():
-    """Return ORDER of tests/test_layers.py: the packages and modules of polysed_keras, each after what it may import."""
+    """Return ORDER of tests/test_layers.py: packages and modules, each after those that it may import."""
     tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text("utf-8"))
     (order,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "ORDER")
     return ast.literal_eval(order)
 
 
 def modules_of(room):
-    """Return a room's modules as dotted names after the package's, each with its path; a package comes before its modules."""
+    """Return {dotted name after the package's: path} of a room's modules, each package before its modules."""
     folder = ROOT / "polysed_keras" / room
     paths = folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]
     names = {}
@@ -44,7 +44,7 @@ def modules_of(room):
 def caption(path):
     """Return the first sentence of a module's docstring."""
     paragraph = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n\n")[0].split())
-    return re.match(r".*?(?:\.(?= |$)|$)", paragraph)[0]
+    return re.match(r".*?(?:\.(?= |$)|$)", paragraph)[0].replace("::", ".")
 
 
 def architecture():
@@ -71,7 +71,7 @@ def reference(page):
 
 
 def include_page(app, docname, source):
-    """Fill a page with a file of the repository, whose links then begin at this folder, or with what a docstring says."""
+    """Fill a page with a file of the repository, whose links then begin at this folder, or from docstrings."""
     folder, _, page = docname.rpartition("/")
     if folder == "reference" and page != "index":
         source[0] = reference(page)
@@ -79,7 +79,8 @@ def include_page(app, docname, source):
         source[0] = source[0].replace("<!-- rooms -->", architecture())
     if docname in PAGES:
         path = ROOT / PAGES[docname]
-        source[0] = re.sub(r"\[([^\]]*)\]\(([^)#]+)\)", lambda match: _link(path.parent, match), path.read_text("utf-8"))
+        source[0] = re.sub(r"\[([^\]]*)\]\(([^)#]+)\)", lambda match: _link(path.parent, match),
+                           path.read_text("utf-8"))
         app.env.note_dependency(str(path))
 
 
@@ -93,7 +94,7 @@ def _link(folder, match):
 
 
 def _resolved(experiment):
-    """With as many labels as the paper's corpora have; they need no names to be counted."""
+    """Return an Experiment with as many labels as the paper's corpora have; to be counted they need no names."""
     from polysed_keras.models import with_num_labels
     if not experiment.clip_level:
         return with_num_labels(experiment, NUM_LABELS)
@@ -108,7 +109,7 @@ def _tasks_text(tasks):
 
 
 def zoo_rows(clip_level):
-    """A tuple of texts for every preset of clips, or of recordings, as HEADER says."""
+    """Yield a tuple of texts, as HEADER names them, per preset of clips or of recordings."""
     import keras
 
     from polysed_keras.models import experiment_cost
@@ -119,8 +120,8 @@ def zoo_rows(clip_level):
             with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
                 cost = experiment_cost(experiment)
             reference = experiment.reference.partition(" after ")[0].partition(", ")
-            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"), _tasks_text(experiment.tasks),
-                   f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
+            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"),
+                   _tasks_text(experiment.tasks), f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
                    f"{cost.multiply_adds / 1e6:,.1f}")
 
 
@@ -156,7 +157,8 @@ def _section(name, summary, parser):
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
     text = parser.format_help()
     section = nodes.section("", nodes.title(text=name), ids=[f"polysed-{name}"], names=[f"polysed-{name}"])
-    section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."), nodes.literal_block(text, text, language="none")]
+    section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."),
+                nodes.literal_block(text, text, language="none")]
     return section
 
 

@@ -49,7 +49,7 @@ def commands_of(script):
 
 
 def names_of(module):
-    """Return what a module defines at its top, what its classes define as CLASS.NAME, and what a package's stub promises."""
+    """Return what a module's top and a package's stub name, and what is in classes as CLASS.NAME."""
     names, path = set(), modules_of(ROOT)[module]
     stub = path.with_suffix(".pyi")
     for node in ast.parse(path.read_text()).body + (ast.parse(stub.read_text()).body if stub.exists() else []):
