@@ -121,8 +121,8 @@ def zoo_rows(clip_level):
                 cost = experiment_cost(experiment)
             reference = experiment.reference.partition(" after ")[0].partition(", ")
             yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"),
-                   _tasks_text(experiment.tasks), f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
-                   f"{cost.multiply_adds / 1e6:,.1f}")
+                   _tasks_text(experiment.tasks), f"{experiment.model.backbone}, {experiment.model.head}",
+                   f"{cost.weights:,}", f"{cost.multiply_adds / 1e6:,.1f}")
 
 
 class Zoo(SphinxDirective):
