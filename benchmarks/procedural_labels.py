@@ -16,7 +16,7 @@ import sys
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
-from polysed_keras.synthesis import PROCEDURES, SAMPLE_RATE, make_instance  # noqa: E402
+from polysed_keras.synthesis import PROCEDURAL_SAMPLE_RATE as SAMPLE_RATE, PROCEDURES, make_instance  # noqa: E402
 
 INSTANCES = 20
 TOP = 5

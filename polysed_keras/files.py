@@ -96,3 +96,15 @@ def file_digest(path):
 def check_writable(directory):
     """Make a folder if need be and try a file in it, before hours of work. Raises InputError where it fails."""
     _temporary_beside(pathlib.Path(directory) / "file", lambda path: tempfile.TemporaryFile(dir=path.parent).close())
+
+
+def shipped_folder(installed, checkout):
+    """Return a folder of the project's data: inside the package when installed, beside it in a checkout."""
+    inside = pathlib.Path(__file__).resolve().parent / installed
+    return inside if inside.is_dir() else inside.parents[1] / checkout
+
+
+def shipped_search(name):
+    """Return the path of a search that comes with the project, such as multilabel_small; another path as it is."""
+    path = shipped_folder("searches", "tuning") / f"{name}.json"
+    return path if path.is_file() and not pathlib.Path(name).exists() else pathlib.Path(name)

@@ -1,4 +1,4 @@
-"""Audio files as mono waveforms. No TensorFlow at the top, so that what only reads audio starts at once."""
+"""Find audio files and read them as mono waveforms, without importing TensorFlow, so that commands start at once."""
 import collections
 import logging
 import pathlib
@@ -11,10 +11,10 @@ logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
 TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
-# The one list of what is taken for audio by its name; libsndfile reads them all. Raw files say nothing of their rate.
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".rf64",
-                  ".caf", ".voc", ".avr", ".htk", ".ircam", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".svx", ".wavex", ".wve",
-                  ".xi")
+# The only list of suffixes that count as audio; libsndfile reads them all. Raw files are left out: they have no rate.
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64",
+                  ".rf64", ".caf", ".voc", ".avr", ".htk", ".ircam", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".svx",
+                  ".wavex", ".wve", ".xi")
 
 
 def _open_audio(path):
@@ -35,9 +35,9 @@ def _open_audio(path):
 
 
 def _has_last_ogg_page(path):
-    """Whether an Ogg file ends with a whole page that says it is the last; libsndfile is silent where it is not there."""
+    """Return whether an Ogg file ends with a whole page that is marked as the last; libsndfile does not check this."""
     with path.open("rb") as file:
-        file.seek(-min(65536, path.stat().st_size), 2)  # a page is smaller
+        file.seek(-min(65536, path.stat().st_size), 2)  # A page is smaller than 64 KiB.
         tail = file.read()
     page = tail[tail.rfind(b"OggS"):]
     return len(page) > 26 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27:27 + page[26]])
@@ -47,7 +47,7 @@ def _decoded_blocks(path, file, block_seconds):
     import soundfile
     num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
     try:
-        # not SoundFile.blocks, which fills up a block that is cut short from uninitialised memory
+        # SoundFile.blocks would fill up the last block of a truncated file from uninitialised memory.
         while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
@@ -55,45 +55,43 @@ def _decoded_blocks(path, file, block_seconds):
             yield block.mean(axis=1)
         if num_samples < file.frames:
             logger.warning(TRUNCATED, path)
+        if num_samples == 0:
+            raise InputError(f"{path}: expected audio. Received: a file with 0 samples. Replace or remove it.")
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
                          "Replace or remove it.") from error
 
 
 def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
-    """Read any audio file that libsndfile reads, block after block, as mono at `sample_rate`.
+    """Read an audio file block by block as mono at `sample_rate`, in bounded memory.
 
-    Channels are averaged; another rate is converted by soxr, as a stream, so memory does not grow with the length.
+    Channels are averaged. Another rate is converted by soxr as a stream.
 
     Args:
-        path: the file.
-        sample_rate: Hz, of the blocks.
-        block_seconds: how much of the file is read at a time.
+        path: audio file in any format that libsndfile reads.
+        sample_rate: rate of the blocks in Hz.
+        block_seconds: seconds of the file that are read at a time.
 
     Yields:
-        float32 (samples,): blocks of varying length, whose concatenation is load_audio's answer.
+        float32 (samples,): blocks of varying length; load_audio returns their concatenation.
 
     Raises:
-        InputError: a missing, empty, unreadable or truncated file, no samples, NaN or infinite samples.
+        InputError: the file is missing, empty, unreadable or corrupt, or holds no samples, NaN or infinity.
     """
     with _open_audio(path) as file:
-        yield from resample_blocks(_nonempty(path, _decoded_blocks(path, file, block_seconds)), file.samplerate, sample_rate)
-
-
-def _nonempty(path, blocks):
-    num_samples = 0
-    for block in blocks:
-        num_samples += len(block)
-        yield block
-    if num_samples == 0:
-        raise InputError(f"{path}: expected audio. Received: a file with 0 samples. Replace or remove it.")
+        yield from resample_blocks(_decoded_blocks(path, file, block_seconds), file.samplerate, sample_rate)
 
 
 def resample_blocks(blocks, from_rate, sample_rate):
-    """Convert a stream of mono float32 blocks from one rate (Hz) to another, by soxr, in bounded memory.
+    """Convert a stream of mono blocks to another rate by soxr, in bounded memory.
+
+    Args:
+        blocks: iterable of float32 (samples,).
+        from_rate: rate of the blocks in Hz.
+        sample_rate: wanted rate in Hz.
 
     Yields:
-        float32 (samples,): blocks of varying length, in the rate's own case those that came.
+        float32 (samples,): blocks of varying length; the given blocks if the rates are equal.
     """
     if from_rate == sample_rate:
         yield from blocks
@@ -107,23 +105,37 @@ def resample_blocks(blocks, from_rate, sample_rate):
 
 
 def load_audio(path, sample_rate=44100):
-    """Read an audio file as one waveform: mono float32 (samples,) from -1 to 1 at `sample_rate` Hz; as audio_blocks.
+    """Read an audio file as one mono waveform.
+
+    Args:
+        path: audio file in any format that libsndfile reads.
+        sample_rate: rate of the waveform in Hz.
+
+    Returns:
+        float32 (samples,), from -1 to 1.
 
     Raises:
-        InputError: as audio_blocks.
+        InputError: see audio_blocks.
+
+    Example:
+        >>> waveform = load_audio("street.wav", 16000)
     """
     return np.concatenate(list(audio_blocks(path, sample_rate)))
 
 
 def decode_with_tensorflow_io(path):
-    """Decode WAV, FLAC, Ogg/Vorbis or MP3 by tensorflow-io's ops: float32 (samples, channels) at the file's own rate.
+    """Decode WAV, FLAC, Ogg/Vorbis or MP3 by the ops of tensorflow-io, for tf.data graphs that read encoded audio.
 
-    It is there for tf.data graphs that read encoded audio, on the lane that has tensorflow-io (Python 3.11 and 3.12).
-    load_audio reads through soundfile on both lanes: the same samples, without TensorFlow's start-up.
+    tensorflow-io is installed on Python 3.11 and 3.12. load_audio gives the same samples on every Python version.
+
+    Args:
+        path: audio file.
+
+    Returns:
+        float32 (samples, channels) at the file's own rate.
 
     Raises:
-        InputError: tensorflow-io is not installed, or the suffix is none of its decoders', or the samples have other bits
-            than the 16 or 24 (of WAV also float) that they read rightly.
+        InputError: tensorflow-io is not installed, has no decoder for the suffix, or would misread the sample format.
     """
     try:
         import tensorflow_io
@@ -133,7 +145,8 @@ def decode_with_tensorflow_io(path):
     import soundfile
     import tensorflow as tf
     audio = tensorflow_io.audio
-    decoders = {".wav": audio.decode_wav, ".flac": audio.decode_flac, ".mp3": audio.decode_mp3, ".ogg": audio.decode_vorbis}
+    decoders = {".wav": audio.decode_wav, ".flac": audio.decode_flac, ".mp3": audio.decode_mp3,
+                ".ogg": audio.decode_vorbis}
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in decoders:
         raise InputError(f"{path}: expected one of {sorted(decoders)}. Received: {suffix}.")
@@ -141,22 +154,22 @@ def decode_with_tensorflow_io(path):
     if suffix in (".mp3", ".ogg"):
         return decoders[suffix](content).numpy()
     subtype, known = soundfile.info(path).subtype, {"PCM_16": tf.int16, "PCM_24": tf.int32, "FLOAT": tf.float32}
-    if subtype not in known:  # 32 bits are taken for floats, for example
+    if subtype not in known:  # The op takes integers of 32 bits for floats, for example.
         raise InputError(f"{path}: expected samples of {', '.join(known)}. Received: {subtype}. Use load_audio.")
     samples = decoders[suffix](content, dtype=known[subtype]).numpy()
     return samples.astype(np.float32) / np.float32({"PCM_16": 2 ** 15, "PCM_24": 2 ** 31, "FLOAT": 1}[subtype])
 
 
 def is_audio(path):
-    """Return whether a path is a visible file with one of AUDIO_SUFFIXES."""
+    """Return whether a pathlib.Path is a visible file with one of AUDIO_SUFFIXES."""
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def walk_files(folder):
-    """List all files below a folder, sorted. A folder that links lead to again is entered once, by its own name."""
+    """List all files below a folder, sorted; a folder that links also lead to is entered once, under its own name."""
     folders, links, entered, files = [pathlib.Path(folder)], [], set(), []
     while folders or links:
-        here = folders.pop() if folders else links.pop()  # links last: what is there by its own name keeps it
+        here = folders.pop() if folders else links.pop()  # Links come last, so that real folders keep their names.
         if (key := here.resolve()) in entered:
             continue
         entered.add(key)
@@ -169,7 +182,7 @@ def walk_files(folder):
 
 
 def log_passed_over(folder, paths):
-    """Log one line that counts, by suffix, the files of a folder that were passed over; none where there are none."""
+    """Log one line that counts by suffix the files of a folder that were passed over, if there are any."""
     if paths:
         counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
@@ -177,13 +190,13 @@ def log_passed_over(folder, paths):
 
 
 def visible_audio(files, folder):
-    """Return the audio among files of walk_files(folder), without hidden ones and those in hidden folders."""
+    """Select the audio among the files of walk_files(folder), without hidden files and files in hidden folders."""
     return [path for path in files if is_audio(path)
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def search_folder(folder):
-    """List the audio files below a folder, sorted; one logged line counts the files that are passed over."""
+    """List the visible audio files below a folder, sorted, and log how many other files were passed over."""
     files = walk_files(folder)
     found = visible_audio(files, folder)
     log_passed_over(folder, sorted(set(files) - set(found)))
@@ -191,17 +204,23 @@ def search_folder(folder):
 
 
 def find_audio(paths):
-    """List the audio files that files and folders stand for: files as they are, folders searched by search_folder.
+    """List the audio files that files and folders stand for.
+
+    Args:
+        paths: files, which are taken as they are, and folders, which are searched by search_folder.
+
+    Returns:
+        list of pathlib.Path.
 
     Raises:
-        InputError: a path that does not exist, or a folder without audio.
+        InputError: a path does not exist, or a folder holds no audio.
     """
     found = []
     for path in map(pathlib.Path, paths):
-        inside = search_folder(path) if path.is_dir() else []
-        if not (path.is_file() or inside):
+        inside = search_folder(path) if path.is_dir() else [path] * path.is_file()
+        if not inside:
             what = "a folder without any" if path.is_dir() else "nothing there"
             raise InputError(f"{path}: expected an audio file or a folder of them ({', '.join(AUDIO_SUFFIXES)}). "
                              f"Received: {what}.")
-        found += [path] if path.is_file() else inside
+        found += inside
     return found

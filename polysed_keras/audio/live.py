@@ -1,4 +1,4 @@
-"""Sound as it happens: a microphone or a pipe as blocks of samples, and Ctrl-C as their end."""
+"""Live sound: blocks of samples from a microphone or a pipe, until they end or Ctrl-C is pressed."""
 import itertools
 import logging
 import math
@@ -8,30 +8,32 @@ import struct
 
 import numpy as np
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 logger = logging.getLogger(__name__)
 
 PIPE_BYTES = 65536
-MICROPHONE_SECONDS = 0.1  # of a block
-PATIENCE_SECONDS = 60  # of sound that may wait for the network
+MICROPHONE_SECONDS = 0.1  # The length of a block.
+PATIENCE_SECONDS = 60  # The most sound that may wait for the network.
 PCM, EXTENSIBLE = 1, 0xFFFE
-OTHER_FORMATS = (b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")  # files begin so; raw samples hardly do
-UNKNOWN_SIZE = 0x7FFF0000  # what writes WAV into a pipe gives its samples a size of 0, or about the largest there is
+# Other kinds of files begin like this; raw samples hardly ever do.
+OTHER_FORMATS = (b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
+UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
 
 
 def open_pipe(stream, sample_rate, channels=None):
-    """Begin to read a WAV file, or raw samples, from a pipe: 16-bit PCM, little-endian, channels interleaved.
+    """Begin to read a WAV file or raw samples from a pipe: 16-bit PCM, little-endian, channels interleaved.
 
     Args:
-        stream: buffered binary stream, such as sys.stdin.buffer; what begins as a WAV file is one.
-        sample_rate: Hz, and channels: of raw samples, 1 channel by default; of a WAV file None, or its header's.
+        stream: buffered binary stream, such as sys.stdin.buffer; a WAV file is recognised by its header.
+        sample_rate: rate of raw samples in Hz; for a WAV file None or the rate of its header.
+        channels: number of channels in raw samples, by default 1; for a WAV file None or that of its header.
 
     Returns:
-        The rate (Hz), and a generator of blocks as they come in: mono (the mean of the channels) float32 (samples,).
+        The rate in Hz, and a generator of float32 (samples,) blocks, the mean of the channels, as they arrive.
 
     Raises:
-        InputError: a terminal, nothing, another format, or a rate that is missing or not the WAV file's.
+        InputError: the stream is a terminal, is empty or has another format; the rate or the channels are not usable.
     """
     if stream.isatty():
         raise InputError("stdin: expected audio from a pipe. Received: a terminal. Pipe 16-bit PCM or a WAV file in.")
@@ -42,12 +44,10 @@ def open_pipe(stream, sample_rate, channels=None):
     if begin[:4] == b"RIFF" and begin[8:] == b"WAVE":
         begin, (header_channels, header_rate, size) = b"", _read_wav_header(stream)
         for name, given, header in (("--rate", sample_rate, header_rate), ("--channels", channels, header_channels)):
-            if given not in (None, header):
-                raise InputError(f"{name}: expected the WAV file's, {header}, or none. Received: {given}.")
+            expect(given in (None, header), name, f"the WAV file's, {header}, or none", given)
         sample_rate, channels = header_rate, header_channels
     for name, number in (("--rate", sample_rate), ("--channels", 1 if channels is None else channels)):
-        if number is None or number < 1:
-            raise InputError(f"{name}: expected that of the raw samples, 1 or more. Received: {number}.")
+        expect(number is not None and number >= 1, name, "that of the raw samples, 1 or more", number)
     return sample_rate, _pcm_blocks(begin, stream, channels or 1, size)
 
 
@@ -59,7 +59,7 @@ def _read_exactly(stream, size):
 
 
 def _read_wav_header(stream):
-    """Channels, rate and the samples' bytes; infinite where the header does not know."""
+    """Return the channels, the rate and the number of bytes of the samples, infinite if the header does not know it."""
     layout = None
     while True:
         name, size = struct.unpack("<4sI", _read_exactly(stream, 8))
@@ -94,24 +94,24 @@ def _pcm_blocks(begin, stream, channels, size):
 
 
 def _pieces(stream, size):
-    while content := stream.read1(min(PIPE_BYTES, size)):  # what is there: a block must not wait to be full
+    while content := stream.read1(min(PIPE_BYTES, size)):  # read1 does not wait until the block is full.
         size -= len(content)
         yield content
 
 
 def open_microphone(sample_rate=None, device=None):
-    """Begin to record from a microphone, one channel.
+    """Begin to record one channel from a microphone.
 
     Args:
-        sample_rate: Hz; the device's own by default.
-        device: a number or part of a name, as `python -m sounddevice` lists them; the system's own by default.
+        sample_rate: rate in Hz; None for the device's own.
+        device: number or part of a name, as `python -m sounddevice` lists them; None for the system's default.
 
     Returns:
-        The rate (Hz), and a generator of blocks of a tenth of a second that never ends: float32 (samples,).
+        The rate in Hz, and an endless generator of float32 (samples,) blocks of a tenth of a second.
 
     Raises:
-        InputError: sounddevice or PortAudio is not installed, there is no such device, or none at this rate; from the
-            generator also: the network is slower than the sound.
+        InputError: sounddevice or PortAudio is not installed, or no such device records at this rate; the generator
+            raises it if the network is slower than the sound.
     """
     sounddevice = _import_sounddevice()
     waiting = queue.Queue(round(PATIENCE_SECONDS / MICROPHONE_SECONDS))
@@ -120,7 +120,7 @@ def open_microphone(sample_rate=None, device=None):
     def keep(recorded, frames, time, status):
         if status:
             logger.warning("microphone: %s: samples are lost, what follows is that much too early.", status)
-        if not waiting.full():  # where it is, the generator stops
+        if not waiting.full():  # If the queue is full, the generator stops.
             waiting.put_nowait(recorded[:, 0].copy())
 
     try:
@@ -128,8 +128,9 @@ def open_microphone(sample_rate=None, device=None):
         stream = sounddevice.InputStream(samplerate=rate, channels=1, dtype="float32", device=device, callback=keep,
                                          blocksize=round(MICROPHONE_SECONDS * rate))
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise InputError(f"microphone: expected a device that records{f' at {sample_rate} Hz' if sample_rate else ''}. "
-                         f"Received: {error}. `python -m sounddevice` lists what there is; choose by --device.") from error
+        at_rate = f" at {sample_rate} Hz" if sample_rate else ""
+        raise InputError(f"microphone: expected a device that records{at_rate}. Received: {error}. "
+                         "`python -m sounddevice` lists what there is; choose by --device.") from error
     return rate, _recorded_blocks(stream, waiting)
 
 
@@ -154,7 +155,7 @@ def _recorded_blocks(stream, waiting):
 
 
 def until_interrupted(blocks):
-    """Yield blocks to their end or to Ctrl-C, which waits until what is made of the last block is done."""
+    """Yield blocks until they end or Ctrl-C is pressed; the caller first finishes the block it works on."""
     waiting = stopped = False
 
     def stop(number, frame):

@@ -1,4 +1,4 @@
-"""Log-mel features: one layer for training, evaluation and the exported graph; and their cache."""
+"""Log-mel features: one layer for training, evaluation and exported graphs, and a cache on disk."""
 import functools
 import logging
 import math
@@ -15,22 +15,29 @@ from polysed_keras.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-SILENCE_DB = -100.0  # log-mel of digital silence
+SILENCE_DB = -100.0  # The log-mel value of digital silence.
 
 
 @functools.cache
 def mel_matrix(spec):
-    """Slaney mel filters from fmin to fmax of a LogMelSpec, float32 (n_fft // 2 + 1, n_mels)."""
+    """Return the Slaney mel filters of a LogMelSpec: float32 (n_fft // 2 + 1, n_mels)."""
     return librosa.filters.mel(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin,
                                fmax=spec.fmax).T.astype(np.float32)
 
 
 @keras.saving.register_keras_serializable("polysed_keras")
 class LogMelSpectrogram(keras.layers.Layer):
-    """Waveform (batch, samples) -> log_mel (batch, ceil(samples / hop_length), n_mels) in dB.
+    """Keras layer from waveforms to log-mel features (paper 1, section 4.2).
 
-    Frame i is samples [hop i, hop i + win_length), zeros appended at the end; periodic Hann window, power spectrogram,
-    Slaney mels, 10 * log10(max(x, 1e-10)). Nothing depends on the rest of a clip or batch (paper 1, section 4.2).
+    Frame i covers the samples [hop i, hop i + win_length); zeros are appended at the end. The steps are a periodic Hann
+    window, the power spectrogram, Slaney mels and 10 * log10(max(x, 1e-10)). No value depends
+    on the rest of the clip or batch.
+
+    Args:
+        spec: LogMelSpec.
+
+    Input shape: float32 (batch, samples).
+    Output shape: float32 (batch, ceil(samples / hop_length), n_mels), in dB.
     """
 
     def __init__(self, spec, **kwargs):
@@ -38,6 +45,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         self.spec = spec
 
     def call(self, waveform):
+        """Compute the log-mel features of a batch of waveforms."""
         spec = self.spec
         num_samples = tf.shape(waveform)[1]
         padded = spec.num_frames(num_samples) * spec.hop_length + spec.win_length - spec.hop_length
@@ -55,13 +63,18 @@ def _log_mel_function(spec):
 
 
 def compute_log_mel(waveform, spec, chunk_frames=4096):
-    """Log-mel features of one waveform, in chunks so that memory stays bounded.
+    """Compute the log-mel features of one waveform, in chunks so that memory stays bounded.
 
     Args:
         waveform: float32 (samples,) at spec.sample_rate.
+        spec: LogMelSpec.
+        chunk_frames: frames that are computed at a time.
 
     Returns:
-        float32 (ceil(samples / hop_length), n_mels), dB.
+        float32 (ceil(samples / hop_length), n_mels), in dB.
+
+    Example:
+        >>> log_mel = compute_log_mel(load_audio("street.wav"), LogMelSpec())
     """
     function, num_frames = _log_mel_function(spec), spec.num_frames(len(waveform))
     chunks = []
@@ -73,58 +86,76 @@ def compute_log_mel(waveform, spec, chunk_frames=4096):
     return np.concatenate(chunks) if chunks else np.zeros((0, spec.n_mels), np.float32)
 
 
-def _cache_path(path, spec, cache):
-    return pathlib.Path(cache) / f"{pathlib.Path(path).stem}-{spec.digest()}.npy"
+def _current_cache(path, spec, cache):
+    """Return the cache file of an audio file's features, and whether it is at least as new as the audio file."""
+    path = pathlib.Path(path)
+    target = pathlib.Path(cache) / f"{path.stem}-{spec.digest()}.npy"
+    is_current = target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns
+    return target, is_current
 
 
-def _is_current(target, path):
-    return target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns
+def _save(log_mel, target):
+    with atomic_file(target) as temporary:
+        np.save(temporary, log_mel)
 
 
 def cached_log_mel(path, spec, cache):
-    """Log-mel features of an audio file, kept as `cache`/<stem>-<spec>.npy and made anew when the file is newer.
+    """Load the log-mel features of an audio file from a cache, or compute and keep them if the audio is newer.
 
-    A cache that cannot be written costs time, not the result: it is said and left out.
+    A cache that cannot be written costs time but not the result: a warning is logged.
+
+    Args:
+        path: audio file.
+        spec: LogMelSpec.
+        cache: folder for the features, which are kept as STEM-DIGEST.npy.
+
+    Returns:
+        float32 (frames, n_mels), in dB.
 
     Raises:
-        InputError: as load_audio.
+        InputError: see load_audio.
     """
-    path, target = pathlib.Path(path), _cache_path(path, spec, cache)
-    if _is_current(target, path):
+    target, is_current = _current_cache(path, spec, cache)
+    if is_current:
         try:
             return np.load(target)
         except (OSError, ValueError, EOFError):
             logger.warning("%s: unreadable features are made anew.", target)
     log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
     try:
-        with atomic_file(target) as temporary:
-            np.save(temporary, log_mel)
+        _save(log_mel, target)
     except InputError as error:
         logger.warning("features are not kept: %s", error)
     return log_mel
 
 
 def store_log_mel(path, spec, cache):
-    """As cached_log_mel, but what is returned is where the features are kept.
+    """Keep the log-mel features of an audio file in a cache and return the cache file; arguments as cached_log_mel.
 
     Raises:
-        InputError: as load_audio, and where the cache cannot be written.
+        InputError: see load_audio; or the cache cannot be written.
     """
-    path, target = pathlib.Path(path), _cache_path(path, spec, cache)
-    if not _is_current(target, path):
-        log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
-        with atomic_file(target) as temporary:
-            np.save(temporary, log_mel)
+    target, is_current = _current_cache(path, spec, cache)
+    if not is_current:
+        _save(compute_log_mel(load_audio(path, spec.sample_rate), spec), target)
     return target
 
 
 def read_log_mel(path, frames, n_mels):
-    """The first frames of what store_log_mel wrote, float32 (at most `frames`, n_mels) in dB.
+    """Read the first frames of a file that store_log_mel wrote.
 
-    np.load parses the header as Python, which fails now and then in Python 3.11 where another thread parses too (CPython's
-    issue 106905): TensorFlow traces a network while its clips are read.
+    np.load parses the header as Python code, which sometimes fails in Python 3.11 if another thread parses too (CPython
+    issue 106905), and TensorFlow traces a network while its clips are read.
+
+    Args:
+        path: file of features.
+        frames: number of frames to read.
+        n_mels: mel bands of the features.
+
+    Returns:
+        float32 (at most `frames`, n_mels), in dB.
     """
     with open(path, "rb") as file:
-        file.seek(8)  # behind the format's magic string and version: the length of the header
+        file.seek(8)  # The length of the header stands behind the magic string and the version.
         header_bytes = int.from_bytes(file.read(2), "little")
         return np.fromfile(file, np.float32, frames * n_mels, offset=header_bytes).reshape(-1, n_mels)

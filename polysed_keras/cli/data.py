@@ -1,6 +1,5 @@
 """Commands that make corpora and check them."""
 import pathlib
-import sys
 
 from polysed_keras.cli.parsers import (
     ANNOTATION_FORMATS,
@@ -15,11 +14,6 @@ from polysed_keras.cli.parsers import (
     set_option,
 )
 from polysed_keras.errors import InputError
-
-
-def _progress_line(what):
-    return lambda done, total: print(f"\r{what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr,
-                                     flush=True)
 
 
 @command("synthesize",
@@ -44,7 +38,7 @@ def synthesize(arguments):
         source = _source(arguments, again)
         folder = _soundbank_folder(source, pathlib.Path(temporary) / "soundbank")
         if again:
-            statistics = corpora.rebuild(arguments.instructions, arguments.out, folder, _progress_line("mixture"))
+            statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
             statistics = write_mixtures(arguments, folder, source, arguments.out, arguments.mixtures or MIXTURES, spec)
     print(format_statistics(statistics))
@@ -77,8 +71,8 @@ def write_mixtures(arguments, folder, source, out, mixtures, spec):
     """Write a corpus of mixtures of the soundbank in a folder, and return its statistics."""
     from polysed_keras.synthesis import corpus as corpora, partition_soundbank, read_soundbank
     partitions = partition_soundbank(read_soundbank(folder), folds=arguments.folds, seed=arguments.seed)
-    return corpora.synthesize(partitions, out, spec, tuple(mixtures), arguments.seed, _progress_line("mixture"),
-                              {"soundbank": source, "folds": arguments.folds})
+    return corpora.synthesize(partitions, out, spec, tuple(mixtures), seed=arguments.seed, progress=True,
+                              origin={"soundbank": source, "folds": arguments.folds})
 
 
 @command("import",
@@ -93,8 +87,9 @@ def write_mixtures(arguments, folder, source, out, mixtures, spec):
 def import_corpus(arguments):
     """Make a corpus of recordings that are annotated already."""
     from polysed_keras.datasets import format_statistics, import_recordings
-    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, arguments.format,
-                               arguments.labels, arguments.partition, arguments.seed, _progress_line("recording"))
+    report = import_recordings(arguments.audio, arguments.annotations, arguments.out, format=arguments.format,
+                               labels=arguments.labels, partition=arguments.partition, seed=arguments.seed,
+                               progress=True)
     print(format_statistics(report["partitions"]))
 
 
@@ -109,8 +104,8 @@ def standin(arguments):
     from polysed_keras.specs import set_spec_fields
     from polysed_keras.synthesis import StandinSpec, format_report, make_standin_of
     spec = set_spec_fields(StandinSpec(), arguments.set)
-    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, arguments.folds, arguments.seed,
-                                        _progress_line("clip"))))
+    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, folds=arguments.folds,
+                                        seed=arguments.seed, progress=True)))
 
 
 @command("check",
@@ -120,7 +115,7 @@ def standin(arguments):
 def check(arguments):
     """Tell which files of a corpus are missing, corrupt, short or at another rate."""
     from polysed_keras.datasets import check_corpus, format_check
-    report = check_corpus(arguments.corpus, arguments.data, _progress_line("file"))
+    report = check_corpus(arguments.corpus, arguments.data, progress=True)
     print(format_check(report))
     if arguments.out:
         from polysed_keras.files import write_json

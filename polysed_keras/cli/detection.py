@@ -2,7 +2,7 @@
 import pathlib
 import sys
 
-from polysed_keras.cli.parsers import EVENT_OPTIONS, FORMATS, MODEL, RUNTIMES, command, option
+from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, option
 from polysed_keras.errors import InputError
 
 
@@ -28,7 +28,7 @@ def export(arguments):
     option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
     MODEL,
     option("--out", metavar="DIR", help="write a file per recording into this folder, instead of to the terminal"),
-    option("--format", choices=FORMATS, default="tsv"),
+    option("--format", choices=DETECTION_FORMATS, default="tsv"),
     *EVENT_OPTIONS,
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
@@ -62,7 +62,7 @@ def detect(arguments):
 
 def _detector(arguments):
     if not arguments.server:
-        from polysed_keras.export import load_detector
+        from polysed_keras.serving import load_detector
         return load_detector(arguments.model)
     from polysed_keras.export import default_model
     from polysed_keras.serving import connect
@@ -78,9 +78,9 @@ def _check_stems(paths):
 
 
 def _write_found(found, path, arguments, clip_level):
-    from polysed_keras.events import FORMATS as SUFFIXES, write_detections, write_tags
+    from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
-        target = pathlib.Path(arguments.out) / (path.stem + SUFFIXES[arguments.format])
+        target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
         (write_tags if clip_level else write_detections)(found, target, arguments.format)
         print(f"{path}: {len(found)} {'clips' if clip_level else 'events'} -> {target}")
         return
@@ -104,7 +104,7 @@ def listen(arguments):
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream
-    from polysed_keras.export import load_detector
+    from polysed_keras.serving import load_detector
     detector = load_detector(arguments.model)
     stream = EventStream(detector, threshold=arguments.threshold, labels=arguments.labels,
                          min_duration=arguments.min_duration)
@@ -153,6 +153,6 @@ def view(arguments):
         raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
     check_writable(out.parent)
     from polysed_keras.display import write_page
-    from polysed_keras.export import load_detector
-    write_page(audio, load_detector(arguments.model), out, arguments.reference)
+    from polysed_keras.serving import load_detector
+    write_page(audio, load_detector(arguments.model), out, reference=arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -4,7 +4,7 @@ The choices are defined in other rooms, whose modules import NumPy and pandas. T
 stays quick; tests/cli and tests/export hold them equal.
 """
 
-FORMATS = ("tsv", "csv", "audacity")
+DETECTION_FORMATS = ("tsv", "csv", "audacity")
 ANNOTATION_FORMATS = ("sed_eval", "audacity", "raven", "urban_sed", "desed")
 CORPORA = ("tut_sed_synthetic_2016", "tut_urban_acoustic_scenes_2018", "audioset")
 SWEEPS = ("alpha", "events", "hours", "k", "transfer", "regularizers")

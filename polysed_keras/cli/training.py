@@ -52,14 +52,15 @@ def train(arguments):
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
-    from polysed_keras.display import MEASURES, plot_training, save_figure
+    from polysed_keras.display import MEASURE_NAMES, plot_training, save_figure
     from polysed_keras.training import run_experiment
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
                              resume=arguments.resume, **_runtime(arguments))
     measure = experiment.measure
-    save_figure(plot_training(history, experiment.name, measure), pathlib.Path(arguments.out) / "training.png")
+    figure = plot_training(history, title=experiment.name, measure=measure)
+    save_figure(figure, pathlib.Path(arguments.out) / "training.png")
     best = history.loc[history[measure].idxmax()]
-    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURES[measure]} "
+    print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURE_NAMES[measure]} "
           f"{best[measure]:.4f}")
 
 
@@ -86,30 +87,9 @@ def _training_data(arguments):
     option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
 def evaluate(arguments):
     """Compare runs in tables of scores with intervals."""
-    from polysed_keras.evaluation import (
-        class_wise_table,
-        evaluate_run,
-        format_tables,
-        load_seen_combinations,
-        polyphony_table,
-        unseen_tables,
-        write_report,
-        write_unseen_report,
-    )
-    from polysed_keras.training import load_run
-    kinds = {load_run(run).clip_level for run in arguments.runs}
-    if len(kinds) > 1:
-        raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
-    seen = () if True in kinds else load_seen_combinations(arguments.runs)
-    results = [evaluate_run(run, arguments.data, arguments.partition, seen=seen) for run in arguments.runs]
-    if kinds == {True}:
-        from polysed_keras.evaluation import write_clip_report
-        from polysed_keras.evaluation.clip_tables import clip_tables
-        tables = write_clip_report(results, arguments.out) if arguments.out else clip_tables(results)
-    elif arguments.out:
-        tables = [*write_report(results, arguments.out), *write_unseen_report(results, arguments.out)]
-    else:
-        tables = [class_wise_table(results), polyphony_table(results), *unseen_tables(results)]
+    from polysed_keras.evaluation import evaluate_runs, format_tables, report_tables, write_report
+    results = evaluate_runs(arguments.runs, arguments.data, arguments.partition)
+    tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
 
 

@@ -1,4 +1,4 @@
-"""Published corpora, and one's own annotated recordings."""
+"""Published corpora, and your own annotated recordings."""
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

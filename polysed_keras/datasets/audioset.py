@@ -1,17 +1,17 @@
 """AudioSet: segments of videos, mostly of 10 s, each with one or more of 527 event labels.
 
 Facts: 22,160 segments in the balanced training list, 2,041,789 in the unbalanced one and 20,371 in the evaluation
-list, one segment a video. The audio is not distributed: users have what they could get of it, some is always missing.
-Layout::
+list, one segment per video. The audio is not distributed: users have what they could get of it, and some is always
+missing. Layout::
 
     class_labels_indices.csv         index, mid, display_name: the labels, and their order
     balanced_train_segments.csv, unbalanced_train_segments.csv      training: one or both
     eval_segments.csv                test
-    validate_segments.csv            ours, optional: segments for validation, which the training lists may hold too;
-                                     without it those of a tenth of the training videos are: always the same ones
+    validate_segments.csv            not of AudioSet, optional: segments for validation, which the training lists may
+                                     hold too; without it, a tenth of the training videos, always the same ones
                                      All four: comment lines of "#", then YTID, start, end (seconds), "mid,mid"
     audio/, at any depth             <id>_<start>.<suffix>, start in seconds or milliseconds, also with fractions; or
-                                     Y<id>.<suffix> or <id>.<suffix>, where the lists have one segment of the video.
+                                     Y<id>.<suffix> or <id>.<suffix>, if the lists have one segment of the video.
                                      wav, flac, mp3, ogg, ...; an m4a is found, but has to be converted to be read
     ontology.json                    optional: read_ontology
 
@@ -29,15 +29,15 @@ import typing
 import zlib
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.listing import check_folder, numbered_lines, warn_of_missing
-from polysed_keras.datasets.loading import PARTITIONS, Clip, ClipDataset
-from polysed_keras.errors import InputError
+from polysed_keras.datasets.listing import check_folder, collect_clips, numbered_lines
+from polysed_keras.datasets.loading import PARTITIONS, Clip
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
 
 CLASS_LABELS = "class_labels_indices.csv"
 LISTS = {"train": ("balanced_train_segments.csv", "unbalanced_train_segments.csv"),
          "validate": ("validate_segments.csv",), "test": ("eval_segments.csv",)}
-HELD_OUT = 10  # one video of so many is for validation
+HELD_OUT = 10  # one video in ten is held out for validation
 _SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")  # in order of preference
 _STARTED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
 
@@ -54,72 +54,79 @@ class _Segment(typing.NamedTuple):
 
 
 def load_clips(folder):
-    """Read the layout above into a ClipDataset. Opens no audio; its folder is walked once.
+    """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is <id>_<start>, its source the video's id, its labels display names. Listed clips that are not in
-    audio/ are in `missing`, and are logged as one line.
+    A clip's name is <id>_<start>, its source the video's id; its labels are display names.
 
     Args:
         folder: pathlib.Path with audio/, class_labels_indices.csv and one or more lists.
 
     Raises:
         InputError: the folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a
-            segment has two lines that differ; a video is in two partitions; none of the clips is there.
+            segment has two lines that differ; a video is in two partitions; no clip has audio.
     """
     check_folder(folder, f"AudioSet's folder, with audio/, {CLASS_LABELS} and lists of segments")
     check_folder(folder / "audio", "the segments' recordings")
     labels = read_class_labels(folder / CLASS_LABELS)
     segments, several = _read_partitions(folder, labels)
     found = _index_audio(folder / "audio")
-    partitions, missing = {name: [] for name in PARTITIONS}, []
-    for partition, listed in segments.items():
-        for segment in listed.values():
-            audio = _find_audio(segment, found, segment.video not in several)
-            if audio is None:
-                missing.append(segment.name)
-            else:
-                partitions[partition].append(Clip(segment.name, pathlib.Path(audio), segment.labels, segment.video))
-    warn_of_missing(folder / "audio", missing, sum(map(len, segments.values())),
-                    "<id>_<start>.wav, Y<id>.wav or <id>.wav")
-    return ClipDataset(folder, tuple(labels.values()), {name: tuple(clips) for name, clips in partitions.items()},
-                       tuple(missing))
+    listed = {partition: [Clip(segment.name, _find_audio(segment, found, segment.video not in several), segment.labels,
+                               segment.video) for segment in part.values()] for partition, part in segments.items()}
+    return collect_clips(folder, tuple(labels.values()), listed, "<id>_<start>.wav, Y<id>.wav or <id>.wav")
 
 
 def segment_seconds(folder):
-    """How long clips are by the lists: {clip name: seconds}; a few are shorter than 10 s. Raises as load_clips."""
+    """Return the length of every listed clip: dict of clip name to seconds. A few are shorter than 10 s.
+
+    Args:
+        folder: pathlib.Path with class_labels_indices.csv and one or more lists.
+
+    Raises:
+        InputError: as load_clips, for labels and lists.
+    """
     segments, _ = _read_partitions(folder, read_class_labels(folder / CLASS_LABELS))
     return {segment.name: segment.end - segment.start for listed in segments.values() for segment in listed.values()}
 
 
 def read_class_labels(path):
-    """Read class_labels_indices.csv (YAMNet's class map too): {mid: display name}, in the order of the index.
+    """Read class_labels_indices.csv; YAMNet's class map has the same columns.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict of mid to display name, in the order of the index.
 
     Raises:
-        InputError: the file is missing, or a line of it (named) has no index, mid and name, or one that came before.
+        InputError: the file is missing, or a line of it (named) has no index, mid and name, or repeats one.
     """
     rows, seen = [], set()
     for number, line in numbered_lines(path):
         fields, place = [field.strip() for field in next(csv.reader([line]))], f"{path}, line {number}"
         if number == 1:
-            if fields != ["index", "mid", "display_name"]:
-                raise InputError(f"{place}: expected index,mid,display_name. Received: {line!r}. Put AudioSet's own "
-                                 "file there.")
+            expect(fields == ["index", "mid", "display_name"], place, "index,mid,display_name", line,
+                   "Put AudioSet's own file there.")
             continue
-        if len(fields) != 3 or not fields[0].isdecimal() or not all(fields):
-            raise InputError(f"{place}: expected index,mid,\"display name\". Received: {line!r}. Correct the line.")
-        if not seen.isdisjoint(enumerate(fields)):
-            raise InputError(f"{place}: expected each index, mid and name once. Received: {line!r}. Remove one of the "
-                             "lines.")
+        expect(len(fields) == 3 and fields[0].isdecimal() and all(fields), place, 'index,mid,"display name"', line,
+               "Correct the line.")
+        expect(seen.isdisjoint(enumerate(fields)), place, "each index, mid and name once", line,
+               "Remove one of the lines.")
         seen.update(enumerate(fields))
         rows.append((int(fields[0]), *fields[1:]))
     if not rows:
-        raise InputError(f"{path}: expected index,mid,display_name and a line a label. Received: no labels. Put AudioSet's "
-                         "own file there.")
+        raise InputError(f"{path}: expected index,mid,display_name and a line per label. Received: no labels. Put "
+                         "AudioSet's own file there.")
     return {mid: name for _, mid, name in sorted(rows)}
 
 
 def read_ontology(path):
-    """Read ontology.json: {mid: node}; a node is a dict of id, name, description, child_ids, restrictions and others.
+    """Read ontology.json.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict of mid to node; a node is a dict of id, name, description, child_ids, restrictions and others.
 
     Raises:
         InputError: the file is missing or not the ontology.
@@ -132,9 +139,10 @@ def read_ontology(path):
 
 
 def _read_partitions(folder, labels):
-    """{partition: {(video, start): _Segment}}, and the set of videos that have several segments."""
-    paths = [(partition, folder / file) for partition in ("validate", "test", "train") for file in LISTS[partition]]
-    paths = [(partition, path) for partition, path in paths if path.is_file()]
+    """Return {partition: {(video, start): _Segment}}, and the set of videos that have several segments."""
+    # Validation first: its segments are then passed over in the training lists.
+    paths = [(partition, folder / file) for partition in ("validate", "test", "train") for file in LISTS[partition]
+             if (folder / file).is_file()]
     if not paths:
         raise InputError(f"{folder}: expected one or more of {', '.join(sum(LISTS.values(), ()))}. Received: none. Put "
                          "AudioSet's lists there.")
@@ -143,7 +151,7 @@ def _read_partitions(folder, labels):
         for number, segment in _read_segments(path, labels):
             key = segment[:2]
             if partition == "train" and key in segments["validate"]:
-                continue  # that is what validate_segments.csv is for
+                continue
             other = home.setdefault(segment.video, partition)
             if other != partition:
                 raise InputError(f"{path}, line {number}: expected videos for the {partition} partition only. "
@@ -152,13 +160,19 @@ def _read_partitions(folder, labels):
                 raise InputError(f"{path}, line {number}: expected what an earlier line says of this segment, "
                                  f"{segments[partition][key][2:]}. Received: {segment}. Correct one of the lines.")
     if not segments["validate"]:
-        _hold_out(segments)
+        # A hash of the id chooses the same videos in any list.
+        for key in [key for key in segments["train"] if zlib.crc32(key[0].encode()) % HELD_OUT == 0]:
+            segments["validate"][key] = segments["train"].pop(key)
     videos = collections.Counter(video for listed in segments.values() for video, _ in listed)
     return segments, {video for video, count in videos.items() if count > 1}
 
 
 def _read_segments(path, labels):
-    """Yield (line number, _Segment) of a list."""
+    """Yield (line number, _Segment) of a list.
+
+    A loop over lines takes less memory than pandas (the unbalanced list has two million), keeps the line for messages
+    and reads labels without quotes.
+    """
     known = {}  # many segments have the same labels
     for number, line in numbered_lines(path):
         if line.startswith(("#", "YTID,")):
@@ -185,14 +199,8 @@ def _read_mids(text, labels, place):
     return tuple(dict.fromkeys(labels[mid] for mid in mids))
 
 
-def _hold_out(segments):
-    """Move training videos to the validation partition by a hash of their ids: the same ones for any list."""
-    for key in [key for key in segments["train"] if zlib.crc32(key[0].encode()) % HELD_OUT == 0]:
-        segments["validate"][key] = segments["train"].pop(key)
-
-
 def _index_audio(folder):
-    """{stem: path} of the audio files, and {(id, start): path} where the stem ends in a start."""
+    """Return {stem: path} of the audio files, and also {(id, start): path} if the stem ends in a start."""
     found = {}
     for directory, _, files in os.walk(folder, followlinks=True):
         for file in files:
@@ -201,15 +209,12 @@ def _index_audio(folder):
                 entry = _SUFFIXES.index(suffix.lower()), os.path.join(directory, file)
                 started = _STARTED.fullmatch(stem)
                 for key in (stem, (started[1], float(started[2]))) if started else (stem,):
-                    found[key] = min(found.get(key, entry), entry)  # the preferred one, in whatever order they come
+                    found[key] = min(found.get(key, entry), entry)  # by preference, in whatever order they come
     return found
 
 
 def _find_audio(segment, found, alone):
-    """The path of a segment's audio, or None."""
+    """Return the path of a segment's audio, or None. A name without a start is enough if it is alone in its video."""
     video, start = segment.video, segment.start
     keys = [(name, time) for time in (start, round(1000 * start)) for name in (video, "Y" + video)]
-    for key in keys + ["Y" + video, video] * alone:
-        if key in found:
-            return found[key][1]
-    return None
+    return next((pathlib.Path(found[key][1]) for key in keys + ["Y" + video, video] * alone if key in found), None)

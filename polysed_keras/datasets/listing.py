@@ -1,15 +1,20 @@
-"""Lists of clips: their lines, and what is listed but not there."""
+"""Lists of clips: read their lines, and tell the clips that are there from those that are missing."""
 import logging
 
+from polysed_keras.datasets.loading import ClipDataset
 from polysed_keras.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 
 def numbered_lines(path):
-    """Yield (number, text) of the lines of a text file that are not blank, one after the other; no more is kept of it.
+    """Yield (number, text) of the lines of a text file that are not blank.
 
-    A byte-order mark and carriage returns are tolerated.
+    Lines are read one after the other, so that long lists take no memory. A byte-order mark and carriage returns are
+    tolerated.
+
+    Args:
+        path: text file in UTF-8.
 
     Raises:
         InputError: the file is missing or is no UTF-8 text.
@@ -27,21 +32,31 @@ def numbered_lines(path):
 
 
 def check_folder(path, expected):
-    """Raises InputError where a folder is not there; `expected` says of what it should be one."""
+    """Raise InputError if a folder does not exist; `expected` describes it in the message."""
     if not path.is_dir():
         raise InputError(f"{path}: expected {expected}. Received: no such folder. Check --data.")
 
 
-def warn_of_missing(folder, missing, num_listed, names):
-    """Log how many of the listed clips are missing in `folder`, as one line; `names` says how files are named.
+def collect_clips(folder, labels, listed, names):
+    """Return the ClipDataset of all listed clips whose audio exists, and log the missing ones in one line.
+
+    Args:
+        folder: pathlib.Path of the corpus, with audio/.
+        labels: tuple of str.
+        listed: dict of partition to a list of Clip; `audio` is None if the file is missing.
+        names: str, how audio files are named, for the message.
 
     Raises:
-        InputError: all of them are missing.
+        InputError: the audio of every clip is missing.
     """
+    folder_of_audio, num_listed = folder / "audio", sum(map(len, listed.values()))
+    missing = tuple(clip.name for clips in listed.values() for clip in clips if clip.audio is None)
     if len(missing) == num_listed:
-        raise InputError(f"{folder}: expected clips of the lists, named {names}. Received: none of {num_listed}. "
-                         "Add the audio or check --data.")
+        raise InputError(f"{folder_of_audio}: expected clips of the lists, named {names}. Received: none of "
+                         f"{num_listed}. Add the audio or check --data.")
     if missing:
-        logger.warning("%s: %d of %d listed clips (%.1f %%) are not there and are left out: %s%s", folder, len(missing),
-                       num_listed, 100 * len(missing) / num_listed, ", ".join(missing[:5]),
+        logger.warning("%s: %d of %d listed clips (%.1f %%) are not there and are left out: %s%s", folder_of_audio,
+                       len(missing), num_listed, 100 * len(missing) / num_listed, ", ".join(missing[:5]),
                        ", ..." if len(missing) > 5 else "")
+    partitions = {name: tuple(clip for clip in clips if clip.audio) for name, clips in listed.items()}
+    return ClipDataset(folder, labels, partitions, missing)

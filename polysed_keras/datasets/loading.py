@@ -1,21 +1,21 @@
-"""Corpora, one module each: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
+"""Choose and read a corpus: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
 import dataclasses
 import hashlib
 import importlib
 import pathlib
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
-# A corpus is one module with `load_dataset(folder) -> Dataset` and one row here.
+# A corpus of recordings is one module with `load_dataset(folder) -> Dataset`, and one row here.
 CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
-# A corpus of clips is one module with `load_clips(folder) -> ClipDataset` and one row here, with the task that it is for.
+# A corpus of clips is one module with `load_clips(folder) -> ClipDataset`, and one row here with the task it is for.
 CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
 PARTITIONS = ("train", "validate", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A long audio file and the event list file of what is heard in it."""
+    """A long audio file and the event list file that annotates it."""
     name: str
     audio: pathlib.Path
     annotation: pathlib.Path
@@ -23,7 +23,7 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Recordings by partition ("train", "validate", "test": each possibly empty), and their labels in order."""
+    """Recordings by partition ("train", "validate", "test", each possibly empty), and the ordered labels."""
     folder: pathlib.Path
     labels: tuple[str, ...]
     partitions: dict[str, tuple[Recording, ...]]
@@ -31,8 +31,10 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A short audio file and the labels of the whole of it. Clips of one `source` (a location, a video) sound alike and
-    stay in one partition."""
+    """A short audio file that is labelled as a whole.
+
+    Clips of one `source` (a location, a video) sound alike and stay in one partition.
+    """
     name: str
     audio: pathlib.Path
     labels: tuple[str, ...]
@@ -41,8 +43,10 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class ClipDataset:
-    """Clips by partition ("train", "validate", "test": each possibly empty), their labels in order, and the names of the
-    clips that the corpus lists and that are not there."""
+    """Clips by partition ("train", "validate", "test", each possibly empty), and the ordered labels.
+
+    `missing` has the names of clips that the corpus lists but whose audio is not there.
+    """
     folder: pathlib.Path
     labels: tuple[str, ...]
     partitions: dict[str, tuple[Clip, ...]]
@@ -50,8 +54,13 @@ class ClipDataset:
 
 
 def content_digest(*datasets):
-    """A short name for what Datasets or ClipDatasets hold, wherever they are: labels, and the names and annotations of each
-    partition's recordings or clips. No audio is opened."""
+    """Return 12 hexadecimal digits that identify the content of datasets, wherever their folders are.
+
+    The digest depends on labels and on each partition's names and annotations; no audio is opened.
+
+    Args:
+        *datasets: Dataset or ClipDataset.
+    """
     digest = hashlib.sha256()
     for dataset in datasets:
         digest.update(repr(dataset.labels).encode())
@@ -63,33 +72,42 @@ def content_digest(*datasets):
 
 
 def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
-    """Read the file lists of a corpus; no audio is opened.
+    """Read the file lists of a corpus of recordings, without opening audio.
 
     Args:
         folder: the corpus's folder.
-        corpus: a name of `CORPORA`. The default also reads the mixtures of `synthesis.synthesize` and any recordings
-            laid out as they are.
+        corpus: a name of `CORPORA`. The default also reads the mixtures of `synthesis.synthesize` and your own
+            recordings in the same layout.
+
+    Returns:
+        Dataset.
 
     Raises:
         InputError: the name is unknown, or the folder does not have the corpus's layout.
+
+    Example:
+        >>> dataset = load_dataset("data")
+        >>> dataset.labels, len(dataset.partitions["train"])
     """
-    if corpus not in CORPORA:
-        raise InputError(f"corpus: expected one of {', '.join(CORPORA)}. Received: {corpus!r}.")
+    expect(corpus in CORPORA, "corpus", f"one of {', '.join(CORPORA)}", corpus)
     return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
 
 
 def load_clips(data, dataset):
-    """Read the file lists of one or two corpora of clips; no audio is opened.
+    """Read the file lists of one or two corpora of clips, without opening audio.
 
     Args:
-        data: folder with a folder named as each corpus; where it is one corpus, also that corpus's own folder.
+        data: folder that holds a folder named as each corpus; for one corpus, that corpus's own folder will do.
         dataset: names of `CLIP_CORPORA`, joined by "+".
 
     Returns:
-        {task name: ClipDataset}, in the order of the names.
+        dict of task name to ClipDataset, in the order of the names.
 
     Raises:
         InputError: an unknown name, or a folder that does not have its corpus's layout.
+
+    Example:
+        >>> load_clips("data", "tut_urban_acoustic_scenes_2018+audioset")["scene"].labels
     """
     names, data = dataset.split("+"), pathlib.Path(data)
     unknown = [name for name in names if name not in CLIP_CORPORA]

@@ -1,23 +1,23 @@
-"""How polyphonic a corpus is: the share of frames by polyphony, and events and active seconds by label."""
+"""Statistics of a corpus: the share of frames by polyphony, and events and active seconds by label."""
 import numpy as np
 
 from polysed_keras.errors import InputError
 from polysed_keras.events import event_list_to_event_roll, joint_activity, polyphony, read_events
 
-TIME_RESOLUTION = 0.02  # seconds a frame: the networks'
+TIME_RESOLUTION = 0.02  # seconds per frame, as the networks have
 
 
 def count_recording(events, labels, duration):
-    """Count one recording's event list.
+    """Count frames, events and active seconds of one recording.
 
     Args:
         events: DataFrame of onset, offset (seconds), event_label.
         labels: labels of the corpus.
-        duration: seconds.
+        duration: length of the recording in seconds.
 
     Returns:
-        dict of additive counts: recordings, seconds, frames (labels + 1,) by polyphony, events (labels,) and
-        active_seconds (labels,).
+        dict of counts that can be added up: recordings, seconds, frames (labels + 1,) by polyphony, events (labels,)
+        and active_seconds (labels,).
     """
     roll = event_list_to_event_roll(events, labels, int(np.ceil(round(duration / TIME_RESOLUTION, 6))), TIME_RESOLUTION)
     seconds = (events["offset"] - events["onset"]).groupby(events["event_label"]).sum()
@@ -28,13 +28,14 @@ def count_recording(events, labels, duration):
 
 
 def joint_frames(dataset, partition):
-    """Sum events.joint_activity, in frames of 20 ms, over the annotations of a partition; no audio is opened.
+    """Count the frames (20 ms) of a partition in which two labels sound together, without opening audio.
 
     Args:
-        dataset: datasets.Dataset.
+        dataset: Dataset.
+        partition: "train", "validate" or "test".
 
     Returns:
-        int64 array (labels, labels).
+        int64 array (labels, labels), as `events.joint_activity`.
 
     Raises:
         InputError: no event in the partition, or a broken annotation.
@@ -51,11 +52,15 @@ def joint_frames(dataset, partition):
 
 
 def summarize(counts, labels):
-    """Pool the counts of some recordings.
+    """Pool the counts of several recordings.
+
+    Args:
+        counts: list of count_recording's dicts.
+        labels: labels of the corpus.
 
     Returns:
-        dict of recordings, minutes, polyphony (dict of degree, as text, to the share of frames; up to the highest there
-        is) and labels (dict of label to its events and active_seconds).
+        dict of recordings, minutes, polyphony (dict of the number of active labels, as text, to its share of frames)
+        and labels (dict of label to its events and active_seconds).
     """
     total = {key: sum(count[key] for count in counts) for key in counts[0]}
     frames = np.trim_zeros(total["frames"], "b")
@@ -66,7 +71,14 @@ def summarize(counts, labels):
 
 
 def format_statistics(statistics):
-    """Text for the terminal of a dict of partition to `summarize`'s dict: a table of polyphony and one of labels."""
+    """Format statistics for a terminal: a table of polyphony and one of labels.
+
+    Args:
+        statistics: dict of partition to `summarize`'s dict.
+
+    Returns:
+        str of several lines.
+    """
     names = list(statistics)
     highest = max(len(part["polyphony"]) for part in statistics.values())
     lines = ["% of frames by polyphony" + "".join(f"{degree:>7}" for degree in range(highest))]

@@ -4,10 +4,10 @@ Facts: 100 mixtures (566 minutes, 44.1 kHz, 32 bit) of 994 isolated recordings o
 20 for validation and 20 for test, and no isolated recording is in two partitions. Events were annotated by
 signal energy. Layout::
 
-    audio/TUT-SED-synthetic-2016-mix-{i}.wav     i = 0..99; one's own recordings: audio/<stem>.<wav, flac, ogg, ...>
-    meta/TUT-SED-synthetic-2016-annot-{i}.txt    onset, offset (seconds), event_label; one's own: meta/<stem>.txt
-    evaluation_setup/{train,validate,test}.txt   a recording a line; without them the original's 40-99, 20-39, 0-19
-    labels.txt                                   a label a line; without it the sorted labels of all annotations
+    audio/TUT-SED-synthetic-2016-mix-{i}.wav     i = 0..99; your own recordings: audio/<stem>.<wav, flac, ogg, ...>
+    meta/TUT-SED-synthetic-2016-annot-{i}.txt    onset, offset (seconds), event_label; your own: meta/<stem>.txt
+    evaluation_setup/{train,validate,test}.txt   a recording per line; without them the original's 40-99, 20-39, 0-19
+    labels.txt                                   a label per line; without it the sorted labels of all annotations
 
 Licence: on the corpus's page, http://www.cs.tut.fi/sgn/arg/taslp2017-crnn-sed/tut-sed-synthetic-2016; read it first.
 Citation: E. Cakir, G. Parascandolo, T. Heittola, H. Huttunen, T. Virtanen, "Convolutional recurrent neural networks for
@@ -17,6 +17,7 @@ import logging
 import re
 
 from polysed_keras.audio import is_audio
+from polysed_keras.datasets.listing import numbered_lines
 from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording
 from polysed_keras.errors import InputError
 from polysed_keras.events import read_events
@@ -30,14 +31,14 @@ _SETUP_HELP = ("Write evaluation_setup/train.txt, validate.txt and test.txt, eac
 
 
 def load_dataset(folder):
-    """Read the layout above into a Dataset. Opens no audio.
+    """Read the layout above into a Dataset, without opening audio.
 
     Args:
         folder: pathlib.Path with audio/ and meta/.
 
     Raises:
         InputError: the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does not
-            exist or that another partition names too; one's own recordings have no evaluation_setup/.
+            exist or that another partition names too; recordings other than the original's have no evaluation_setup/.
     """
     for part in (folder, folder / "audio", folder / "meta"):
         if not part.is_dir():
@@ -53,27 +54,22 @@ def load_dataset(folder):
     return Dataset(folder, _read_labels(folder, partitions), partitions)
 
 
-def read_reference(recording, labels, duration=None):
-    """The reference event list of a recording: DataFrame of onset, offset (seconds), event_label.
+def write_file_lists(folder, files, labels):
+    """Write the lists of evaluation_setup/ and labels.txt.
 
     Args:
-        recording: a Recording.
-        labels: the dataset's labels; another one in the file is an error.
-        duration: the recording's length in seconds; events are clipped to it where given.
-
-    Raises:
-        InputError: see events.read_events.
+        folder: pathlib.Path of the corpus.
+        files: dict of partition to the names of its files in audio/.
+        labels: sequence of str, in the order of the network's outputs.
     """
-    return read_events(recording.annotation, labels=labels, duration=duration)
-
-
-def write_file_lists(folder, stems, labels):
-    """Write the lists of evaluation_setup/ and labels.txt; `stems` has the stems of each partition's wav files."""
     (folder / "evaluation_setup").mkdir()
     for name in PARTITIONS:
-        lines = "".join(f"audio/{stem}.wav\n" for stem in stems.get(name, ()))
-        (folder / "evaluation_setup" / f"{name}.txt").write_text(lines, encoding="utf-8")
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        _write_lines(folder / "evaluation_setup" / f"{name}.txt", (f"audio/{file}" for file in files.get(name, ())))
+    _write_lines(folder / "labels.txt", labels)
+
+
+def _write_lines(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _audio_by_stem(folder):
@@ -84,7 +80,7 @@ def _audio_by_stem(folder):
                              "Rename one.")
         found[path.stem] = path
     if not found:
-        raise InputError(f"{folder}: expected recordings (wav, flac, ogg, ...), received none.")
+        raise InputError(f"{folder}: expected recordings (wav, flac, ogg, ...). Received: none.")
     return found
 
 
@@ -109,16 +105,12 @@ def _original_stems(folder, audio):
 
 
 def _read_setup(path, audio):
-    """The stems of a partition in the file's order; a recording may have many lines (corpora with a line an event)."""
+    """Return the stems of a partition in the file's order; some corpora have a line per event of a recording."""
     return tuple(dict.fromkeys(_find_stem(line, audio, path) for line in _read_lines(path)))
 
 
 def _read_lines(path):
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected UTF-8 text, received: {error}. Save it as UTF-8.") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for _, line in numbered_lines(path)]
 
 
 def _find_stem(line, audio, path):

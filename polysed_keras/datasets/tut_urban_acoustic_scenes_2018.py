@@ -1,18 +1,18 @@
-"""TUT Urban Acoustic Scenes 2018, development dataset: clips of 10 s, each of one scene.
+"""TUT Urban Acoustic Scenes 2018, development dataset: clips of 10 s, each recorded in one scene.
 
 Facts: 8,640 clips (24 h; 48 kHz, 24 bit, stereo) of airport, bus, metro, metro_station, park, public_square,
 shopping_mall, street_pedestrian, street_traffic and tram, 864 each, recorded in six cities; a location has several
 clips. The one official fold has 6,122 for training and 2,518 for test. Layout::
 
     audio/{scene}-{city}-{location}-{segment}-{device}.wav    or the same names as flac, ogg, ...
-    meta.csv                                 tabs; header filename, scene_label, identifier, source_label; where it is
-                                             there, the lists have to agree with it
+    meta.csv                                 tabs; header filename, scene_label, identifier, source_label; optional,
+                                             but the lists have to agree with it
     evaluation_setup/fold1_train.txt         audio/NAME TAB scene
     evaluation_setup/fold1_evaluate.txt      the same: the test partition
-    evaluation_setup/fold1_test.txt          audio/NAME; not read, fold1_evaluate.txt has the same clips
-    evaluation_setup/fold1_validate.txt      ours, optional: those lines of fold1_train.txt that are for validation;
-                                             without it whole locations, about 20 % of each scene's training clips,
-                                             are: always the same ones
+    evaluation_setup/fold1_test.txt          audio/NAME; not read, because fold1_evaluate.txt has the same clips
+    evaluation_setup/fold1_validate.txt      not of the corpus, optional: the lines of fold1_train.txt that are for
+                                             validation; without it, whole locations with about 20 % of each scene's
+                                             training clips, always the same ones
 
 Licence: free for non-commercial use; it is on the corpus's page, https://zenodo.org/record/1228142: read it first.
 Citation: A. Mesaros, T. Heittola, T. Virtanen, "A multi-device dataset for urban acoustic scene classification", DCASE
@@ -26,9 +26,9 @@ import zlib
 import numpy as np
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.listing import check_folder, numbered_lines, warn_of_missing
-from polysed_keras.datasets.loading import Clip, ClipDataset
-from polysed_keras.errors import InputError
+from polysed_keras.datasets.listing import check_folder, collect_clips, numbered_lines
+from polysed_keras.datasets.loading import Clip
+from polysed_keras.errors import InputError, expect
 
 NAME = "{scene}-{city}-{location}-{segment}-{device}"
 VALIDATION_SHARE = 0.2
@@ -42,36 +42,30 @@ class _Entry(typing.NamedTuple):
 
 
 def load_clips(folder):
-    """Read the layout above into a ClipDataset. Opens no audio.
+    """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists. Listed
-    clips that are not in audio/ are in `missing`, and are logged as one line.
+    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists.
 
     Args:
         folder: pathlib.Path with audio/ and evaluation_setup/.
 
     Raises:
-        InputError: the folder, audio/ or a list is missing, a line is broken; a clip has two scenes or is in two
-            partitions; a clip for validation is not of the training list, or of a location that is also trained on;
-            none of the clips is there.
+        InputError: the folder, audio/ or a list is missing; a line is broken; a clip has two scenes or is in two
+            partitions; a clip for validation is not in the training list, or its location is also trained on; no clip
+            has audio.
     """
     check_folder(folder, "the folder of TUT Urban Acoustic Scenes 2018, with audio/ and evaluation_setup/")
     check_folder(folder / "audio", "the corpus's recordings")
-    listed = _read_partitions(folder)
     audio = {path.stem: path for path in sorted((folder / "audio").iterdir())  # sorted: of two suffixes .wav is last
              if path.suffix.lower() in AUDIO_SUFFIXES}
-    partitions = {partition: tuple(Clip(name, audio[name], (entry.label,), entry.source)
-                                   for name, entry in entries.items() if name in audio)
-                  for partition, entries in listed.items()}
-    names = [name for entries in listed.values() for name in entries]
-    missing = tuple(name for name in names if name not in audio)
-    warn_of_missing(folder / "audio", missing, len(names), f"{NAME}.wav")
-    labels = sorted({entry.label for entries in listed.values() for entry in entries.values()})
-    return ClipDataset(folder, tuple(labels), partitions, missing)
+    listed = {partition: [Clip(name, audio.get(name), (entry.label,), entry.source) for name, entry in entries.items()]
+              for partition, entries in _read_partitions(folder).items()}
+    labels = sorted({label for clips in listed.values() for clip in clips for label in clip.labels})
+    return collect_clips(folder, tuple(labels), listed, f"{NAME}.wav")
 
 
 def _read_partitions(folder):
-    """{partition: {clip name: _Entry}}, checked."""
+    """Return {partition: {clip name: _Entry}}, checked."""
     setup = folder / "evaluation_setup"
     train, test = (_read_list(setup / f"fold1_{part}.txt") for part in ("train", "evaluate"))
     for name in test:
@@ -79,11 +73,14 @@ def _read_partitions(folder):
             raise InputError(f"{test[name].place}: expected clips for test only. Received: {name}, which "
                              f"{train[name].place} has for training. Leave it in one.")
     if (folder / "meta.csv").is_file():
-        _check_against_meta(train | test, _read_meta(folder / "meta.csv"), folder / "meta.csv")
+        _check_against_meta(train | test, folder / "meta.csv")
     own = setup / "fold1_validate.txt"
     validate = _read_validation(own, train) if own.is_file() else _hold_out(train)
     train = {name: entry for name, entry in train.items() if name not in validate}
-    _warn_of_shared_locations(train | validate, test, setup)
+    shared = {entry.source for entry in (train | validate).values()} & {entry.source for entry in test.values()}
+    if shared:
+        logger.warning("%s: %d locations are in training and in test: %s. Results on such a test are too good.", setup,
+                       len(shared), ", ".join(sorted(shared)[:5]))
     return {"train": train, "validate": validate, "test": test}
 
 
@@ -91,58 +88,56 @@ def _read_list(path):
     entries = {}
     for number, line in numbered_lines(path):
         place, columns = f"{path}, line {number}", [column.strip() for column in line.split("\t")]
-        if len(columns) != 2 or not all(columns):
-            raise InputError(f"{place}: expected audio/NAME.wav, a tab and the scene. Received: {line!r}. Correct the "
-                             "line.")
+        expect(len(columns) == 2 and all(columns), place, "audio/NAME.wav, a tab and the scene", line,
+               "Correct the line.")
         name = _clip_name(columns[0])
-        if name.count("-") < 4:
-            raise InputError(f"{place}: expected a file named {NAME}.wav. Received: {columns[0]!r}. Rename it: clips "
-                             "of a location stay together.")
-        entry = _Entry(columns[1], name.rsplit("-", 2)[0], place)
-        if entries.setdefault(name, entry).label != entry.label:
-            raise InputError(f"{place}: expected one scene for {name}, as in {entries[name].place}, which says "
-                             f"{entries[name].label}. Received: {entry.label}. Correct one of the lines.")
+        expect(name.count("-") >= 4, place, f"a file named {NAME}.wav", columns[0],
+               "Rename it: clips of a location stay together.")
+        _add(entries, name, _Entry(columns[1], name.rsplit("-", 2)[0], place))
     return entries
 
 
 def _clip_name(file):
-    """The stem of a file as the lists name it."""
+    """Return the stem of a file as the lists name it."""
     return re.sub(r"^(\./)?(audio/)?", "", file.replace("\\", "/")).rpartition(".")[0]
 
 
+def _add(entries, name, entry):
+    other = entries.setdefault(name, entry)
+    if other.label != entry.label:
+        raise InputError(f"{entry.place}: expected one scene for {name}, as in {other.place}, which says {other.label}."
+                         f" Received: {entry.label}. Correct one of the lines.")
+
+
 def _read_meta(path):
-    """{clip name: (scene, place)} of meta.csv."""
+    """Return {clip name: _Entry} of meta.csv."""
     rows = ((number, [field.strip() for field in line.split("\t")]) for number, line in numbered_lines(path))
     _, header = next(rows, (1, []))
-    if not {"filename", "scene_label"} <= set(header):
-        raise InputError(f"{path}, line 1: expected the columns filename, scene_label, identifier, source_label, "
-                         f"separated by tabs. Received: {header}. Put the corpus's own file there, or remove it.")
+    expect({"filename", "scene_label"} <= set(header), f"{path}, line 1",
+           "the columns filename, scene_label, identifier, source_label, separated by tabs", header,
+           "Put the corpus's own file there, or remove it.")
     scenes = {}
     for number, fields in rows:
         row, place = dict(zip(header, fields)), f"{path}, line {number}"
-        if len(fields) != len(header) or not (row["filename"] and row["scene_label"]):
-            raise InputError(f"{place}: expected {len(header)} columns, separated by tabs. Received: {fields}. Correct "
-                             "the line.")
-        name = _clip_name(row["filename"])
-        if scenes.setdefault(name, (row["scene_label"], place))[0] != row["scene_label"]:
-            raise InputError(f"{place}: expected one scene for {name}, {scenes[name][0]} as in {scenes[name][1]}. "
-                             f"Received: {row['scene_label']}. Correct one of the lines.")
+        expect(len(fields) == len(header) and row["filename"] and row["scene_label"], place,
+               f"{len(header)} columns, separated by tabs", fields, "Correct the line.")
+        _add(scenes, _clip_name(row["filename"]), _Entry(row["scene_label"], "", place))
     return scenes
 
 
-def _check_against_meta(entries, scenes, meta):
+def _check_against_meta(entries, path):
+    scenes = _read_meta(path)
     for name, entry in entries.items():
         if name not in scenes:
-            raise InputError(f"{entry.place}: expected clips of {meta}. Received: {name}, which it has no line for. "
+            raise InputError(f"{entry.place}: expected clips of {path}. Received: {name}, which it has no line for. "
                              "Add the line, or remove this one.")
-        scene, place = scenes[name]
-        if entry.label != scene:
-            raise InputError(f"{entry.place}: expected {scene} for {name}, as {place} says. Received: {entry.label}. "
-                             "Correct one of the lines.")
+        if entry.label != scenes[name].label:
+            raise InputError(f"{entry.place}: expected {scenes[name].label} for {name}, as {scenes[name].place} says. "
+                             f"Received: {entry.label}. Correct one of the lines.")
 
 
 def _read_validation(path, train):
-    """The entries of fold1_validate.txt, which are some of `train`, and all of their locations."""
+    """Return the entries of fold1_validate.txt: lines of the training list, all of their locations."""
     validate = _read_list(path)
     trained = {entry.source: name for name, entry in train.items() if name not in validate}
     for name, entry in validate.items():
@@ -156,7 +151,7 @@ def _read_validation(path, train):
 
 
 def _hold_out(train):
-    """Entries of whole locations: of each scene about VALIDATION_SHARE of the clips, and never all of them."""
+    """Return entries of whole locations: about VALIDATION_SHARE of the clips of each scene, and never all of them."""
     locations = {}
     for name, entry in train.items():
         locations.setdefault(entry.label, {}).setdefault(entry.source, []).append(name)
@@ -165,7 +160,7 @@ def _hold_out(train):
         if len(clips) == 1:
             logger.warning("Scene %s has one location for training, so none for validation.", label)
             continue
-        # Seeded by the scene, so that another scene more or less changes nothing for this one.
+        # Seeded by the scene, so that scenes can come and go without a change for this one.
         order = np.random.default_rng(zlib.crc32(label.encode())).permutation(sorted(clips)).tolist()
         for location in _locations_near_share({location: len(clips[location]) for location in order}):
             held_out.update(clips[location])
@@ -173,17 +168,10 @@ def _hold_out(train):
 
 
 def _locations_near_share(sizes):
-    """Of {location: clips}, each in its turn is taken if that comes nearer to the share; if none, the smallest one."""
+    """Take each location of {location: clips} in turn if that comes nearer to the share; if none does, the smallest."""
     target, total, taken = VALIDATION_SHARE * sum(sizes.values()), 0, []
     for location, size in sizes.items():
         if abs(total + size - target) < abs(total - target):
             taken.append(location)
             total += size
     return taken or [min(sizes, key=sizes.get)]
-
-
-def _warn_of_shared_locations(train, test, setup):
-    shared = {entry.source for entry in train.values()} & {entry.source for entry in test.values()}
-    if shared:
-        logger.warning("%s: %d locations are in training and in test: %s. Results on such a test are too good.", setup,
-                       len(shared), ", ".join(sorted(shared)[:5]))

@@ -1,60 +1,70 @@
-"""Posteriors and events for audio of any length: always whole segments, because channel attention pools over time."""
+"""Posteriors and events of audio of any length, in whole segments, because channel attention pools over time."""
 import collections
-import logging
 import pathlib
+import types
 
 import numpy as np
 
 from polysed_keras.audio import audio_blocks
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.events import posteriors_to_events, posteriors_to_tags
-from polysed_keras.specs import Experiment
 
-logger = logging.getLogger(__name__)
-
-SEGMENTS_PER_BLOCK = 16  # of what the network is given at a time
+SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
 
 class Detector:
-    """A loaded SavedModel: waveforms, files and streams in; posteriors and events out.
+    """A loaded model that turns files and waveforms into posteriors, events or tags; made by load_detector.
+
+    Args:
+        serve: function from a waveform (1, samples) to {"posteriors", "activity"}, both (1, outputs, labels).
+        description: dict that travels in the model, with the experiment as plain dicts.
+        each: `map`, or a function like it that works on several waveforms at a time.
 
     Attributes:
-        labels: tuple of event labels.
+        labels: tuple of str, the labels of all tasks.
         sample_rate: Hz.
-        time_resolution: seconds an output: a frame, or a whole clip.
-        tasks: tuple of Task, whose labels `labels` joins.
-        clip_level: whether it labels clips: `tag` is for these, `detect` for the others.
-        segment_samples, context_samples: a segment's, and those after it that its last frame reaches into.
-        description: the dict that travels in the model, with the whole Experiment.
+        time_resolution: seconds per output, which is a frame or a whole clip.
+        clip_level: whether the model labels clips, for `tag`, or detects events, for `detect`.
+        segment_samples: samples per segment.
+        context_samples: samples after a segment that its last frame reaches into.
+        description: as given.
+
+    Example:
+        >>> detector = load_detector("saved_models/mine")
+        >>> events = detector.detect("street.wav", threshold=0.7)
     """
 
     def __init__(self, serve, description, each=map):
-        """serve: {"posteriors", "activity"} (1, outputs, labels) of a waveform (1, samples).
-        each: `map`, or what does as it does and has several waveforms under way."""
         self._serve, self._each = serve, each
         self.description = description
         self.labels = tuple(description["labels"])
         self.sample_rate = description["sample_rate"]
         self.time_resolution = description["time_resolution"]
-        experiment = Experiment.from_dict(description["experiment"])
-        self.tasks, self.clip_level = experiment.tasks, experiment.clip_level
+        # The experiment stays plain dicts: an Experiment would need the plug-ins that the model was trained with.
+        self.clip_level = description.get("clip_level", description["experiment"]["model"]["head"] == "pooled")
         self._samples_per_output = round(self.time_resolution * self.sample_rate)
         self.context_samples = description["win_length"] - description["hop_length"]
         self.segment_samples = description["segment_frames"] * description["hop_length"]
 
+    @property
+    def tasks(self):
+        """The tasks of the model: tuple of objects with name, labels and encoding."""
+        return tuple(types.SimpleNamespace(**task | {"labels": tuple(task["labels"])})
+                     for task in self.description["experiment"]["tasks"])
+
     def posteriors(self, audio, sample_rate=None, segments_per_block=SEGMENTS_PER_BLOCK):
-        """Posteriors and activity of a file or waveform, in bounded memory: blocks of whole segments and the samples
-        of right context that their last frame reaches into.
+        """Compute the posteriors and activity of a file or waveform, in bounded memory.
 
         Args:
-            audio: path of an audio file, or a mono waveform (samples,) at the model's sample rate.
-            sample_rate: of the waveform, Hz; other than the model's is an error.
+            audio: path of an audio file, or a mono waveform (samples,) at the sample rate of the model.
+            sample_rate: rate of the waveform in Hz; an error if it is not that of the model.
+            segments_per_block: segments that the network is given at a time.
 
         Returns:
-            posteriors float32 (frames, labels), activity uint8 (frames, labels); of a model that labels clips (clips, labels).
+            posteriors float32 and activity uint8, both (frames, labels), or (clips, labels) if the model labels clips.
 
         Raises:
-            InputError: unreadable audio, a waveform that is not (samples,), not finite, or of another rate.
+            InputError: the audio is unreadable, or a waveform is not (samples,), not finite or of another rate.
         """
         blocks, num_outputs = self._waveform_blocks(audio, sample_rate), collections.deque()
 
@@ -69,20 +79,21 @@ class Detector:
         return tuple(np.concatenate(part) for part in zip(*parts))
 
     def detect(self, audio, *, sample_rate=None, threshold=None, labels=None, **postprocessing):
-        """Detect the events of a file or waveform.
+        """Detect events in a file or waveform.
 
         Args:
-            audio, sample_rate: as of posteriors.
-            threshold: of the label posteriors; None takes the decoded activity (0.5 per label for `multi_label`, the
-                likeliest combination for a powerset).
+            audio: see posteriors.
+            sample_rate: see posteriors.
+            threshold: number or one number per label that posteriors must reach; None takes the decoded activity (0.5
+                per label for `multi_label`, the likeliest combination for `powerset`).
             labels: the labels wanted; None for all.
-            postprocessing: as in events.posteriors_to_events.
+            postprocessing: median_frames, min_duration and max_gap of events.posteriors_to_events.
 
         Returns:
-            DataFrame onset, offset (seconds), event_label, confidence.
+            DataFrame with columns onset, offset (seconds), event_label, confidence.
 
         Raises:
-            InputError: as posteriors; unknown labels; a model that labels clips.
+            InputError: see posteriors; or unknown labels, or the model labels clips.
         """
         if self.clip_level:
             raise InputError("detect: expected a model that detects events. Received one that labels clips. Use tag.")
@@ -94,18 +105,19 @@ class Detector:
         return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
 
     def tag(self, audio, *, sample_rate=None, threshold=0.5, labels=None):
-        """Label the clips of a file or waveform: its scene and its events, each 10 s (or what the model was trained on).
+        """Label each clip of a file or waveform with its scene and its events; a clip is as long as in the training.
 
         Args:
-            audio, sample_rate: as of posteriors.
-            threshold: of the posteriors of events.
+            audio: see posteriors.
+            sample_rate: see posteriors.
+            threshold: number that the posteriors of events must reach.
             labels: the events wanted; None for all.
 
         Returns:
-            DataFrame as events.posteriors_to_tags, a line a clip; the last one is filled up with silence.
+            DataFrame of events.posteriors_to_tags with one row per clip; the last clip is filled up with silence.
 
         Raises:
-            InputError: as posteriors; unknown labels; a model that detects events.
+            InputError: see posteriors; or unknown labels, or the model detects events.
         """
         if not self.clip_level:
             raise InputError("tag: expected a model that labels clips. Received one that detects events. Use detect.")
@@ -115,8 +127,7 @@ class Detector:
 
     def _check_labels(self, labels):
         unknown = sorted(set(labels or ()) - set(self.labels))
-        if unknown:
-            raise InputError(f"labels: expected some of {list(self.labels)}. Received: {unknown}.")
+        expect(not unknown, "labels", f"some of {list(self.labels)}", unknown)
 
     def _waveform_blocks(self, audio, sample_rate):
         if isinstance(audio, (str, pathlib.Path)):
@@ -125,11 +136,12 @@ class Detector:
         if waveform.ndim != 1 or not np.isfinite(waveform).all():
             raise InputError(f"waveform: expected finite samples of shape (samples,). Received: shape {waveform.shape}"
                              f"{'' if np.isfinite(waveform).all() else ' with NaN or infinity'}.")
-        if sample_rate not in (None, self.sample_rate):
-            raise InputError(f"sample_rate: expected {self.sample_rate} Hz. Received: {sample_rate}. Resample first.")
+        expect(sample_rate in (None, self.sample_rate), "sample_rate", f"{self.sample_rate} Hz", sample_rate,
+               "Resample first.")
         return [waveform]
 
     def _cut(self, blocks, segments_per_block):
+        """Yield waveforms of whole segments and the context of their last frame, and the number of their outputs."""
         step = segments_per_block * self.segment_samples
         pending = np.zeros(0, np.float32)
         for block in blocks:

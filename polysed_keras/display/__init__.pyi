@@ -9,10 +9,10 @@ from .recordings import (
     save_figure as save_figure,
 )
 from .results import (
-    MEASURES as MEASURES,
+    MEASURE_NAMES as MEASURE_NAMES,
     plot_polyphony as plot_polyphony,
     plot_polyphony_scores as plot_polyphony_scores,
     plot_sweep as plot_sweep,
     plot_training as plot_training,
 )
-from .viewer import write_page as write_page
+from .viewer import build_page as build_page, frame_page as frame_page, write_page as write_page

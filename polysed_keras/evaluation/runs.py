@@ -1,17 +1,24 @@
-"""From a run folder to its scores, and to the groups of labels that its errors suggest."""
+"""From runs' folders to their scores, and to the groups of labels that a run's errors suggest."""
 import dataclasses
 
 import numpy as np
 
 from polysed_keras.datasets import load_dataset
-from polysed_keras.errors import InputError
-from polysed_keras.evaluation.clip_tables import ClipResult
-from polysed_keras.evaluation.tables import RunResult
+from polysed_keras.errors import InputError, expect
+from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
 from polysed_keras.models import decode_activity, predict_posteriors
 from polysed_keras.specs import confusion, resolve_tasks, task_labels
-from polysed_keras.training import clip_data, label_affinity, load_best_model, load_recordings, load_run, predict_clips
+from polysed_keras.training import (
+    ClipSource,
+    RecordingSource,
+    label_affinity,
+    load_best_model,
+    load_run,
+    predict_clips,
+    source_class,
+)
 
 
 def find_groups(data, decomposition, run=None, *, progress=True):
@@ -53,69 +60,109 @@ def run_confusion(run, dataset, partition="validate", *, progress=True):
         InputError: a run on clips; as evaluate_run.
     """
     experiment = load_run(run)
-    if experiment.clip_level:
+    if source_class(experiment) is ClipSource:
         raise InputError(f"{run}: expected a run on recordings, whose frames are compared. Received one on clips.")
-    _, recordings, estimates = _estimate(experiment, run, dataset.folder, partition, progress)
-    rolls = [recording.event_roll for recording in recordings]
+    _, _, rolls, estimates = _estimate(RecordingSource(experiment, dataset.folder, progress=progress), run, partition)
     return confusion(sum(map(substitutions, rolls, estimates)), sum(map(joint_activity, rolls)))
 
 
-def load_seen_combinations(directories, names=()):
-    """What runs with powersets were trained on: a tuple of evaluation.SeenCombinations, under names in place of the Experiments'."""
-    experiments = [load_run(directory) for directory in directories]
-    if names:
-        experiments = [dataclasses.replace(experiment, name=name) for experiment, name in zip(experiments, names, strict=True)]
-    return read_combinations(zip(directories, experiments))
-
-
-def evaluate_run(directory, data, partition="test", *, seen=(), progress=True):
-    """What a run's best epoch scores on every recording or clip of a partition, decoded as its tasks say.
+def load_seen_combinations(runs, names=()):
+    """Load the label combinations that runs with powersets were trained on.
 
     Args:
-        directory: the run's folder.
-        data: folder of a corpus with the run's labels.
-        seen: of load_seen_combinations; of recordings, frames with a combination that is not in it are counted apart.
+        runs: folders of runs.
+        names: names in place of those of the Experiments, one per run.
 
     Returns:
-        evaluation.RunResult, whose labels are in the corpus's order; of a run on clips a tuple of
-        evaluation.ClipResult, one a task.
+        Tuple of evaluation.SeenCombinations.
+    """
+    experiments = [load_run(run) for run in runs]
+    if names:
+        experiments = [dataclasses.replace(experiment, name=name)
+                       for experiment, name in zip(experiments, names, strict=True)]
+    return read_combinations(zip(runs, experiments))
+
+
+def evaluate_runs(runs, data, partition="test", *, progress=True):
+    """Score runs on the same data, for tables side by side.
+
+    Args:
+        runs: folders of runs, all on recordings or all on clips.
+        data: folder of a corpus with the runs' labels.
+        partition: to score.
+        progress: whether bars are shown.
+
+    Returns:
+        List of RunResult; frames with a combination that a run with powersets was not trained on are counted apart.
+
+    Raises:
+        InputError: runs of both kinds; as evaluate_run.
+    """
+    if len({source_class(load_run(run)) for run in runs}) > 1:
+        raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
+    seen = load_seen_combinations(runs)
+    return [evaluate_run(run, data, partition, seen=seen, progress=progress) for run in runs]
+
+
+def evaluate_run(run, data, partition="test", *, seen=(), progress=True):
+    """Score a run's best epoch on all recordings or clips of a partition, decoded as its tasks say.
+
+    Args:
+        run: the run's folder.
+        data: folder of a corpus with the run's labels.
+        partition: to score.
+        seen: of load_seen_combinations; frames of recordings with a combination that is not in it are counted apart.
+        progress: whether bars are shown.
+
+    Returns:
+        evaluation.RunResult, with labels in the corpus's order; for a run on clips it holds one result per task.
 
     Raises:
         InputError: no trained run, other labels, or unreadable data.
+
+    Example:
+        >>> result = ps.evaluate_run("runs/mine", "data", progress=False)
+        >>> result.counts.shape == (len(result.mixtures), len(result.labels) + 1, len(result.labels), 3)
+        True
     """
-    experiment = load_run(directory)
-    if experiment.clip_level:
-        return _evaluate_clips(experiment, directory, data, partition, progress)
-    labels, recordings, estimates = _estimate(experiment, directory, data, partition, progress)
-    references = [recording.event_roll for recording in recordings]
-    names = tuple(recording.name for recording in recordings)
-    return RunResult(experiment.name, experiment.training.seed, labels, names,
+    experiment = load_run(run)
+    source = source_class(experiment)(experiment, data, progress=progress)
+    return _SCORING[type(source)](source, run, partition, seen)
+
+
+def _score_recordings(source, run, partition, seen):
+    labels, names, references, estimates = _estimate(source, run, partition)
+    return RunResult(source.experiment.name, source.experiment.training.seed, labels, names,
                      np.stack([frame_counts(*pair) for pair in zip(references, estimates)]),
                      tuple(count_unseen(each, labels, references, estimates) for each in seen))
 
 
-def _estimate(experiment, directory, data, partition, progress):
-    """The corpus's labels, a partition's recordings, and the activity that a run's best epoch estimates in each."""
-    dataset = load_dataset(data, experiment.dataset)
-    labels, spec = task_labels(experiment.tasks), experiment.training
-    if sorted(labels) != sorted(dataset.labels):
-        raise InputError(f"{data}: expected the labels of {directory}, {list(labels)}. "
-                         f"Received: {list(dataset.labels)}.")
-    model = load_best_model(experiment, directory)
+def _estimate(source, run, partition):
+    """Return a corpus's labels, a partition's names, and the reference and the estimated activity of each recording."""
+    experiment, dataset = source.experiment, source.datasets[0]
+    labels = task_labels(experiment.tasks)
+    expect(sorted(labels) == sorted(dataset.labels), dataset.folder, f"the labels of {run}, {list(labels)}",
+           list(dataset.labels))
+    model = load_best_model(experiment, run)
     columns = [labels.index(label) for label in dataset.labels]
-    recordings = load_recordings(dataset, partition, dataset.labels, experiment.features, progress=progress)
-    estimates = [decode_activity(predict_posteriors(model, recording.log_mel, experiment.tasks, spec.segment_frames),
-                                 experiment.tasks)[:, columns] for recording in recordings]
-    return dataset.labels, recordings, estimates
+    recordings = source.load(partition)
+    estimates = [decode_activity(predict_posteriors(model, recording.log_mel, experiment.tasks,
+                                                    experiment.training.segment_frames), experiment.tasks)[:, columns]
+                 for recording in recordings]
+    return (dataset.labels, tuple(recording.name for recording in recordings),
+            [recording.event_roll[:, columns] for recording in recordings], estimates)
 
 
-def _evaluate_clips(experiment, directory, data, partition, progress):
-    experiment, _, load = clip_data(experiment, data, None, progress)
-    clips, model, results = load(partition), load_best_model(experiment, directory), []
+def _score_clips(source, run, partition, _):
+    experiment, clips, results = source.experiment, source.load(partition), []
+    model = load_best_model(experiment, run)
     for task in experiment.tasks:
         activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
         counts = (recognised(activity, task.decode(posteriors)) if task.encoding == "multi_class"
                   else retrieved(activity, posteriors))
-        results.append(ClipResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
+        results.append(TaskResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
                                   clips[task.name].names, counts))
-    return tuple(results)
+    return RunResult(experiment.name, experiment.training.seed, tasks=tuple(results))
+
+
+_SCORING = {RecordingSource: _score_recordings, ClipSource: _score_clips}

@@ -1,24 +1,80 @@
-"""Reports: counts of several runs as tables side by side, with intervals over mixtures and the spread over seeds."""
+"""Scores of runs as tables: runs side by side, with intervals over mixtures or clips and the spread over seeds."""
 import dataclasses
-import pathlib
 
 import numpy as np
 import pandas as pd
 
 from polysed_keras.errors import InputError
-from polysed_keras.events import f_score, precision, recall
-from polysed_keras.files import atomic_file, write_json
+from polysed_keras.events import f_score, precision, recall, share
+from polysed_keras.files import atomic_file
 
-MEASURES = {"f_score": f_score, "precision": precision, "recall": recall}
-MAX_WIDTH = 120  # characters of a terminal's line
+SCORES = {"f_score": f_score, "precision": precision, "recall": recall}
+CLIP_SCORES = {"multi_class": ("accuracy", "average"), "multi_label": ("lwlrap", "overall")}  # name, and its last row
+MAX_WIDTH = 120  # characters per line of a terminal
+
+
+def _check_counts(name, counts, expected):
+    if np.shape(counts) != expected:
+        raise InputError(f"counts of {name}: expected shape {expected}, received {np.shape(counts)}.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskResult:
+    """Counts of one task of a network that labels clips.
+
+    Attributes:
+        name: of the run; runs of one name are the seeds of one preset.
+        seed: of the training.
+        task: name of the task.
+        encoding: `multi_class`, scored by macro accuracy, or `multi_label`, scored by lwlrap.
+        labels: of the task.
+        clips: names of the clips.
+        counts: float64 array (clips, labels, 2) of events.recognised (`multi_class`) or events.retrieved.
+
+    Raises:
+        InputError: the shape of `counts` does not fit `labels` and `clips`.
+    """
+
+    name: str
+    seed: int
+    task: str
+    encoding: str
+    labels: tuple
+    clips: tuple
+    counts: np.ndarray
+    unit = "clips"
+
+    def __post_init__(self):
+        _check_counts(self.name, self.counts, (len(self.clips), len(self.labels), 2))
+
+    @property
+    def reference(self):
+        """The clips' labels, (clips, labels)."""
+        return self.counts[..., 1]
+
+    @property
+    def measure(self):
+        """`accuracy` or `lwlrap`."""
+        return CLIP_SCORES[self.encoding][0]
+
+    @property
+    def score(self):
+        """Macro accuracy or lwlrap (paper 2, section 3.2), in 0..1."""
+        return float(_clip_scores(self.encoding)(self.counts.sum(axis=0))[-1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunResult:
-    """What one trained network scored: `counts` is an int64 array (mixtures, labels + 1, labels, 3) of `frame_counts`.
+    """Counts of one trained network on a partition.
 
-    Runs of one `name` are the seeds of one preset. `unseen` holds an evaluation.UnseenCounts for every SeenCombinations
-    that was asked about.
+    Attributes:
+        name: of the run; runs of one name are the seeds of one preset.
+        seed: of the training.
+        labels: of recordings, in the corpus's order.
+        mixtures: names of the recordings.
+        counts: int64 array (mixtures, labels + 1, labels, 3) of events.frame_counts.
+        unseen: one evaluation.UnseenCounts per SeenCombinations that was asked about.
+        tasks: of a network that labels clips, one TaskResult per task; labels, mixtures and counts are empty then.
 
     Raises:
         InputError: the shape of `counts` does not fit `labels` and `mixtures`.
@@ -26,37 +82,36 @@ class RunResult:
 
     name: str
     seed: int
-    labels: tuple
-    mixtures: tuple
-    counts: np.ndarray
+    labels: tuple = ()
+    mixtures: tuple = ()
+    counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 1, 0, 3), int))
     unseen: tuple = ()
-    unit = "mixtures"  # what intervals are over
+    tasks: tuple = ()
+    unit = "mixtures"  # intervals are over these
+
+    def __post_init__(self):
+        _check_counts(self.name, self.counts, (len(self.mixtures), len(self.labels) + 1, len(self.labels), 3))
 
     @property
     def reference(self):
         """Active frames of the reference: (mixtures, polyphony, labels)."""
         return self.counts[..., 0] + self.counts[..., 2]
 
-    def __post_init__(self):
-        expected = (len(self.mixtures), len(self.labels) + 1, len(self.labels), 3)
-        if np.shape(self.counts) != expected:
-            raise InputError(f"counts of {self.name}: expected shape {expected}, received {np.shape(self.counts)}.")
-
 
 def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
-    """Scores by label, their average, and overall, which pools frames and labels (Phan et al. 2022, Table 2).
+    """Return scores by label, their average, and overall, which pools frames and labels (Phan et al. 2022, Table 2).
 
     Args:
-        results: RunResult objects; those of one name are averaged as seeds of one preset.
+        results: list of RunResult; those of one name are averaged as seeds of one preset.
         measure: "f_score", "precision" or "recall".
-        resamples: bootstrap resamples over mixtures, the same ones for all runs.
+        resamples: number of bootstrap resamples over mixtures, the same ones for all runs.
         seed: of the resampling.
 
     Returns:
-        DataFrame, a line for each row and run: table, row, run, seeds (their number), value (mean over seeds), low and
-        high (95 % percentile interval of that mean over the resamples where it is defined; NaN for a single mixture),
-        spread (standard deviation over seeds), seed_min, seed_max (NaN for a single seed), difference (to the first
-        run), difference_low, difference_high (paired: from the same resamples). All scores in 0..1.
+        DataFrame with a line per row and run: table, row, run, seeds (their number), value (mean over seeds), low and
+        high (95 % percentile interval of that mean over the resamples that define it; NaN for a single mixture), spread
+        (standard deviation over seeds), seed_min, seed_max (NaN for a single seed), difference (to the first run),
+        difference_low, difference_high (paired: from the same resamples). All scores in 0..1.
 
     Raises:
         InputError: no runs, runs that cannot be compared (the message says why), or an unknown measure.
@@ -74,9 +129,9 @@ def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
 
 
 def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
-    """Scores by polyphony of the reference frame, 1 to the highest there is, pooled over labels (Table 3).
+    """Return scores by polyphony of the reference frame, from 1 up, pooled over labels (Phan et al. 2022, Table 3).
 
-    Silent frames are in no row. Arguments, result and errors as in `class_wise_table`.
+    Silent frames are in no row. Arguments, result and errors as of `class_wise_table`.
     """
     check_comparable(results)
     score = _measure(measure)
@@ -88,43 +143,69 @@ def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
     return compare_runs(results, f"polyphony_{measure}", range(1, highest + 1), scores, resamples, seed)
 
 
+def clip_table(results, *, resamples=1000, seed=0):
+    """Return scores of one task by label and as a whole: macro accuracy (`average`) or lwlrap (`overall`).
+
+    Paper 2, section 3.2.
+
+    Args:
+        results: list of TaskResult of one task; those of one name are averaged as seeds of one preset.
+        resamples: number of bootstrap resamples over clips.
+        seed: of the resampling.
+
+    Returns:
+        DataFrame as of class_wise_table.
+
+    Raises:
+        InputError: no runs, or runs that cannot be compared.
+    """
+    check_comparable(results)
+    measure, row = CLIP_SCORES[results[0].encoding]
+    return compare_runs(results, f"class_wise_{measure}", [*results[0].labels, row], _clip_scores(results[0].encoding),
+                        resamples, seed)
+
+
+def _clip_scores(encoding):
+    """Return a function from summed counts (..., labels, 2) to a score per label, then overall: (..., labels + 1)."""
+    average = "macro" if encoding == "multi_class" else "micro"
+    return lambda counts: np.concatenate([share(counts, None), share(counts, average)[..., None]], axis=-1)
+
+
+def clip_tables(results, **arguments):
+    """Return one clip_table per task.
+
+    Args:
+        results: list of RunResult of networks that label clips; each task's table holds the runs that have the task.
+        arguments: `resamples` and `seed` of clip_table.
+    """
+    found = [part for result in results for part in result.tasks]
+    return [clip_table([part for part in found if part.task == task], **arguments)
+            for task in dict.fromkeys(part.task for part in found)]
+
+
 def format_tables(*tables):
-    """Lay tables out for a terminal: per cent, one decimal, runs side by side, "-" where a score is not defined."""
+    """Return tables as text for a terminal: per cent, one decimal, runs side by side, "-" if a score is undefined."""
     return "\n\n".join(_format_table(table) for table in tables if len(table))
 
 
-def write_report(results, directory, *, resamples=1000, seed=0):
-    """Write class_wise.csv, polyphony.csv (F1) and report.json (F1, precision, recall, counts per run).
-
-    Returns:
-        The two tables, so that they can be shown.
-
-    Raises:
-        InputError: as in `class_wise_table`, or `directory` cannot be written.
-    """
-    tables = [make(results, resamples=resamples, seed=seed) for make in (class_wise_table, polyphony_table)]
-    report = {"labels": list(results[0].labels), "mixtures": list(results[0].mixtures),
-              "runs": [_report_run(run) for run in results]}
-    write_json(report, pathlib.Path(directory) / "report.json")
-    for table, name in zip(tables, ("class_wise.csv", "polyphony.csv")):
-        write_table(table, pathlib.Path(directory) / name)
-    return tables
-
-
 def write_table(table, path):
-    """Write a table as CSV, atomically."""
+    """Write a table as CSV to a path, atomically."""
     with atomic_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def _measure(name):
-    if name not in MEASURES:
-        raise InputError(f"measure: expected one of {', '.join(MEASURES)}, received {name!r}.")
-    return MEASURES[name]
+    if name not in SCORES:
+        raise InputError(f"measure: expected one of {', '.join(SCORES)}, received {name!r}.")
+    return SCORES[name]
 
 
 def check_comparable(results):
-    """Raises InputError where there are no runs, a run twice, or runs of other labels, data or references."""
+    """Raise InputError if there are no runs, a run twice, or runs with other labels, data or references.
+
+    Args:
+        results: list of RunResult, or of TaskResult.
+    """
     if not results:
         raise InputError("runs: expected at least one, received none.")
     first, seen = results[0], set()
@@ -152,7 +233,16 @@ def _check_same(what, name, values, other_name, other_values):
 
 
 def compare_runs(results, table, rows, scores, resamples, seed):
-    """A table as class_wise_table's, of one line per row and run; `scores` maps sums of counts to (..., rows)."""
+    """Return a DataFrame as of class_wise_table, with a line per row and run.
+
+    Args:
+        results: list of objects with `name`, `unit` and `counts`, an array whose first axis is resampled.
+        table: the table's name.
+        rows: names of the rows.
+        scores: function from summed counts to an array (..., rows).
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+    """
     weights = _resample_weights(len(results[0].counts), resamples, seed)
     first = first_resampled = np.nan  # the first run has no difference to itself
     blocks = []
@@ -160,9 +250,11 @@ def compare_runs(results, table, rows, scores, resamples, seed):
         runs = [result.counts for result in results if result.name == name]
         by_seed = pd.DataFrame([scores(counts.sum(axis=0)) for counts in runs])
         value = by_seed.mean().to_numpy()
-        resampled = _mean([scores(np.tensordot(weights, counts, axes=1)) for counts in runs])
+        by_resample = np.ma.masked_invalid([scores(np.tensordot(weights, counts, axes=1)) for counts in runs])
+        resampled = by_resample.mean(axis=0).filled(np.nan)  # the mean over seeds that define the score
         low, high = _interval(resampled)
-        spread, seed_min, seed_max = _spread(by_seed) if len(runs) > 1 else np.full((3, len(value)), np.nan)
+        spread, seed_min, seed_max = (np.stack([by_seed.std(), by_seed.min(), by_seed.max()]) if len(runs) > 1
+                                      else np.full((3, len(value)), np.nan))
         difference_low, difference_high = _interval(resampled - first_resampled)
         blocks.append(pd.DataFrame({
             "table": table, "row": rows, "run": name, "seeds": len(runs), "value": value, "low": low, "high": high,
@@ -176,20 +268,11 @@ def compare_runs(results, table, rows, scores, resamples, seed):
 
 
 def _resample_weights(num_mixtures, resamples, seed):
-    """How often each mixture is in each resample: float array (resamples, mixtures)."""
+    """Return how often each mixture is in each resample: float array (resamples, mixtures)."""
     if num_mixtures == 1:
         return np.full((resamples, 1), np.nan)  # one mixture says nothing about the spread over mixtures
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_mixtures, np.full(num_mixtures, 1 / num_mixtures), size=resamples).astype(float)
-
-
-def _mean(values):
-    """Mean over the first axis without NaN."""
-    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
-
-
-def _spread(by_seed):
-    return [measure.to_numpy() for measure in (by_seed.std(), by_seed.min(), by_seed.max())]
 
 
 def _interval(resampled):
@@ -217,7 +300,7 @@ def _format_table(table):
 
 
 def _column(header, lines, layout, names):
-    """Three percentages a cell; only the first where the others are not defined, and "-" where none is."""
+    """Return cells of three percentages; only the first if the others are undefined, and "-" if all are."""
     cells = []
     for numbers in (100 * lines[names]).to_numpy():
         known = layout.split(" ", 1)[0] if np.isnan(numbers).any() else layout
@@ -227,21 +310,3 @@ def _column(header, lines, layout, names):
 
 def _side_by_side(columns):
     return pd.concat(columns, axis=1).to_string(line_width=MAX_WIDTH)
-
-
-def _report_run(run):
-    counts = run.counts.sum(axis=0)
-    average = {name: _json_number(measure(counts.sum(axis=0), "macro")) for name, measure in MEASURES.items()}
-    class_wise = {label: _report_counts(row) for label, row in zip(run.labels, counts.sum(axis=0))}
-    degrees = {str(degree): _report_counts(row) for degree, row in enumerate(counts.sum(axis=1)) if row.any()}
-    return {"name": run.name, "seed": run.seed, "overall": _report_counts(counts.sum(axis=(0, 1))), "average": average,
-            "class_wise": class_wise, "polyphony": degrees}
-
-
-def _report_counts(counts):
-    scores = {name: _json_number(measure(counts[None])) for name, measure in MEASURES.items()}
-    return {**scores, **{name: int(count) for name, count in zip(("tp", "fp", "fn"), counts)}}
-
-
-def _json_number(score):
-    return None if np.isnan(score) else float(score)

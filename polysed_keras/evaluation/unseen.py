@@ -1,7 +1,7 @@
-"""Combinations of labels that a network of powersets was never trained on: how many frames hold one, and scores there.
+"""Label combinations that a network of powersets was never trained on: how many frames hold one, and the scores there.
 
-Paper 1, section 2, divides the labels because one powerset of all would not generalise to mixtures that training lacks;
-it does not measure how well the smaller ones do.
+Paper 1, section 2, divides the labels because one powerset of all of them would not generalise to mixtures that
+training lacks; it does not measure how well the smaller ones do.
 """
 import dataclasses
 import logging
@@ -9,9 +9,8 @@ import pathlib
 import types
 
 import numpy as np
-import pandas as pd
 
-from polysed_keras.evaluation.tables import compare_runs, write_table
+from polysed_keras.evaluation.tables import compare_runs
 from polysed_keras.events import f_score, frame_counts, share, unseen_frames
 from polysed_keras.files import read_json
 from polysed_keras.training import COMBINATIONS, frame_combinations, powersets
@@ -21,7 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class SeenCombinations:
-    """What the powersets of a run were trained on: `seen` holds for every task the combinations, in ascending order."""
+    """The label combinations that the powersets of a run were trained on.
+
+    Attributes:
+        name: of the run.
+        tasks: tuple of Task, the powersets.
+        seen: for each task a tuple of combinations, as Task.encode numbers them, in ascending order.
+    """
 
     name: str
     tasks: tuple
@@ -30,10 +35,13 @@ class SeenCombinations:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnseenCounts:
-    """What SeenCombinations make of a run's frames.
+    """Counts of a run's frames with and without combinations that SeenCombinations lack.
 
-    `frames` is an int64 array (mixtures, tasks + 1, 2) of events.unseen_frames, `counts` one (mixtures, 2, labels, 3)
-    of (tp, fp, fn): of the frames with a combination unseen in any task, then of the others.
+    Attributes:
+        seen: SeenCombinations.
+        frames: int64 array (mixtures, tasks + 1, 2) of events.unseen_frames.
+        counts: int64 array (mixtures, 2, labels, 3) of (tp, fp, fn): of the frames with a combination unseen in any
+            task, then of the others.
     """
 
     seen: SeenCombinations
@@ -42,17 +50,17 @@ class UnseenCounts:
 
 
 def read_combinations(runs):
-    """The SeenCombinations of runs, once where several have the same; runs without powersets have none.
+    """Return a tuple of the SeenCombinations of runs; equal ones stand there once, runs without powersets have none.
 
     Args:
         runs: pairs of a run's folder and its Experiment.
     """
     found = {}
-    for directory, experiment in runs:
-        tasks, path = powersets(experiment.tasks), pathlib.Path(directory) / COMBINATIONS
+    for run, experiment in runs:
+        tasks, path = powersets(experiment.tasks), pathlib.Path(run) / COMBINATIONS
         if tasks and not path.is_file():
             logger.warning("%s: holds no %s, and is left out of the tables of unseen combinations. Trained by an older "
-                           "version; training with --resume writes it.", directory, COMBINATIONS)
+                           "version; training with --resume writes it.", run, COMBINATIONS)
         elif tasks:
             seen = read_json(path)
             key = tasks, tuple(tuple(seen[task.name]) for task in tasks)
@@ -63,11 +71,13 @@ def read_combinations(runs):
 
 
 def count_unseen(seen, labels, references, estimates):
-    """UnseenCounts of a run.
+    """Return the UnseenCounts of a run.
 
     Args:
-        seen: SeenCombinations, of this run or another; labels: the columns of the activity.
-        references, estimates: for every mixture, activity (frames, labels).
+        seen: SeenCombinations, of this run or another.
+        labels: of the columns of the activity.
+        references: list of reference activity (frames, labels), one array per mixture.
+        estimates: list of estimated activity (frames, labels), likewise.
     """
     frames, counts = [], []
     for reference, estimated in zip(references, estimates):
@@ -79,16 +89,18 @@ def count_unseen(seen, labels, references, estimates):
 
 
 def unseen_tables(results, *, resamples=1000, seed=0):
-    """The share of frames that hold a combination unseen in training, in any task of a run and in each, and overall F1
-    of all runs on those frames and on the others.
+    """Return the share of frames with a combination unseen in training, and F1 on those frames and on the others.
+
+    Shares are given for any task of a run with powersets and for each task; F1 is overall, for all runs.
 
     Args:
-        results: evaluation.RunResult objects of the same data and the same SeenCombinations.
-        resamples, seed: of the bootstrap over mixtures.
+        results: list of evaluation.RunResult of the same data and the same SeenCombinations.
+        resamples: number of bootstrap resamples over mixtures.
+        seed: of the resampling.
 
     Returns:
-        Two DataFrames as evaluation.class_wise_table's; without the second where all combinations were seen, none where
-        no run has powersets.
+        List of two DataFrames as of class_wise_table; without the second if all combinations were seen, and empty if no
+        run has powersets.
     """
     parts = results[0].unseen
     if not parts:
@@ -104,13 +116,5 @@ def unseen_tables(results, *, resamples=1000, seed=0):
     runs = [types.SimpleNamespace(name=result.name, unit=result.unit,
                                   counts=np.concatenate([result.unseen[index].counts for index in scored], axis=1))
             for result in results]
-    rows = [f"{parts[index].seen.name}: {what}" for index in scored for what in ("unseen", "others")]
+    rows = [f"{parts[index].seen.name}: {part}" for index in scored for part in ("unseen", "others")]
     return [shares, compare_runs(runs, "unseen_f_score", rows, f_score, resamples, seed)]
-
-
-def write_unseen_report(results, directory, **arguments):
-    """Write unseen.csv, where a run has powersets; returns the tables, so that they can be shown."""
-    tables = unseen_tables(results, **arguments)
-    if tables:
-        write_table(pd.concat(tables), pathlib.Path(directory) / "unseen.csv")
-    return tables

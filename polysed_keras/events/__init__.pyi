@@ -1,5 +1,5 @@
 from .decoding import (
-    FORMATS as FORMATS,
+    DETECTION_FORMATS as DETECTION_FORMATS,
     median_filter as median_filter,
     posteriors_to_events as posteriors_to_events,
     posteriors_to_tags as posteriors_to_tags,
@@ -9,6 +9,7 @@ from .decoding import (
 from .event_lists import (
     COLUMNS as COLUMNS,
     PRECISION as PRECISION,
+    active_runs as active_runs,
     clip_events as clip_events,
     event_list_to_event_roll as event_list_to_event_roll,
     event_roll_to_event_list as event_roll_to_event_list,
@@ -19,6 +20,7 @@ from .event_lists import (
     write_events as write_events,
 )
 from .metrics import (
+    error_rate as error_rate,
     f_score as f_score,
     frame_counts as frame_counts,
     lwlrap as lwlrap,

@@ -1,36 +1,39 @@
-"""From posteriors to event lists: thresholds, median filters, merging; and the files that detections are written to."""
+"""From posteriors to events and tags, and the files that they are written to."""
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.events.event_lists import COLUMNS, PRECISION, event_roll_to_event_list, merge_events, write_events
 from polysed_keras.files import atomic_file
 
 TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
-FORMATS = {"tsv": ".tsv", "csv": ".csv", "audacity": ".txt"}  # format of write_detections -> its usual suffix
+DETECTION_FORMATS = {"tsv": ".tsv", "csv": ".csv", "audacity": ".txt"}  # Formats of write_detections: usual suffix.
 
 
 def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, threshold=0.5, median_frames=1,
                          min_duration=0.0, max_gap=0.0):
-    """Turn posteriors into events: threshold, median filter, merge over gaps, then drop what is still too short.
+    """Turn posteriors into events: apply thresholds and a median filter, merge over gaps, then drop short events.
 
     Args:
-        posteriors: array (frames, labels), 0..1.
+        posteriors: array (frames, labels), 0 to 1.
         labels: labels in the order of the columns.
-        time_resolution: seconds a frame.
-        activity: array (frames, labels) of 0 and 1, decoded already (powerset: argmax); used instead of `threshold`.
-        threshold: a label is active where its posterior is at least this; a number, or one a label.
+        time_resolution: seconds per frame.
+        activity: array (frames, labels) of 0 and 1, decoded already (as from a powerset), in place of `threshold`.
+        threshold: number or one number per label; a label is active if its posterior is at least this.
         median_frames: odd length of the median filter over time; 1 leaves the activity as it is.
         min_duration: seconds; shorter events are dropped.
         max_gap: seconds; events of one label at most this far apart become one.
 
     Returns:
-        DataFrame with columns onset, offset (seconds), event_label, confidence (mean posterior from onset to offset),
-        sorted by onset, offset and label.
+        DataFrame with columns onset, offset (seconds), event_label and confidence (the mean posterior from onset to
+        offset), sorted by onset, offset and label.
 
     Raises:
         InputError: an argument does not fit the others or is out of its range.
+
+    Example:
+        >>> events = posteriors_to_events(posteriors, ["dog", "car"], 0.02, threshold=0.7, min_duration=0.1)
     """
     posteriors = np.asarray(posteriors, np.float32)
     _check_shape("posteriors", posteriors.shape, (len(posteriors), len(labels)))
@@ -38,23 +41,24 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
         activity = posteriors >= _checked_threshold(threshold, labels)
     _check_shape("activity", np.shape(activity), posteriors.shape)
     for name, seconds in (("min_duration", min_duration), ("max_gap", max_gap)):
-        if not seconds >= 0:
-            raise InputError(f"{name}: expected 0 or more seconds, received {seconds}.")
+        expect(seconds >= 0, name, "0 or more seconds", seconds)
     event_roll = median_filter(np.asarray(activity), median_frames)
-    events = merge_events(event_roll_to_event_list(event_roll, labels, time_resolution), gap=max_gap)
+    events = merge_events(event_roll_to_event_list(event_roll, labels, time_resolution), max_gap)
     events = events[events["offset"] - events["onset"] >= min_duration - PRECISION].reset_index(drop=True)
-    return events.assign(confidence=_confidence(events, posteriors, labels, time_resolution))
+    columns = [list(labels).index(label) for label in events["event_label"]]
+    edges = np.round(events[["onset", "offset"]].to_numpy() / time_resolution).astype(int)
+    return events.assign(confidence=[posteriors[onset:offset, column].mean(dtype=float)
+                                     for (onset, offset), column in zip(edges, columns)])
 
 
 def median_filter(activity, median_frames):
-    """Median over time of activity (frames, labels): bool. Beyond the ends is what is at them.
+    """Return the median over time of activity (frames, labels), as bool; edge frames are repeated beyond the edges.
 
     Raises:
         InputError: median_frames is not odd, or below 1.
     """
-    if median_frames < 1 or median_frames % 2 == 0:
-        raise InputError(f"median_frames: expected an odd number, 1 or more, received {median_frames}.")
-    # The median of an odd number of zeros and ones says which of them are more: a running mean finds it faster.
+    expect(median_frames >= 1 and median_frames % 2, "median_frames", "an odd number, 1 or more", median_frames)
+    # The median of an odd number of zeros and ones tells which are the majority; a running mean tells it faster.
     return ndimage.uniform_filter1d((activity > 0).astype(float), median_frames, axis=0, mode="nearest") > 0.5
 
 
@@ -62,16 +66,15 @@ def write_detections(events, path, format="tsv"):
     """Write detected events to a file, atomically.
 
     Args:
-        events: DataFrame as from `posteriors_to_events`, seconds.
+        events: DataFrame from posteriors_to_events.
         path: file to write.
-        format: "tsv" (onset, offset, label; no header; sed_eval's), "csv" (header, and the confidence as fourth
-            column), or "audacity" (a label track for File > Import > Labels: the same three columns as "tsv").
+        format: "tsv" (onset, offset, label without a header, as sed_eval reads it), "csv" (with a header and the
+            confidence as fourth column) or "audacity" (a label track for File > Import > Labels; columns as "tsv").
 
     Raises:
         InputError: the format is unknown or the file cannot be written.
     """
-    if format not in FORMATS:
-        raise InputError(f"format: expected one of {', '.join(FORMATS)}, received {format!r}.")
+    expect(format in DETECTION_FORMATS, "format", f"one of {', '.join(DETECTION_FORMATS)}", format)
     if format != "csv":
         return write_events(events, path)
     with atomic_file(path) as temporary:
@@ -79,17 +82,18 @@ def write_detections(events, path, format="tsv"):
 
 
 def posteriors_to_tags(posteriors, tasks, clip_seconds, threshold=0.5, labels=None):
-    """What clips are labelled with: a scene each, of a `multi_class` task, and any number of events of a `multi_label` one.
+    """Turn posteriors of clips into tags: the scene of a `multi_class` task, and the events of the other tasks.
 
     Args:
-        posteriors: array (clips, labels), the tasks' labels side by side.
-        tasks: tuple of Task; clip_seconds: of a clip.
-        threshold: an event's posterior is at least this.
+        posteriors: array (clips, labels), the labels of all tasks side by side.
+        tasks: objects with labels and an encoding, such as Task.
+        clip_seconds: seconds per clip.
+        threshold: an event is a tag if its posterior is at least this.
         labels: the events wanted; None for all.
 
     Returns:
-        DataFrame onset, offset (seconds), scene, confidence, tags, tag_confidences: the last two joined by ";", the
-        likeliest first. What the model has no task for is empty.
+        DataFrame with columns onset, offset (seconds), scene, confidence, tags and tag_confidences, one row per clip.
+        Tags and their confidences are joined by ";", the likeliest first. Columns without a task are empty.
     """
     rows = []
     for index, row in enumerate(np.asarray(posteriors)):
@@ -107,30 +111,28 @@ def posteriors_to_tags(posteriors, tasks, clip_seconds, threshold=0.5, labels=No
 
 
 def write_tags(tags, path, format="tsv"):
-    """Write the lines of `posteriors_to_tags` to a file, atomically; formats as in `write_detections`: "tsv" without a
-    header, "csv" with one, "audacity" with scene and tags as a clip's label."""
+    """Write the tags of clips to a file, atomically.
+
+    Args:
+        tags: DataFrame from posteriors_to_tags.
+        path: file to write.
+        format: "tsv" (without a header), "csv" (with a header) or "audacity" (scene and tags as one label per clip).
+    """
     if format == "audacity":
         labels = [" ".join(filter(None, [f"{tag.scene}:" if tag.scene else "", tag.tags])) for tag in tags.itertuples()]
-        return write_events(pd.DataFrame({"onset": tags.onset, "offset": tags.offset, "event_label": labels}), path)
+        return write_events(tags[["onset", "offset"]].assign(event_label=labels), path)
     with atomic_file(path) as temporary:
         tags.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n", header=format == "csv",
                     sep="," if format == "csv" else "\t")
 
 
 def _check_shape(name, shape, expected):
-    if shape != expected:
-        raise InputError(f"{name}: expected shape {expected}, (frames, labels), received {shape}.")
+    expect(shape == expected, name, f"shape {expected}, (frames, labels)", shape)
 
 
 def _checked_threshold(threshold, labels):
-    threshold = np.asarray(threshold, np.float32)  # the posteriors' type, so that 0.7 is at least 0.7
+    threshold = np.asarray(threshold, np.float32)  # The type of the posteriors, so that 0.7 is at least 0.7.
     if threshold.shape not in ((), (len(labels),)) or not ((0 <= threshold) & (threshold <= 1)).all():
-        raise InputError(f"threshold: expected a number in 0..1, or {len(labels)}, one a label, "
-                         f"received {threshold.tolist()}.")
+        raise InputError(f"threshold: expected a number in 0..1, or {len(labels)}, one a label. "
+                         f"Received: {threshold.tolist()}.")
     return threshold
-
-
-def _confidence(events, posteriors, labels, time_resolution):
-    columns = [list(labels).index(label) for label in events["event_label"]]
-    edges = np.round(events[["onset", "offset"]].to_numpy() / time_resolution).astype(int)
-    return [posteriors[onset:offset, column].mean(dtype=float) for (onset, offset), column in zip(edges, columns)]

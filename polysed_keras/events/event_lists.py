@@ -1,4 +1,4 @@
-"""Event lists (onset, offset in seconds, event_label), event rolls (frames x labels, 0/1), and the way between them."""
+"""Event lists (onset, offset in seconds, event_label), event rolls (frames, labels) of 0 and 1, and conversions."""
 import logging
 import pathlib
 import re
@@ -6,30 +6,30 @@ import re
 import numpy as np
 import pandas as pd
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_file
 
 COLUMNS = ["onset", "offset", "event_label"]
-PRECISION = 1e-6  # seconds: event list files hold six decimals, so edges closer than this are the same
+PRECISION = 1e-6  # Seconds: event list files hold six decimals, so edges closer than this are the same.
 _log = logging.getLogger(__name__)
 
 
 def read_events(path, labels=None, duration=None):
-    """Read an event list file: onset, offset (seconds) and label a line, separated by tabs or spaces, no header.
+    """Read an event list file: onset, offset (seconds) and label per line, separated by tabs or spaces, no header.
 
-    A byte-order mark, blank lines, carriage returns and a header line "onset offset event_label" are tolerated; a label
-    may hold spaces where the separator is a tab. Same-label events that overlap or touch become one.
+    A byte-order mark, blank lines, carriage returns and a header line "onset offset event_label" are tolerated. A label
+    may hold spaces if the separator is a tab. Events of one label that overlap or touch become one.
 
     Args:
         path: text file in UTF-8.
         labels: the known labels; None accepts any.
-        duration: seconds; events are clipped to it, and dropped where they start beyond it, with a warning.
+        duration: seconds; events are clipped to it, or dropped if they start beyond it, with a warning.
 
     Returns:
         DataFrame with columns onset, offset, event_label, sorted by all three.
 
     Raises:
-        InputError: the file cannot be read, or a line of it (named) is not an event.
+        InputError: the file cannot be read, or a line, which the message names, is not an event.
     """
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
@@ -37,12 +37,12 @@ def read_events(path, labels=None, duration=None):
         is_header = not rows and [field.strip().lower() for field in fields] == COLUMNS
         if line.strip() and not is_header:
             rows.append(_parse_event(fields, labels, f"{path}, line {number}"))
-    events = _event_list(*zip(*rows)) if rows else _event_list([], [], [])
+    events = _event_list(*(zip(*rows) if rows else ([], [], [])))
     return merge_events(events if duration is None else _clip_with_warnings(events, duration, path))
 
 
 def write_events(events, path):
-    """Write an event list as onset TAB offset TAB event_label (seconds, six decimals, no header), atomically."""
+    """Write an event list atomically: onset TAB offset TAB event_label per line (seconds, six decimals, no header)."""
     rows = events[COLUMNS].itertuples(index=False)
     lines = [f"{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label in rows]
     with atomic_file(path) as temporary:
@@ -50,7 +50,7 @@ def write_events(events, path):
 
 
 def merge_events(events, gap=0.0):
-    """Make one event of same-label events that overlap, touch, or are at most `gap` seconds apart.
+    """Merge events of one label that overlap, touch, or are at most `gap` seconds apart.
 
     Returns:
         DataFrame with columns onset, offset, event_label, sorted by all three.
@@ -63,18 +63,18 @@ def merge_events(events, gap=0.0):
 
 
 def clip_events(events, duration):
-    """The events that begin before `duration`, in seconds; what reaches beyond it ends there."""
+    """Clip events to a duration in seconds, and drop those that begin after it."""
     return events[events["onset"] < duration].assign(offset=events["offset"].clip(upper=duration))
 
 
 def event_list_to_event_roll(events, labels, num_frames, time_resolution):
-    """Mark the frames an event touches: onset rounded down, offset up and exclusive (edges on a frame stay on it).
+    """Mark the frames that each event touches: the onset is rounded down, the offset up, and the offset is exclusive.
 
     Args:
-        events: event list in seconds; what lies outside the roll is cut off.
+        events: event list in seconds; parts outside the roll are cut off.
         labels: labels in the order of the columns.
         num_frames: frames of the roll.
-        time_resolution: seconds a frame.
+        time_resolution: seconds per frame.
 
     Returns:
         uint8 array (num_frames, labels), 0 or 1.
@@ -95,34 +95,43 @@ def event_list_to_event_roll(events, labels, num_frames, time_resolution):
 
 
 def event_roll_to_event_list(event_roll, labels, time_resolution):
-    """Make an event of every run of ones: from its first frame's start to its last frame's end.
+    """Turn every run of ones into an event, from the start of its first frame to the end of its last frame.
 
     Args:
         event_roll: array (frames, labels), 0 or 1.
         labels: labels in the order of the columns.
-        time_resolution: seconds a frame.
+        time_resolution: seconds per frame.
 
     Returns:
         DataFrame with columns onset, offset (seconds), event_label, sorted by all three.
     """
-    active = np.asarray(event_roll).T > 0
-    if active.shape[0] != len(labels):
-        raise InputError(f"event_roll: expected {len(labels)} columns, one a label, received {active.shape[0]}.")
-    edges = np.diff(active.astype(np.int8), axis=1, prepend=0, append=0)
-    columns, onsets = np.nonzero(edges == 1)
-    _, offsets = np.nonzero(edges == -1)
+    num_columns = np.shape(event_roll)[-1]
+    expect(num_columns == len(labels), "event_roll", f"{len(labels)} columns, one a label", num_columns)
+    columns, onsets, offsets = active_runs(event_roll)
     events = _event_list(onsets * time_resolution, offsets * time_resolution, [labels[column] for column in columns])
     return events.sort_values(COLUMNS).reset_index(drop=True)
 
 
+def active_runs(event_roll):
+    """Find the runs of ones in an event roll (frames, labels).
+
+    Returns:
+        int arrays of column, first frame and end (exclusive) per run, sorted by column and frame.
+    """
+    edges = np.diff((np.asarray(event_roll).T > 0).astype(np.int8), axis=1, prepend=0, append=0)
+    return *np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
+
+
 def polyphony(event_roll):
-    """Count the active labels of every frame: (frames, labels) -> int (frames,)."""
+    """Count the active labels per frame: (frames, labels) to int64 (frames,)."""
     return np.sum(event_roll, axis=1, dtype=np.int64)
 
 
 def joint_activity(event_roll):
-    """Count the frames in which two labels sound: (frames, labels) -> int64 (labels, labels), with each label's own
-    frames on the diagonal. Counts of recordings add up."""
+    """Count the frames in which two labels are active: (frames, labels) to int64 (labels, labels).
+
+    The diagonal holds the frames of each label. Counts of several recordings can be added.
+    """
     active = np.asarray(event_roll).astype(np.int64)
     return active.T @ active
 
@@ -136,9 +145,9 @@ def _read_text(path):
     try:
         return pathlib.Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: expected an event list file, received: {error.strerror}. Check the path.") from error
+        raise InputError(f"{path}: expected an event list file. Received: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, received other bytes. Save the file as UTF-8.") from error
+        raise InputError(f"{path}: expected text in UTF-8. Received: other bytes. Save the file as UTF-8.") from error
 
 
 def _parse_event(fields, labels, place):
@@ -147,9 +156,9 @@ def _parse_event(fields, labels, place):
         onset, offset = float(onset), float(offset)
     except ValueError as error:
         raise InputError(f"{place}: expected onset, offset (seconds, decimal point) and label, separated by tabs or "
-                         f"spaces, received {' '.join(fields)!r}. Replace other separators by tabs.") from error
+                         f"spaces. Received: {' '.join(fields)!r}. Replace other separators by tabs.") from error
     if not (np.isfinite([onset, offset]).all() and 0 <= onset < offset):
-        raise InputError(f"{place}: expected finite seconds with 0 <= onset < offset, received onset {onset:g} "
+        raise InputError(f"{place}: expected finite seconds with 0 <= onset < offset. Received: onset {onset:g} "
                          f"and offset {offset:g}. Correct or remove the line.")
     if labels is not None and label.strip() not in labels:
         raise InputError(f"{place}: unknown label {label.strip()!r}. Known labels: {', '.join(labels)}.")
@@ -165,7 +174,7 @@ def _clip_with_warnings(events, duration, path):
 
 
 def _in_frames(seconds, time_resolution):
-    """Seconds as frames; whole numbers where float noise or a file's rounding moved them off by a microsecond."""
+    """Convert seconds to frames, and round to a whole number if it is at most a microsecond away."""
     frames = np.asarray(seconds, float) / time_resolution
     whole = np.round(frames)
     return np.where(np.abs(frames - whole) <= max(PRECISION / time_resolution, PRECISION), whole, frames)

@@ -1,23 +1,27 @@
-"""Measures of detection and tagging: counts first, then pure functions of them."""
+"""Measures of detection and tagging: counts that can be added over recordings, and scores computed from them."""
 import numpy as np
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 
 def frame_counts(reference, estimated):
-    """Count true positives, false positives and false negatives by polyphony of the reference frame and by label.
+    """Count true positives, false positives and false negatives per polyphony of the reference and per label.
 
-    Counts of recordings add up. Sum over axis 0 for class-wise, average and overall scores, which hold silent frames
-    too; take row p for the score at polyphony p (Phan et al. 2022, Tables 2 and 3).
+    Counts of several recordings can be added. Sum over axis 0 for class-wise, average and overall scores, which include
+    silent frames; take row p for the score at polyphony p (Phan et al. 2022, Tables 2 and 3).
 
     Args:
-        reference, estimated: activity, arrays (frames, labels) of 0 and 1.
+        reference: activity, array (frames, labels) of 0 and 1.
+        estimated: activity of the same shape.
 
     Returns:
         int64 array (labels + 1, labels, 3): [polyphony, label, (tp, fp, fn)].
 
     Raises:
         InputError: the shapes differ.
+
+    Example:
+        >>> f_score(frame_counts(reference, estimated).sum(axis=0))
     """
     reference, estimated = _activity_pair(reference, estimated)
     num_labels = reference.shape[1]
@@ -32,78 +36,78 @@ def frame_counts(reference, estimated):
 
 
 def f_score(counts, average="micro"):
-    """F1 = 2 tp / (2 tp + fp + fn).
+    """Compute F1 = 2 tp / (2 tp + fp + fn).
 
     Args:
         counts: array (..., labels, 3) of (tp, fp, fn).
-        average: "micro" pools the counts of all labels, "macro" is the mean over labels, None gives one score a label.
+        average: "micro" pools the counts of all labels, "macro" is the mean over labels, None gives a score per label.
 
     Returns:
-        float64 array (...), or (..., labels) where average is None. A label that is neither in the reference nor
-        estimated has NaN and is left out of the mean; one that is in only one of them has 0 (sed_eval gives NaN there,
-        too).
+        float64 array (...), or (..., labels) if average is None. A label that is neither in the reference nor estimated
+        has NaN and is left out of the mean; one that is in only one of them has 0 (sed_eval gives NaN there, too).
 
     Raises:
         InputError: `average` is none of the three.
     """
-    return _score(counts, average, (2, 1, 1))
+    return _score(counts, average, (2, 0, 0), (2, 1, 1))
 
 
 def precision(counts, average="micro"):
-    """tp / (tp + fp), NaN where nothing was estimated; arguments and result as in `f_score`."""
-    return _score(counts, average, (1, 1, 0))
+    """Compute tp / (tp + fp), NaN if nothing was estimated; arguments and result as in f_score."""
+    return _score(counts, average, (1, 0, 0), (1, 1, 0))
 
 
 def recall(counts, average="micro"):
-    """tp / (tp + fn), NaN where the reference holds nothing; arguments and result as in `f_score`."""
-    return _score(counts, average, (1, 0, 1))
+    """Compute tp / (tp + fn), NaN if the reference is empty; arguments and result as in f_score."""
+    return _score(counts, average, (1, 0, 0), (1, 0, 1))
 
 
 def error_rate(reference, estimated):
-    """(substitutions + deletions + insertions) over active reference labels, frame by frame (Mesaros et al. 2016).
+    """Compute the frame-based error rate (Mesaros et al. 2016).
 
     Args:
-        reference, estimated: activity, arrays (frames, labels) of 0 and 1.
+        reference: activity, array (frames, labels) of 0 and 1.
+        estimated: activity of the same shape.
 
     Returns:
-        float, 0 or more; NaN where the reference holds no event.
+        float, 0 or more: substitutions, deletions and insertions over active reference labels; NaN if there are none.
     """
     reference, estimated = _activity_pair(reference, estimated)
     missed = (reference & ~estimated).sum(axis=1)
     false = (~reference & estimated).sum(axis=1)
-    errors = np.maximum(missed, false).sum()  # min(missed, false) substitutions, the rest deletions or insertions
+    errors = np.maximum(missed, false).sum()  # min(missed, false) are substitutions, the rest deletions or insertions.
     return float(_ratio(errors, reference.sum()))
 
 
 def substitutions(reference, estimated):
-    """The substitutions of `error_rate` by the label that was missed and the label that was estimated in its place.
+    """Count the substitutions of error_rate by missed label and by the label that was estimated in its place.
 
-    A frame with m missed and f false labels has min(m, f) substitutions, as there; which label stands for which cannot
-    be told, so each of the m f pairs gets an equal part of them.
+    A frame with m missed and f false labels has min(m, f) substitutions. Which label replaced which is unknown, so each
+    of the m * f pairs gets an equal part of them.
 
     Args:
-        reference, estimated: activity, arrays (frames, labels) of 0 and 1.
+        reference: activity, array (frames, labels) of 0 and 1.
+        estimated: activity of the same shape.
 
     Returns:
-        float64 array (labels, labels): [missed label, false label], which sums to the substitutions; additive over
-        recordings.
+        float64 array (labels, labels): [missed label, false label]; counts of several recordings can be added.
     """
     reference, estimated = _activity_pair(reference, estimated)
     missed, false = reference & ~estimated, ~reference & estimated
-    larger = np.maximum(missed.sum(axis=1), false.sum(axis=1))[:, None]  # min(m, f) / (m f) is 1 / max(m, f)
+    larger = np.maximum(missed.sum(axis=1), false.sum(axis=1))[:, None]  # min(m, f) / (m * f) is 1 / max(m, f).
     return missed.T.astype(float) @ (false / np.maximum(larger, 1))
 
 
 def unseen_frames(combinations, seen):
-    """Count the frames whose combination was not seen.
+    """Count the frames whose combination of labels was not seen in training.
 
     Args:
-        combinations: int array (frames, groups): the combination of every group's labels.
-        seen: for every group, the combinations that were seen.
+        combinations: int array (frames, groups), the combination of labels in each group.
+        seen: a list per group of the combinations that were seen.
 
     Returns:
-        bool array (frames, groups); int64 array (groups + 1, 2) of (unseen frames, frames), first of any group, then
-        group by group, which `share` turns into shares; additive over recordings.
+        bool array (frames, groups), whether each combination is unseen; and int64 array (groups + 1, 2) of (unseen
+        frames, frames), in the first row for any group and then per group, for `share`. Counts can be added.
     """
     combinations = np.asarray(combinations)
     unseen = np.stack([~np.isin(column, known) for column, known in zip(combinations.T, seen, strict=True)], axis=1)
@@ -112,14 +116,14 @@ def unseen_frames(combinations, seen):
 
 
 def lwlrap(reference, scores):
-    """Label-weighted label-ranking average precision: the mean over (clip, label) pairs of the precision at that rank.
+    """Compute label-weighted label-ranking average precision: the mean over (clip, label) pairs of precision at rank.
 
     Args:
-        reference: array (clips, labels) of 0 and 1; clips without labels count nothing.
+        reference: array (clips, labels) of 0 and 1; clips without labels are not counted.
         scores: array (clips, labels), higher is more likely; tied labels share the worst of their ranks.
 
     Returns:
-        float in 0..1; NaN where no clip has a label. Random scores for one label of k get (1 + 1/2 + ... + 1/k) / k.
+        float, 0 to 1; NaN if no clip has a label. Random scores for one of k labels get (1 + 1/2 + ... + 1/k) / k.
 
     Raises:
         InputError: the shapes differ or a score is NaN.
@@ -128,13 +132,14 @@ def lwlrap(reference, scores):
 
 
 def macro_accuracy(reference, estimated):
-    """Mean over the classes in the reference of the part of their clips that was recognised.
+    """Compute the accuracy per class of the reference, and return their mean.
 
     Args:
-        reference, estimated: class indices or names, arrays (clips,).
+        reference: class indices or names, array (clips,).
+        estimated: class indices or names, array (clips,).
 
     Returns:
-        float in 0..1; NaN without clips.
+        float, 0 to 1; NaN if there are no clips.
 
     Raises:
         InputError: the shapes differ.
@@ -147,28 +152,29 @@ def macro_accuracy(reference, estimated):
 
 
 def recognised(reference, estimated):
-    """What macro accuracy is made of, clip by clip; sums over clips add up.
+    """Count per clip what macro accuracy is computed from, for sums over clips and `share`.
 
     Args:
-        reference, estimated: one-hot arrays (clips, classes) of 0 and 1.
+        reference: one-hot array (clips, classes) of 0 and 1.
+        estimated: one-hot array of the same shape.
 
     Returns:
-        float64 array (clips, classes, 2): (1 where the clip's class was recognised, 1 at the clip's class).
+        float64 array (clips, classes, 2): (1, 1) at the class of a recognised clip, (0, 1) at that of others, else 0.
     """
     reference, estimated = _activity_pair(reference, estimated)
     return np.stack([reference & estimated, reference], axis=-1).astype(float)
 
 
 def retrieved(reference, scores):
-    """What lwlrap is made of, clip by clip; sums over clips add up. Arguments and errors as in `lwlrap`.
+    """Count per clip what lwlrap is computed from, for sums over clips and `share`; arguments and errors as in lwlrap.
 
     Returns:
-        float64 array (clips, labels, 2): (the precision at the label's rank, 1) at the clip's labels, else zeros.
+        float64 array (clips, labels, 2): (precision at the rank of the label, 1) at the labels of a clip, else zeros.
     """
     reference, scores = np.asarray(reference) > 0, np.asarray(scores)
     _check_shapes(reference, scores)
     if np.isnan(scores).any():
-        raise InputError("scores: expected numbers, received NaN. Check the model's output.")
+        raise InputError("scores: expected numbers. Received: NaN. Check the model's output.")
     clips, labels = np.nonzero(reference)
     counts = np.zeros((*reference.shape, 2))
     ahead = scores[clips] >= scores[clips, labels][:, None]  # (pairs, labels)
@@ -178,19 +184,16 @@ def retrieved(reference, scores):
 
 
 def share(counts, average="micro"):
-    """The first of `counts` over the second.
+    """Divide the first column of counts by the second.
 
     Args:
-        counts: array (..., labels, 2), sums over clips of `recognised` or `retrieved`.
-        average: "micro" pools the labels, "macro" is the mean over the labels that there are, None gives one a label.
+        counts: array (..., labels, 2), sums over clips of `recognised` or `retrieved`, or the counts of unseen_frames.
+        average: "micro" pools the labels, "macro" is the mean over labels with counts, None gives one share per label.
 
     Returns:
-        float64 array (...), or (..., labels) where average is None; NaN where nothing is counted.
+        float64 array (...), or (..., labels) if average is None; NaN if nothing is counted.
     """
-    counts = np.asarray(counts)
-    if average == "micro":
-        counts = counts.sum(axis=-2)
-    return _average(_ratio(counts[..., 0], counts[..., 1]), average)
+    return _score(counts, average, (1, 0), (0, 1))
 
 
 def _activity_pair(reference, estimated):
@@ -201,25 +204,21 @@ def _activity_pair(reference, estimated):
 
 def _check_shapes(reference, estimated):
     if reference.shape != estimated.shape:
-        raise InputError("reference and estimated: expected equal shapes, "
-                         f"received {reference.shape} and {estimated.shape}.")
+        raise InputError("reference and estimated: expected equal shapes. "
+                         f"Received: {reference.shape} and {estimated.shape}.")
 
 
-def _score(counts, average, weights):
-    """weights[0] tp / (weights . counts): F1, precision and recall differ in nothing else."""
+def _score(counts, average, part, whole):
+    """Divide one weighted sum of the last axis by another, and average as f_score says."""
+    expect(average in ("micro", "macro", None), "average", "'micro', 'macro' or None", average)
     counts = np.asarray(counts)
     if average == "micro":
         counts = counts.sum(axis=-2)
-    return _average(_ratio(weights[0] * counts[..., 0], counts @ np.array(weights)), average)
-
-
-def _average(scores, average):
-    if average == "macro":
-        present = ~np.isnan(scores)
-        return _ratio(np.where(present, scores, 0).sum(axis=-1), present.sum(axis=-1))
-    if average not in ("micro", None):
-        raise InputError(f"average: expected 'micro', 'macro' or None, received {average!r}.")
-    return scores
+    scores = _ratio(counts @ np.array(part), counts @ np.array(whole))
+    if average != "macro":
+        return scores
+    present = ~np.isnan(scores)
+    return _ratio(np.where(present, scores, 0).sum(axis=-1), present.sum(axis=-1))
 
 
 def _ratio(part, whole):

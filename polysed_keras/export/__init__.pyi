@@ -1,5 +1,5 @@
 from .parity import export_runtimes as export_runtimes, format_parity as format_parity
-from .runs import export_run as export_run, load_detector as load_detector
+from .runs import export_run as export_run, load_run_detector as load_run_detector
 from .runtimes import check_runtimes as check_runtimes
 from .saved_model import (
     default_model as default_model,

@@ -1,4 +1,4 @@
-"""Exports for other runtimes beside a SavedModel, and what they lose: a report of each against TensorFlow."""
+"""Export for other runtimes beside a SavedModel, and report how their answers differ from TensorFlow's."""
 import importlib.metadata
 import os
 import platform
@@ -23,20 +23,24 @@ PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnxruntime")
 
 
 def export_runtimes(run, version, runtimes, data=None):
-    """Convert a run's best epoch for runtimes, into the folder `runtimes` of its export, with parity.json beside them.
+    """Convert a run's best epoch for runtimes, and compare their answers with those of its SavedModel.
+
+    The files and the report, parity.json, are written to the folder `runtimes` of the export.
 
     Args:
-        run: the run's folder; version: the folder that training.export_run made of it.
-        runtimes: keys of export.FILES.
+        run: the run's folder.
+        version: Path of the folder that export_run made of it.
+        runtimes: list of str, as in check_runtimes.
         data: folder of a corpus with the run's labels, whose test recordings are compared; None for noise and tones.
 
     Returns:
-        The report, a dict. Of each runtime: files and their bytes, differences of posteriors to the SavedModel's, share
-        of frames and labels with the same activity, overall F1 (None without data), milliseconds a segment.
+        The report, a dict. It says for each runtime: files and their bytes, differences of posteriors to the
+        SavedModel's, share of frames and labels with the same activity, overall F1 (None without data), milliseconds
+        per segment.
 
     Raises:
-        InputError: a runtime whose packages are missing or whose converter refuses the network; other labels in data,
-            or a run that labels clips with data.
+        InputError: a runtime whose packages are missing or whose converter refuses the network; data with other labels,
+            or with a run that labels clips.
     """
     experiment = load_run(run)
     recordings = _read_recordings(experiment, data) if data else None
@@ -55,8 +59,15 @@ def export_runtimes(run, version, runtimes, data=None):
 
 
 def noise_and_tones(detector, segments=8.5):
-    """A waveform of so many segments at the detector's rate, float32 (samples,): noise whose level falls, under a tone
-    that rises; the last tenth is silent."""
+    """Return a waveform that compares runtimes: noise whose level falls, a tone that rises, and a silent last tenth.
+
+    Args:
+        detector: detection.Detector, for its sample rate and the length of its segments.
+        segments: length of the waveform in segments, a float.
+
+    Returns:
+        float32 (samples,).
+    """
     samples = round(segments * detector.segment_samples)
     seconds, end = np.arange(samples) / detector.sample_rate, samples / detector.sample_rate
     tone = 0.3 * signal.chirp(seconds, 50, end, detector.sample_rate / 2, method="logarithmic")
@@ -65,9 +76,9 @@ def noise_and_tones(detector, segments=8.5):
 
 
 def latency_ms(detector):
-    """Median milliseconds of a segment on this machine, as a Detector answers it."""
+    """Return the median milliseconds that a detector takes per segment on this machine."""
     waveform, seconds = noise_and_tones(detector, segments=1), []
-    for _ in range(LATENCY_RUNS + 3):  # the first ones make ready
+    for _ in range(LATENCY_RUNS + 3):  # the first three are slower and not counted
         begin = time.perf_counter()
         detector.posteriors(waveform)
         seconds.append(time.perf_counter() - begin)
@@ -75,10 +86,10 @@ def latency_ms(detector):
 
 
 def _read_recordings(experiment, data):
-    """(audio, events) of the test recordings."""
+    """Return [(audio, events)] of the test recordings."""
     if experiment.clip_level:
-        raise InputError("--data: expected a run of recordings. Received: one of clips. Leave it out, and noise and tones "
-                         "are compared.")
+        raise InputError("--data: expected a run of recordings. Received: one of clips. Leave it out, and noise and "
+                         "tones are compared.")
     dataset, labels = load_dataset(data, experiment.dataset), sorted(task_labels(experiment.tasks))
     if labels != sorted(dataset.labels):
         raise InputError(f"{data}: expected the labels of the run, {labels}. Received: {list(dataset.labels)}.")
@@ -88,7 +99,7 @@ def _read_recordings(experiment, data):
 
 
 def _compare(reference, detectors, recordings):
-    """{name: measures} of the runtimes and, of overall_f1 alone, "tensorflow"."""
+    """Return {name: measures} of the runtimes, and of "tensorflow", where only overall_f1 says something."""
     sums = {name: {"max": 0.0, "sum": 0.0, "same": 0, "counts": 0} for name in ("tensorflow", *detectors)}
     size = 0
     for audio, events in recordings:
@@ -101,25 +112,16 @@ def _compare(reference, detectors, recordings):
             total["sum"] += float(difference.sum(dtype=float))
             total["same"] += int((answer[1] == expected[1]).sum())
             if events is not None:
-                total["counts"] = total["counts"] + _counts(events, answer[1], reference)
+                roll = event_list_to_event_roll(events, reference.labels, len(answer[1]), reference.time_resolution)
+                total["counts"] = total["counts"] + frame_counts(roll, answer[1])
     return {name: {"max_posterior_difference": total["max"], "mean_posterior_difference": total["sum"] / size,
                    "same_activity": total["same"] / size,
                    "overall_f1": float(f_score(total["counts"].sum(axis=0))) if np.ndim(total["counts"]) else None}
             for name, total in sums.items()}
 
 
-def _counts(events, activity, detector):
-    roll = event_list_to_event_roll(events, detector.labels, len(activity), detector.time_resolution)
-    return frame_counts(roll, activity)
-
-
 def _describe(reference, data, recordings):
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            pass
+    installed = {name: package.version for name in PACKAGES for package in importlib.metadata.distributions(name=name)}
     return {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones", "threads": 1,
             "segment_seconds": reference.segment_samples / reference.sample_rate,
             "packages": installed, "python": platform.python_version(),
@@ -127,7 +129,7 @@ def _describe(reference, data, recordings):
 
 
 def format_parity(report):
-    """The report of export_runtimes as lines of text for a terminal."""
+    """Return the report of export_runtimes as a table for a terminal."""
     reference = report["tensorflow"]
     rows = [("", "max difference", "same activity", "overall F1", "bytes", "ms a segment"),
             ("tensorflow", "", "", _per_cent(reference["overall_f1"]), "", f"{reference['latency_ms']:.2f}")]
@@ -136,8 +138,7 @@ def format_parity(report):
                      _per_cent(measured["overall_f1"]), " + ".join(map(str, measured["files"].values())),
                      f"{measured['latency_ms']:.2f}"))
     widths = [max(map(len, column)) for column in zip(*rows)]
-    table = "\n".join("  ".join(cell.ljust(width) if not index else cell.rjust(width)
-                                for index, (cell, width) in enumerate(zip(row, widths))) for row in rows)
+    table = "\n".join("  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for first, *cells in rows)
     return f"compared on {report['audio']}\n{table}"
 
 

@@ -1,35 +1,49 @@
-"""Export the best epoch of a run, and load a detector from an exported model or a run."""
+"""Export the best epoch of a run, or load it as a detector without an export."""
 import pathlib
-import tempfile
 
-from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
-from polysed_keras.training import EXPERIMENT, best_epoch, load_best_model, load_run
+import tensorflow as tf
+
+from polysed_keras.export.saved_model import export_saved_model, make_detector
+from polysed_keras.export.signatures import build_signatures, describe
+from polysed_keras.training import best_epoch, load_best_model, load_run
 
 
-def load_detector(directory=None):
-    """Load an exported model, or the best epoch of a run, which is exported for it.
+def export_run(run, out):
+    """Export the best epoch of a run as the next version of a model.
 
     Args:
-        directory: saved_models/NAME, saved_models/NAME/VERSION or a run's folder; None for
-            export.DEFAULT_MODEL.
+        run: the run's folder.
+        out: saved_models/NAME; a folder 1, 2, ... is made in it.
+
+    Returns:
+        Path of the version's folder.
+
+    Raises:
+        InputError: no trained run there, or `out` cannot be written.
+
+    Example:
+        >>> export_run("runs/mine", "saved_models/mine")
+    """
+    experiment = load_run(run)
+    model = load_best_model(experiment, run)
+    best = best_epoch(run, experiment.measure)
+    measure = experiment.measure.replace("val_", "validation_")
+    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
+
+
+def load_run_detector(run):
+    """Load the best epoch of a run as a detector that answers like the run's export; nothing is written.
+
+    Args:
+        run: the run's folder.
 
     Returns:
         detection.Detector.
 
     Raises:
-        InputError: neither a model nor a run there; none given, and no DEFAULT_MODEL.
+        InputError: no trained run there.
     """
-    directory = pathlib.Path(directory or default_model())
-    if not (directory / EXPERIMENT).is_file():
-        return load_saved_model(directory)
-    with tempfile.TemporaryDirectory() as temporary:
-        return load_saved_model(export_run(directory, pathlib.Path(temporary, directory.resolve().name)))
-
-
-def export_run(directory, out):
-    """Export the best epoch of a run as the next version of saved_models/NAME; returns the version's folder."""
-    experiment = load_run(directory)
-    model = load_best_model(experiment, directory)
-    best = best_epoch(directory, experiment.measure)
-    measure = experiment.measure.replace("val_", "validation_")
-    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
+    experiment, name = load_run(run), pathlib.Path(run).resolve().name
+    model = load_best_model(experiment, run, use_cudnn=False)
+    serve, spec = build_signatures(model, experiment, name, 1)["serving_default"]
+    return make_detector(tf.function(serve, input_signature=[spec]), describe(experiment, name, 1))

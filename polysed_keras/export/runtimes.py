@@ -1,6 +1,6 @@
-"""Networks for other runtimes than TensorFlow: LiteRT and ONNX, of their built-in operations alone.
+"""Convert networks for LiteRT and ONNX, with only the built-in operations of these runtimes, and load them.
 
-Two files take a segment each. The front end, waveform -> log_mel, is always in float32, because features made with
+A network becomes two files. The front end, waveform -> log_mel, is always in float32, because features made with
 weights of 8 bits would be noise. The network, log_mel -> posteriors and activity, has the precision of its name.
 """
 import importlib.util
@@ -28,7 +28,14 @@ OPSET = 17
 
 
 def check_runtimes(runtimes):
-    """Raises InputError for a runtime that is unknown, or whose packages are not installed."""
+    """Check that runtimes are known and can be converted for.
+
+    Args:
+        runtimes: list of str, keys of FILES.
+
+    Raises:
+        InputError: an unknown runtime, or one whose packages are not installed.
+    """
     for runtime in runtimes:
         if runtime not in FILES:
             raise InputError(f"runtimes: expected some of {', '.join(FILES)}. Received: {runtime}.")
@@ -41,14 +48,15 @@ def check_runtimes(runtimes):
 def convert_runtimes(model, experiment, directory, runtimes):
     """Write a network's files for runtimes.
 
-    Inputs and outputs of a segment: `waveform` float32 (1, samples): its frames' hops and the reach of the last window,
-    at the Experiment's rate; `log_mel` float32 (1, frames, n_mels); `posteriors` float32 and `activity` uint8, both
-    (1, frames, labels), of networks that label clips (1, 1, labels).
+    Each file takes one segment: `waveform` float32 (1, samples) is as long as the windows of its frames reach, at the
+    experiment's sample rate; `log_mel` float32 is (1, frames, n_mels); `posteriors` float32 and `activity` uint8 are
+    (1, frames, labels), or (1, 1, labels) of networks that label clips.
 
     Args:
         model: a network of build_model without cuDNN's kernels, with its weights.
         experiment: Experiment whose tasks are resolved.
-        directory: folder that exists; runtimes: keys of FILES.
+        directory: folder that exists.
+        runtimes: list of str, keys of FILES.
 
     Raises:
         InputError: as check_runtimes; a network that a runtime's converter refuses.
@@ -62,7 +70,7 @@ def convert_runtimes(model, experiment, directory, runtimes):
                 precision = path.stem if name == "network" else "float32"
                 try:
                     path.write_bytes(convert(functions[name], precision))
-                except Exception as error:  # of either converter: classes of their own, in no public place
+                except Exception as error:  # the converters' own exceptions have no public classes
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                     raise InputError(f"{runtime}: expected a network of operations that it has. "
                                      f"Received: {reason}.") from error
@@ -79,12 +87,12 @@ def _network_function(model, experiment):
     shape = [1, 1 if experiment.clip_level else frames, -1]
     normalization = model.get_layer(NORMALIZATION)
     normalization.finalize_state()
-    for name in ("mean", "variance"):  # tensors would become inputs
+    for name in ("mean", "variance"):  # as tensors they would become inputs of the graph
         setattr(normalization, name, np.asarray(getattr(normalization, name)))
     weights = [(weight, np.asarray(weight)) for weight in model.weights]
 
     def network(log_mel):
-        # constants in place of variables, which TensorFlow 2.17's converter cannot read in Keras 3's graphs
+        # TensorFlow 2.17's converter cannot read variables in Keras 3's graphs: they become constants.
         with keras.StatelessScope([(weight, tf.constant(value)) for weight, value in weights]):
             outputs = model(log_mel, training=False)
         posteriors, activity = join_tasks(outputs, tasks)
@@ -95,10 +103,11 @@ def _network_function(model, experiment):
 
 
 def _log_mel(waveform, spec, frames):
-    """audio.LogMelSpectrogram of one segment by products with constants alone: not every runtime has its FFT.
+    """Compute audio.LogMelSpectrogram of one segment by matrix products alone, because not every runtime has an FFT.
 
-    The discrete Fourier transform of n_fft = rows * columns samples is one of each column, a rotation, and one of each
-    row (Cooley and Tukey 1965); sample n is at row n // columns, frequency k at k % rows, k // rows.
+    The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column, a rotation, and a
+    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns.
+    Frequency k is at k % rows, k // rows.
     """
     reach = -(-spec.win_length // spec.hop_length)
     waveform = tf.pad(waveform, [[0, 0], [0, (frames - 1 + reach) * spec.hop_length - waveform.shape[1]]])
@@ -121,13 +130,13 @@ def _log_mel(waveform, spec, frames):
 
 
 def _rotation(rows, columns, period):
-    """Real and imaginary parts of exp(-2 pi i row column / period), both float32 (rows, columns)."""
+    """Return real and imaginary parts of exp(-2 pi i row column / period), both float32 (rows, columns)."""
     turns = np.exp(-2j * np.pi * np.outer(np.arange(rows), np.arange(columns)) / period)
     return turns.real.astype(np.float32), turns.imag.astype(np.float32)
 
 
 def _mels_by_row(spec, rows, half):
-    """mel_matrix with its frequencies in the order of the transform above: (rows * half, n_mels)."""
+    """Return mel_matrix with its frequencies in the order of the transform above: (rows * half, n_mels)."""
     frequencies = np.arange(rows)[:, None] + rows * np.arange(half)
     matrix = np.pad(mel_matrix(spec), ((0, rows * half - spec.n_fft // 2 - 1), (0, 0)))
     return matrix[frequencies.ravel()]
@@ -150,11 +159,12 @@ def _to_onnx(function, precision):
 
 
 def open_runtime(path):
-    """A function of a file's inputs, by name, that returns a dict of its outputs; on one thread of a CPU."""
+    """Return a function of a file's named inputs that returns a dict of its outputs, on one thread of a CPU."""
     if pathlib.Path(path).suffix == ".onnx":
         return _open_onnx(path)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated.*")  # for ai-edge-litert's, the same
+        # It is to be replaced by the same class of another package.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated.*")
         return tf.lite.Interpreter(str(path), num_threads=1).get_signature_runner()
 
 
@@ -168,11 +178,12 @@ def _open_onnx(path):
 
 
 def load_runtime(directory, runtime, description):
-    """Load converted files as what an exported model is loaded as: waveforms and files in, posteriors and events out.
+    """Load converted files as a detector, which takes audio of any length.
 
     Args:
-        directory: folder of convert_runtimes; runtime: a key of FILES.
-        description: Detector.description of the exported model.
+        directory: folder that convert_runtimes wrote to.
+        runtime: str, a key of FILES.
+        description: dict, Detector.description of the exported model.
 
     Returns:
         detection.Detector.

@@ -1,5 +1,6 @@
-"""What an exported network can be asked: signatures of waveforms, WAV files or features, of core TensorFlow operations
-alone. saved_models/README.md is their contract.
+"""The signatures of an exported network: functions of waveforms, WAV files or features, and its description.
+
+They hold core TensorFlow operations alone. saved_models/README.md is their contract.
 """
 import dataclasses
 import json
@@ -10,25 +11,26 @@ import tensorflow as tf
 
 from polysed_keras.audio import SILENCE_DB, LogMelSpectrogram
 from polysed_keras.export.wav_bytes import decode_wav
+from polysed_keras.models import NORMALIZATION
 from polysed_keras.specs import task_labels
 
-SEGMENTS_PER_STEP = 32  # bounds the memory of one request, whatever its length
+SEGMENTS_PER_STEP = 32  # bounds the memory of one request of any length
 OUTPUTS = {"posteriors": tf.float32, "activity": tf.uint8}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Sizes: of a segment, of what it is cut from (its last frame's window reaches beyond it), and of the answer to it."""
+    """Sizes of a segment and of the answer to it."""
 
     segment_frames: int
     segment_samples: int
-    cut_samples: int
-    outputs: int  # of a segment: its frames, or one, where clips are labelled as a whole
+    cut_samples: int  # more than segment_samples, because the window of the last frame reaches beyond the segment
+    outputs: int  # rows of the answer per segment: its frames, or 1 if clips are labelled as a whole
     labels: int
 
 
 def cut_samples(experiment):
-    """Samples that a segment is computed from: from the first of its first window to the last of its last."""
+    """Return the number of samples from the begin of a segment's first window to the end of its last one."""
     return (experiment.training.segment_frames - 1) * experiment.features.hop_length + experiment.features.win_length
 
 
@@ -39,8 +41,16 @@ def _layout_of(experiment):
 
 
 def describe(experiment, name, version):
-    """What travels inside an export: name and version (of its folders), labels, sample rate (Hz), hop and window
-    (samples), frames of a segment, seconds of an output (a frame, or a clip where clips are labelled as a whole), Experiment.
+    """Return the description that travels inside an export and in its card.json.
+
+    Args:
+        experiment: Experiment whose tasks are resolved.
+        name: str, of the model's folder.
+        version: int, of the version's folder.
+
+    Returns:
+        dict: name, version, labels, sample_rate (Hz), hop_length and win_length (samples), segment_frames,
+        time_resolution (seconds per output: a frame, or a clip if clips are labelled as a whole), experiment (a dict).
     """
     features, layout = experiment.features, _layout_of(experiment)
     return {
@@ -53,12 +63,13 @@ def describe(experiment, name, version):
 
 
 def build_signatures(model, experiment, name, version):
-    """The signatures of an export.
+    """Return the functions that an export is made of.
 
     Args:
         model: a network of build_model without cuDNN's kernels.
         experiment: Experiment whose tasks are resolved.
-        name, version: of the export's folders, for `describe`.
+        name: str, of the model's folder.
+        version: int, of the version's folder.
 
     Returns:
         {signature: (function of a tensor that returns a dict of tensors, TensorSpec of the tensor)}.
@@ -78,17 +89,20 @@ def build_signatures(model, experiment, name, version):
 
 
 def _network_function(model, experiment, layout):
-    """Segments of features to posteriors and activity, both (segments, outputs, labels). Tracing a network of many tasks
-    takes most of an export's time, and Keras traces a signature twice: this is traced once, for all of them. Its weights
-    are one variable, because each function that leads to it is given each variable that it reads: 780 for 16 tasks.
+    """Return a function of segments of features that gives posteriors and activity, both (segments, outputs, labels).
+
+    Tracing a network of many tasks takes most of an export's time, and Keras traces each signature twice. This function
+    is traced once, for all signatures. Its weights are one variable, because every function around it would otherwise
+    be given every variable that it reads: 780 for 16 tasks.
     """
+    model.get_layer(NORMALIZATION).finalize_state()
     tasks, shape = experiment.tasks, [-1, layout.outputs, layout.labels]
     weights = [weight for weight in model.weights if weight.dtype == "float32"]
     sizes = [math.prod(weight.shape) for weight in weights]
     joined = tf.Variable(tf.concat([tf.reshape(weight, [-1]) for weight in weights], axis=0), name="weights")
 
     def predict(segments):
-        # not only at the end: max-pooling may lose a NaN
+        # Not only checked at the end, because max-pooling may lose a NaN.
         segments = tf.debugging.check_numerics(segments, "expected finite features, as of samples from -1 to 1")
         values = [tf.reshape(part, weight.shape) for weight, part in zip(weights, tf.split(joined, sizes))]
         with keras.StatelessScope(zip(weights, values)):
@@ -97,17 +111,18 @@ def _network_function(model, experiment, layout):
         posteriors = tf.debugging.check_numerics(posteriors, "expected features in dB that give finite posteriors")
         return tf.reshape(posteriors, shape), tf.reshape(activity, shape)
 
-    return tf.compat.v1.wrap_function(predict, [tf.TensorSpec([None, layout.segment_frames, experiment.features.n_mels])])
+    segments = tf.TensorSpec([None, layout.segment_frames, experiment.features.n_mels])
+    return tf.compat.v1.wrap_function(predict, [segments])
 
 
 def join_tasks(outputs, tasks):
-    """Posteriors float32 and activity uint8 of all labels, in the tasks' order, of a network's outputs {task name: tensor}."""
+    """Join a network's outputs {task name: tensor}, task by task, to posteriors float32 and activity uint8."""
     posteriors = tf.concat([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)
     return posteriors, tf.concat([task.decode(outputs[task.name]) for task in tasks], axis=-1)
 
 
 def _listen_function(network, features, layout):
-    """As _network_function, of segments cut from a waveform (segments, cut_samples)."""
+    """Return the network's function behind its front end: it takes segments of samples, (segments, cut_samples)."""
     front_end = LogMelSpectrogram(features)
 
     def listen(cut):
@@ -117,7 +132,7 @@ def _listen_function(network, features, layout):
 
 
 def _in_steps(predict, segments, layout):
-    """What predict makes of all segments, a few at a time, one step after the other: memory holds one of them."""
+    """Predict a few segments per step and join the answers, so that memory holds only one step."""
     def step(index, *done):
         parts = predict(segments[index:index + SEGMENTS_PER_STEP])
         return (index + SEGMENTS_PER_STEP, *(tf.concat(pair, axis=0) for pair in zip(done, parts)))
@@ -130,12 +145,12 @@ def _in_steps(predict, segments, layout):
 
 
 def _cut_waveform(waveform, layout):
-    """(batch, samples) -> (batch, segments, cut_samples), zeros appended."""
+    """Cut (batch, samples) into (batch, segments, cut_samples), with zeros appended."""
     return tf.signal.frame(waveform, layout.cut_samples, layout.segment_samples, pad_end=True)
 
 
 def _answers(predict, segments, rows, layout):
-    """Of segments (batch, segments, ...) the first rows of each: {output: (batch, rows, labels)}."""
+    """Return the first rows of the answers to segments (batch, segments, ...): {output: (batch, rows, labels)}."""
     batch, number = tf.shape(segments)[0], tf.shape(segments)[1]
     parts = predict(tf.reshape(segments, [batch * number, *segments.shape[2:]]))
     shape = [batch, number * layout.outputs, layout.labels]
@@ -166,7 +181,7 @@ def _ceil_divide(number, divisor):
 
 
 def _wav_function(listen, layout, sample_rate):
-    """Files of unequal length: their segments side by side, so that a short file costs no more beside a long one."""
+    """Return the function of WAV files. It joins their segments: a short file costs no more beside a long one."""
     spec = tf.RaggedTensorSpec([None, layout.cut_samples], tf.float32, ragged_rank=0), tf.TensorSpec([], tf.int32)
 
     def read(content):
@@ -189,9 +204,12 @@ def _wav_function(listen, layout, sample_rate):
 
 
 def _describe_function(description):
-    """A description for each row of `query`: a server neither calls what has no input, nor batches what has no rows."""
+    """Return the function of `describe`, which answers each row of a query.
+
+    The query is there because a server neither calls a signature without an input, nor batches one without rows.
+    """
     def serve(query):
-        # float64: frames times a resolution of float32 would not be the times that a reference has
+        # With a resolution of float32 the times of frames would differ from those of a reference.
         constants = {key: tf.constant(json.dumps(value) if key == "experiment" else value,
                                       tf.float64 if key == "time_resolution" else None)
                      for key, value in description.items()}

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving sends a model before it answers anyone, so that nobody waits for the first one."""
+"""Warm-up requests, which TensorFlow Serving sends a model first, so that no client waits for the slow first answer."""
 import pathlib
 
 import tensorflow as tf
@@ -9,12 +9,12 @@ REQUESTS = pathlib.Path("assets.extra", "tf_serving_warmup_requests")  # where T
 
 
 def write_warmup_requests(experiment, name, directory):
-    """Write a request of one segment of silence for each signature that runs the network: a TFRecord of PredictionLog.
+    """Write a TFRecord of PredictionLog: one segment of silence for each signature that runs the network.
 
     Args:
         experiment: Experiment of the exported network.
-        name: of the model.
-        directory: the SavedModel's.
+        name: str, the model's.
+        directory: folder of the SavedModel.
     """
     path = pathlib.Path(directory) / REQUESTS
     path.parent.mkdir()
@@ -24,7 +24,7 @@ def write_warmup_requests(experiment, name, directory):
 
 
 def _silence(experiment):
-    """{signature: {input: TensorProto}}; one value that stands for all keeps them small."""
+    """Return {signature: {input: TensorProto}}. A single value stands for a whole tensor: the file stays small."""
     features, frames = experiment.features, experiment.training.segment_frames
     wav = tf.audio.encode_wav(tf.zeros([features.hop_length, 1]), features.sample_rate).numpy()
     return {
@@ -35,8 +35,9 @@ def _silence(experiment):
 
 
 def _prediction_log(name, signature, tensors):
-    """PredictionLog(predict_log=PredictLog(request=PredictRequest(model_spec, inputs))), by the numbers that
-    tensorflow-serving-api's .proto files give its fields: an export holds its requests where that is not installed too.
+    """Return the bytes of PredictionLog(predict_log=PredictLog(request=PredictRequest(model_spec, inputs))).
+
+    The numbers are those of the fields in tensorflow-serving-api's .proto files. That package need not be installed.
     """
     model_spec = _message((1, name.encode()), (3, signature.encode()))
     inputs = [(2, _message((1, key.encode()), (2, tensor.SerializeToString()))) for key, tensor in tensors.items()]
@@ -44,7 +45,7 @@ def _prediction_log(name, signature, tensors):
 
 
 def _message(*fields):
-    """A protocol buffer of (number, bytes): the wire format of strings, maps' entries and messages in a message."""
+    """Encode fields (number, bytes) as a protocol buffer: strings, entries of maps, and messages look alike in it."""
     return b"".join(bytes([number << 3 | 2]) + _varint(len(content)) + content for number, content in fields)
 
 

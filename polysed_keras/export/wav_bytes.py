@@ -1,19 +1,22 @@
-"""WAV files' bytes as waveforms, in a graph of core operations. TensorFlow's own DecodeWav refuses files that other readers
-take (floats, an odd chunk, an extensible format), and quotes their bytes in its messages, which then are no text.
+"""Decode WAV files in a graph of core operations, and encode them.
+
+TensorFlow's own DecodeWav refuses files that other readers take (floats, a chunk of odd length, the extensible format).
+Its messages quote the file's bytes, so that they are not text.
 """
 import struct
 
 import numpy as np
 import tensorflow as tf
 
-CHUNKS = 64  # before the samples: a hostile file could hold millions
+CHUNKS = 64  # read at most, because a hostile file could hold millions
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 
 
 def encode_wav(waveform, sample_rate):
-    """The bytes of a WAV file that holds a mono waveform (samples,) as it is, in 32-bit floats."""
+    """Return the bytes of a WAV file of 32-bit floats that holds a mono waveform (samples,) unchanged."""
     samples = np.asarray(waveform, "<f4").tobytes()
-    header = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, FLOAT, 1, sample_rate, 4 * sample_rate, 4, 32, b"data", len(samples))
+    header = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, FLOAT, 1, sample_rate, 4 * sample_rate, 4, 32, b"data",
+                         len(samples))
     return struct.pack("<4sI4s", b"RIFF", 4 + len(header) + len(samples), b"WAVE") + header + samples
 
 
@@ -21,15 +24,15 @@ def decode_wav(content, sample_rate):
     """Decode a WAV file of 16-bit PCM or 32-bit floats.
 
     Args:
-        content: the file's bytes, a string tensor ().
-        sample_rate: what the file has to have, Hz.
+        content: string tensor (), the file's bytes.
+        sample_rate: int, the rate that the file must have, Hz.
 
     Returns:
         float32 (samples,), channels averaged.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the graph runs: no WAV file, other samples, another rate, truncated, no samples,
-            NaN or infinity.
+        tf.errors.InvalidArgumentError: when the graph runs, for a file that is no WAV file, is truncated, or has
+            another format, another rate, no samples, NaN or infinity.
     """
     octets = tf.io.decode_raw(content, tf.uint8)
     length = tf.size(octets, tf.int64)
@@ -39,13 +42,16 @@ def decode_wav(content, sample_rate):
     size, received = _number(octets, data - 4, 4), length - data
     samples = size // tf.maximum(channels * bits // 8, 1)
     checks = [
-        (_is_text(octets, 0, "RIFF") & _is_text(octets, 8, "WAVE"), "a WAV file. Received:", length, "bytes that are none."),
-        ((form > 0) & (received >= 0), f"a format, then samples, among its first {CHUNKS} chunks. Received: a file without."),
+        (_is_text(octets, 0, "RIFF") & _is_text(octets, 8, "WAVE"), "a WAV file. Received:", length,
+         "bytes that are none."),
+        ((form > 0) & (received >= 0),
+         f"a format, then samples, among its first {CHUNKS} chunks. Received: a file without."),
         (((code == PCM) & (bits == 16) | (code == FLOAT) & (bits == 32)) & (channels > 0),
          "16-bit PCM (format 1) or 32-bit floats (format 3). Received: format", code, "of", bits, "bits and", channels,
          "channels. Convert it."),
         (rate == sample_rate, f"the rate of the model, {sample_rate} Hz. Received:", rate, "Hz. Resample it."),
-        (size <= received, "all samples that its header tells of. Received:", received, "of", size, "bytes. It is truncated."),
+        (size <= received, "all samples that its header tells of. Received:", received, "of", size,
+         "bytes. It is truncated."),
         (samples > 0, "audio. Received: a file whose header tells of 0 samples."),
     ]
     with tf.control_dependencies(_assert_in_order(checks)):
@@ -55,7 +61,7 @@ def decode_wav(content, sample_rate):
 
 
 def _samples(octets, code, shape):
-    """Bytes as samples of a shape, float32."""
+    """Return bytes as float32 samples of a shape."""
     def of_type(dtype):
         return tf.cast(tf.bitcast(tf.reshape(octets, tf.stack([*shape, dtype.size])), dtype), tf.float32)
 
@@ -63,7 +69,7 @@ def _samples(octets, code, shape):
 
 
 def _find_chunks(octets, length):
-    """Where the format chunk begins (0: nowhere) and where the samples do (beyond the file: nowhere), without headers."""
+    """Return the positions after the headers of the format chunk (0 if missing) and of the samples (beyond the end)."""
     def is_before_samples(position, _):
         return (position + 8 <= length) & ~_is_text(octets, position, "data")
 
@@ -77,13 +83,14 @@ def _find_chunks(octets, length):
 
 
 def _octets_at(octets, position, number):
-    """Some bytes, zeros beyond the end."""
+    """Return a number of bytes, zeros beyond the end."""
     return tf.concat([octets[position:position + number], tf.zeros([number], tf.uint8)], axis=0)[:number]
 
 
 def _number(octets, position, size):
-    """A little-endian number of `size` bytes, int64."""
-    return tf.reduce_sum(tf.cast(_octets_at(octets, position, size), tf.int64) * [256 ** power for power in range(size)])
+    """Return a little-endian number of `size` bytes, int64."""
+    digits = tf.cast(_octets_at(octets, position, size), tf.int64)
+    return tf.reduce_sum(digits * [256 ** power for power in range(size)])
 
 
 def _is_text(octets, position, text):
@@ -91,7 +98,7 @@ def _is_text(octets, position, text):
 
 
 def _assert_in_order(checks):
-    """The last of some assertions, each of which waits for the one before, so that the first mistake is the one named."""
+    """Return the last of assertions that wait for each other, so that the first mistake is the one reported."""
     done = []
     for condition, *message in checks:
         parts = [part if isinstance(part, str) else tf.strings.as_string(part) for part in message]

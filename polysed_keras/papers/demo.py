@@ -66,7 +66,7 @@ def _train(folder):
         runs.append(folder / "runs" / name)
         history = run_experiment(set_fields(get_preset(name), SETTINGS), folder / "data", runs[-1],
                                  resume=bool(read_history(runs[-1])))
-        save_figure(plot_training(history, name), runs[-1] / "training.png")
+        save_figure(plot_training(history, title=name), runs[-1] / "training.png")
     return runs
 
 

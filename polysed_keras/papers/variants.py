@@ -112,7 +112,7 @@ def _run_point(point, seed, data, runs):
 
 def _test(run, data):
     """Scores of the test partition, and the validation losses of the epoch that has them."""
-    scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False)}
+    scores = {result.measure: result.score for result in evaluate_run(run, data, progress=False).tasks}
     best = best_epoch(run, load_run(run).measure)
     return scores | {key: value for key, value in best.items() if re.fullmatch("val_.+_loss", key)}
 

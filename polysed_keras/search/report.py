@@ -1,4 +1,4 @@
-"""What a search has found: its table, its picture, TensorBoard's HParams, the best Experiment."""
+"""The results of a search: its table, its picture, TensorBoard's HParams, the best Experiment."""
 import json
 import pathlib
 import time
@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
-from polysed_keras.display import ESTIMATED, MEASURES, NEUTRAL, REFERENCE, save_figure
+from polysed_keras.display import ESTIMATED, MEASURE_NAMES, NEUTRAL, REFERENCE, save_figure
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_file, read_json, write_json
 from polysed_keras.search.space import apply_values, choices, is_whole, planned_epochs
-from polysed_keras.search.trials import COMPLETED, RESULT
+from polysed_keras.search.trials import COMPLETED, TRIAL_RESULT
 
 UNITS = {"training.segment_frames": "frames", "training.segment_hop": "frames", "training.event_hours": "h",
          "augment.time_mask_frames": "frames", "augment.frequency_mask_mels": "mels", "features.sample_rate": "Hz",
@@ -22,33 +22,34 @@ TRIALS, TABLE, PICTURE, BEST = "trials", "trials.csv", "trials.png", "best.json"
 
 
 def read_trials(search, out):
-    """The trials of a search that have ended.
+    """Read the trials of a search that have ended.
+
+    Args:
+        search: Search.
+        out: folder of the search.
 
     Returns:
-        DataFrame trial, status, a column a range, the objective (NaN where the trial failed), epochs, seconds, reason; also
-        planned (epochs that it had to train) and values ({field: value}).
+        DataFrame with one row per trial: trial, status, one column per range, the objective (NaN if the trial failed),
+        epochs, seconds, reason, planned (epochs that it had to train) and values ({field: value}).
     """
-    results = [read_json(path) for path in pathlib.Path(out, TRIALS).glob(f"*/{RESULT}")]
-    rows = [{"trial": result["trial"], "status": result["status"], **result["values"], search.objective: result["objective"],
-             **{key: result[key] for key in ("epochs", "seconds", "reason", "planned", "values")}}
-            for result in sorted(results, key=lambda result: result["trial"])]
+    results = sorted((read_json(path) for path in pathlib.Path(out, TRIALS).glob(f"*/{TRIAL_RESULT}")),
+                     key=lambda result: result["trial"])
     columns = ["trial", "status", *search.ranges, search.objective, "epochs", "seconds", "reason", "planned", "values"]
-    return pd.DataFrame(rows, columns=columns).astype({search.objective: float})
+    return pd.DataFrame([result | result["values"] | {search.objective: result["objective"]} for result in results],
+                        columns=columns).astype({search.objective: float})
 
 
 def best_trial(search, table):
-    """The row of the best trial, the first of equal ones; None where none succeeded."""
-    known = table[table["status"] == COMPLETED]
-    if not len(known):
-        return None
-    return known.loc[known[search.objective].idxmax() if search.direction == "max" else known[search.objective].idxmin()]
+    """Return the row of the best trial, the first of equal ones, or None if all trials failed."""
+    scores = table.loc[table["status"] == COMPLETED, search.objective]
+    return table.loc[scores.idxmax() if search.direction == "max" else scores.idxmin()] if len(scores) else None
 
 
 def best_experiment(search, table):
-    """The Experiment of the best trial, with all epochs.
+    """Return the Experiment of the best trial, with all epochs of the search.
 
     Raises:
-        InputError: no trial succeeded.
+        InputError: all trials failed.
     """
     best = best_trial(search, table)
     if best is None:
@@ -58,7 +59,7 @@ def best_experiment(search, table):
 
 
 def format_progress(search, table, workers=1):
-    """How many trials have ended, the best of them, and about how long the others take."""
+    """Return a line with the number of trials that have ended, the best of them, and about how long the others take."""
     planned, done = planned_epochs(search), table["planned"].sum()
     left = max(sum(planned) - done, 0) * table["seconds"].sum() / max(done, 1) / workers
     best = best_trial(search, table)
@@ -70,11 +71,13 @@ def format_progress(search, table, workers=1):
 
 
 def _duration(seconds):
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def write_table(search, table, out):
-    """Write trials.csv, and TensorBoard's logs of trials that have none yet."""
+    """Write trials.csv, and TensorBoard's logs of the trials that have none yet."""
     with atomic_file(pathlib.Path(out) / TABLE) as temporary:
         table.drop(columns=["planned", "values"]).to_csv(temporary, index=False, lineterminator="\n")
     _log_hparams(search, table, pathlib.Path(out) / "tensorboard")
@@ -84,7 +87,7 @@ def write_report(search, table, out):
     """Write trials.csv, trials.png and best.json.
 
     Raises:
-        InputError: no trial succeeded.
+        InputError: all trials failed.
     """
     write_table(search, table, out)
     logarithmic = {field for field, values in search.ranges.items()
@@ -99,13 +102,14 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
     """Draw the objective of a search's trials over each hyperparameter, failed ones as crosses at the lower edge.
 
     Args:
-        table: DataFrame with the columns status (`completed` or `failed`), epochs, each of `fields`, and `objective`, a line
-            a trial.
-        fields: hyperparameters, a panel each; logarithmic: those of them with a logarithmic axis.
+        table: DataFrame with the columns status (`completed` or `failed`), epochs, each of `fields`, and `objective`,
+            one row per trial.
+        fields: tuple of hyperparameters, one panel each.
         objective: a column of a run's history.
-        best: the row that is marked.
-        epochs: trials with fewer are drawn hollow.
-        title: over the figure.
+        best: the row of `table` that is marked; None for no mark.
+        epochs: trials with fewer epochs are drawn hollow; None to fill all.
+        logarithmic: set of those fields that have a logarithmic axis.
+        title: text over the figure.
 
     Returns:
         matplotlib Figure.
@@ -114,7 +118,10 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
     rows = -(-len(fields) // columns)
     figure = Figure(figsize=(1.0 + 3.6 * columns, 1.0 + 3.0 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    scale, label = _objective_axis(objective)
+    if objective in MEASURE_NAMES:
+        scale, label = 100, f"validation {MEASURE_NAMES[objective]} (%)"
+    else:
+        scale, label = 1, f"validation {objective.removeprefix('val_').replace('_', ' ')} (nats)"
     for axes, field in zip(panels.flat, fields):
         place = _places(axes, table[field])
         _draw_trials(axes, table, place, scale * table[objective], epochs)
@@ -127,7 +134,7 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(field + (f" ({UNITS[field]})" if field in UNITS else ""))
-        axes.margins(y=0.1)  # of trials, above the crosses
+        axes.margins(y=0.1)  # keeps the trials above the crosses
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
@@ -139,16 +146,10 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
     return figure
 
 
-def _objective_axis(objective):
-    if objective in MEASURES:
-        return 100, f"validation {MEASURES[objective]} (%)"
-    return 1, f"validation {objective.removeprefix('val_').replace('_', ' ')} (nats)"
-
-
 def _places(axes, values):
-    """Where values lie on an axis: numbers at themselves; where some are none, all in the order of their text."""
+    """Return the places of values on an axis: numbers at themselves, other values in the order of their texts."""
     if pd.api.types.is_numeric_dtype(values) and values.notna().all():
-        if pd.api.types.is_integer_dtype(values):  # where they are few, they are choices
+        if pd.api.types.is_integer_dtype(values):  # few whole numbers are choices
             known = sorted(set(values))
             axes.xaxis.set_major_locator(FixedLocator(known) if len(known) < 8 else MaxNLocator(integer=True))
         return values
@@ -166,13 +167,13 @@ def _draw_trials(axes, table, place, scores, epochs):
         if rows.any():
             axes.plot(place[rows], scores[rows], "o", color=REFERENCE, markerfacecolor=face, markersize=6, alpha=0.7,
                       label=name)
-    if (~completed).any():  # at the edge: they have no height
-        axes.plot(place[~completed], np.full((~completed).sum(), 0.03), "X", color=NEUTRAL, markersize=7, linestyle="none",
-                  transform=axes.get_xaxis_transform(), label="failed")
+    if (~completed).any():  # at the lower edge, because they have no score
+        axes.plot(place[~completed], np.full((~completed).sum(), 0.03), "X", color=NEUTRAL, markersize=7,
+                  linestyle="none", transform=axes.get_xaxis_transform(), label="failed")
 
 
 def _log_hparams(search, table, folder):
-    """Written by tensorboard alone: TensorFlow would take a GPU's memory away from the trials."""
+    """Write TensorBoard's HParams without TensorFlow, which would take a GPU's memory away from the trials."""
     from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
     domains = {field: _domain(summary_v2, search, field) for field in search.ranges}
@@ -180,18 +181,20 @@ def _log_hparams(search, table, folder):
         known = [summary_v2.HParam(field, domain) for field, (domain, _) in domains.items()]
         _write_events(folder, [summary_v2.hparams_config_pb(known, [summary_v2.Metric(search.objective)])])
     for row in table.to_dict("records"):
-        if (folder / str(row["trial"])).exists():
-            continue
-        values = {field: domains[field][1](value) for field, value in row["values"].items()}
-        succeeded = row["status"] == COMPLETED
-        _write_events(folder / str(row["trial"]), [
-            summary_v2.hparams_pb(values, trial_id=str(row["trial"])),
-            *([scalar_pb(search.objective, row[search.objective])] if succeeded else []),
-            summary.session_end_pb(api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE)], row["epochs"])
+        name, succeeded = str(row["trial"]), row["status"] == COMPLETED
+        if not (folder / name).exists():
+            values = {field: domains[field][1](value) for field, value in row["values"].items()}
+            _write_events(folder / name, [
+                summary_v2.hparams_pb(values, trial_id=name),
+                *([scalar_pb(search.objective, row[search.objective])] if succeeded else []),
+                summary.session_end_pb(api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE)], row["epochs"])
 
 
 def _domain(summary, search, field):
-    """The domain of a range, and the function that makes a value one of it: TensorBoard takes numbers or texts, not both."""
+    """Return the domain of a range and the function that turns a value into one of it.
+
+    A domain of TensorBoard holds numbers or texts, not both.
+    """
     values = search.ranges[field]
     finite = choices(search.experiment, field, values)
     if finite:

@@ -1,5 +1,7 @@
-"""A search of hyperparameters: what its JSON file says, and how values that an oracle draws become an Experiment. No
-TensorFlow here: a mistake in the file is told at once."""
+"""Search files: the hyperparameters, their ranges and the objective, and how drawn values become an Experiment.
+
+TensorFlow is not imported here, so that a mistake in a search file is reported at once.
+"""
 import contextlib
 import dataclasses
 import functools
@@ -7,27 +9,30 @@ import json
 import math
 import pathlib
 
-from polysed_keras.errors import InputError
-from polysed_keras.files import read_json
+from polysed_keras.errors import InputError, expect
+from polysed_keras.files import read_json, shipped_search
 from polysed_keras.specs import get_preset, set_fields
 
 ALGORITHMS, DIRECTIONS, SAMPLINGS = ("random", "bayesian", "hyperband"), ("max", "min"), ("linear", "log")
-OWN_KEYS = {"training.epochs": "epochs", "training.seed": "seeds"}
+OWN_KEYS = {"training.epochs": "epochs", "training.seed": "seeds"}  # fields that a key of the file sets
 NOT_IN_FILE = ("name", "assignments")
-HYPERBAND_FACTOR = 3  # of a round, the best third trains on
+HYPERBAND_FACTOR = 3  # the best third of a hyperband round goes on to the next round
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A search file, checked.
+    """A checked search file.
 
     Attributes:
-        name: of the file, without its suffix.
+        name: the file's name without its suffix.
         preset: a preset's name, or the path of a JSON file with an Experiment.
         ranges: {field: list of choices, or {low, high, sampling, step}}; fields are named as `--set` names them.
-        objective: a column of a run's history, of which the best epoch's value counts; direction: `max` or `min`.
-        algorithm: of ALGORITHMS. trials: at most so many; of hyperband as many whole iterations as they are enough for.
-        epochs: of a trial; seeds: the first is the trials' and the oracle's, all of them are for the best one's training.
+        objective: a column of a run's history; the value of a trial's best epoch counts.
+        direction: `max` or `min`.
+        algorithm: one of ALGORITHMS.
+        trials: the largest number of trials; hyperband runs as many whole iterations as fit into it.
+        epochs: epochs per trial.
+        seeds: tuple of int; the first one seeds the trials and the oracle, all of them the trainings of the best trial.
         assignments: changes of the preset that the file does not hold, as `--set` makes them.
     """
 
@@ -44,149 +49,156 @@ class Search:
 
     @functools.cached_property
     def experiment(self):
-        """The Experiment that ranges change."""
+        """The Experiment whose fields the ranges change."""
         return set_fields(get_preset(self.preset), [*self.assignments, f"training.epochs={self.epochs}",
                                                     f"training.seed={self.seeds[0]}"])
 
     def to_dict(self):
-        """What the file says."""
+        """Return the content of the search file."""
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
         return {key: value for key, value in fields.items() if key not in NOT_IN_FILE}
 
 
 def read_search(path, assignments=()):
-    """Read a search file and check all of it that can be checked without data.
+    """Read a search file and check everything that can be checked without data.
 
     Args:
+        path: the JSON file, or the name of a search that comes with the package, such as mcmt_small.
         assignments: changes of the preset, such as `training.segment_hop=64`.
 
+    Returns:
+        Search.
+
     Raises:
-        InputError: an unreadable file; a missing or unknown key; an unknown preset, field, objective or algorithm; a range
-            that is none, or whose values the field does not take; assignments to what the file says. It names the file and
-            the key.
+        InputError: the file is unreadable; a key is missing or unknown; the preset, a field, the objective or the
+            algorithm is unknown; a range is malformed, or the field does not take its values; an assignment sets what
+            the file sets. The message names the file and the key.
+
+    Example:
+        >>> search = read_search("tuning/mcmt_small.json")
     """
+    path = shipped_search(path)
     data = read_json(path)
     keys = [field.name for field in dataclasses.fields(Search) if field.name not in NOT_IN_FILE]
     if not isinstance(data, dict) or sorted(data) != sorted(keys):
         raise InputError(f"{path}: expected the keys {', '.join(keys)}. Received: "
                          f"{', '.join(data) if isinstance(data, dict) else data!r}.")
-    _check_numbers(path, data)
-    search = Search(pathlib.Path(path).stem, **data | {"seeds": tuple(data["seeds"])}, assignments=tuple(assignments))
-    with _naming(path, "preset"):
-        get_preset(search.preset)
+    with _prefixing(path):
+        _check_numbers(data)
+        data["seeds"], ranges = tuple(data["seeds"]), data["ranges"]
+        expect(isinstance(ranges, dict) and ranges, "ranges", "fields with their ranges", ranges)
+        search = Search(pathlib.Path(path).stem, **data, assignments=tuple(assignments))
+        with _prefixing("preset"):
+            get_preset(search.preset)
     experiment = search.experiment
-    for key, known in (("objective", objectives(experiment)), ("direction", DIRECTIONS), ("algorithm", ALGORITHMS)):
-        _check(data[key] in known, path, key, f"one of {', '.join(known)}", data[key])
-    _check(isinstance(search.ranges, dict) and search.ranges, path, "ranges", "fields with their ranges", search.ranges)
-    said = {assignment.split("=")[0] for assignment in assignments} & {*OWN_KEYS, *search.ranges}
-    if said:
-        raise InputError(f"--set: expected fields that {path} says nothing of. Received: {', '.join(sorted(said))}.")
-    for field, values in search.ranges.items():
-        _check_range(path, experiment, field, values)
-    _check(planned_epochs(search), path, "trials", f"at least {len(hyperband_iteration(search.epochs))}, an iteration of "
-           f"hyperband over {search.epochs} epochs", search.trials)
+    with _prefixing(path):
+        for key, known in (("objective", objectives(experiment)), ("direction", DIRECTIONS), ("algorithm", ALGORITHMS)):
+            expect(data[key] in known, key, f"one of {', '.join(known)}", data[key])
+    repeated = {assignment.split("=")[0] for assignment in assignments} & {*OWN_KEYS, *search.ranges}
+    if repeated:
+        raise InputError(f"--set: expected fields that {path} says nothing of. Received: "
+                         f"{', '.join(sorted(repeated))}.")
+    with _prefixing(path):
+        for field, values in search.ranges.items():
+            _check_range(experiment, field, values)
+        expect(planned_epochs(search), "trials", f"at least {len(hyperband_iteration(search.epochs))}, an iteration of "
+               f"hyperband over {search.epochs} epochs", search.trials)
     return search
 
 
-def _check(condition, path, key, expected, received):
-    if not condition:
-        raise InputError(f"{path}: {key}: expected {expected}. Received: {received!r}.")
-
-
 @contextlib.contextmanager
-def _naming(path, key):
+def _prefixing(place):
+    """Put the file or key in front of the message of an InputError that the block raises."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{path}: {key}: {str(error).removeprefix('--set').lstrip(': ')}") from error
+        raise InputError(f"{place}: {str(error).removeprefix('--set').lstrip(': ')}") from error
 
 
-def _check_numbers(path, data):
+def _check_numbers(data):
     for key in ("trials", "epochs"):
-        _check(type(data[key]) is int and data[key] > 0, path, key, "a positive whole number", data[key])
+        expect(type(data[key]) is int and data[key] > 0, key, "a positive whole number", data[key])
     seeds = data["seeds"]
-    _check(isinstance(seeds, list) and seeds and len(set(map(str, seeds))) == len(seeds)
+    expect(isinstance(seeds, list) and seeds and len(set(map(str, seeds))) == len(seeds)
            and all(type(seed) is int and 0 <= seed < 2 ** 31 for seed in seeds),
-           path, "seeds", "a list of different whole numbers, such as [0, 1, 2]", seeds)
+           "seeds", "a list of different whole numbers, such as [0, 1, 2]", seeds)
 
 
 def objectives(experiment):
-    """The columns of a run's history that a search may have as its objective: all that validation says."""
+    """Return the columns of a run's history that a search may optimise: every measure and loss of validation."""
     if not experiment.clip_level:
         return ("val_f1", "val_loss")
     encodings = {task.encoding for task in experiment.tasks}
-    return (*(["val_accuracy"] if "multi_class" in encodings else []), *(["val_lwlrap"] if "multi_label" in encodings else []),
-            "val_loss", *(f"val_{task.name}_loss" for task in experiment.tasks))
+    measures = [f"val_{measure}" for encoding, measure in (("multi_class", "accuracy"), ("multi_label", "lwlrap"))
+                if encoding in encodings]
+    return (*measures, "val_loss", *(f"val_{task.name}_loss" for task in experiment.tasks))
 
 
-def _check_range(path, experiment, field, values):
+def _check_range(experiment, field, values):
     key = f"ranges {field}"
-    _check(field not in OWN_KEYS, path, key, f"the file's key `{OWN_KEYS.get(field)}` to say it", field)
-    if isinstance(values, dict):
-        _check_bounds(path, key, values)
-        tried = [values["low"], values["high"]]
+    expect(field not in OWN_KEYS, key, f"the file's key `{OWN_KEYS.get(field)}` to say it", field)
+    bounded = isinstance(values, dict)
+    if bounded:
+        _check_bounds(key, values)
     else:
-        _check(isinstance(values, list) and len(set(map(json.dumps, values))) == len(values) > 0, path, key,
+        expect(isinstance(values, list) and len(set(map(json.dumps, values))) == len(values) > 0, key,
                'a list of different choices, or {"low": ..., "high": ..., "sampling": "linear" or "log"}', values)
-        tried = values
-    with _naming(path, key):
-        for value in tried:
-            set_fields(experiment, [_assignment(field, value)])
-    if isinstance(values, dict) and is_whole(experiment, field):
-        _check(isinstance(values.get("step", 1), int) or values.get("sampling") == "log", path, f"{key} step",
+    with _prefixing(key):
+        for value in (values["low"], values["high"]) if bounded else values:
+            apply_values(experiment, {field: value})
+    if bounded and is_whole(experiment, field):
+        expect(isinstance(values.get("step", 1), int) or values.get("sampling") == "log", f"{key} step",
                "a whole number, as the field is", values.get("step"))
 
 
-def _check_bounds(path, key, bounds):
-    _check(set(bounds) >= {"low", "high"} and set(bounds) <= {"low", "high", "sampling", "step"}, path, key,
+def _check_bounds(key, bounds):
+    """Check a range's bounds in the words of the file: KerasTuner names other keys, and takes equal bounds."""
+    expect({"low", "high"} <= set(bounds) <= {"low", "high", "sampling", "step"}, key,
            "the keys low, high, sampling and, if values are to be so far apart, step", bounds)
     for name in ("low", "high", "step"):
         value = bounds.get(name, 1)
-        _check(type(value) in (int, float) and math.isfinite(value), path, f"{key} {name}", "a number", value)
+        expect(type(value) in (int, float) and math.isfinite(value), f"{key} {name}", "a number", value)
     sampling = bounds.get("sampling", "linear")
-    _check(sampling in SAMPLINGS, path, f"{key} sampling", "linear or log", sampling)
+    expect(sampling in SAMPLINGS, f"{key} sampling", "linear or log", sampling)
     logarithmic = sampling == "log"
-    _check(bounds["low"] > 0 or not logarithmic, path, f"{key} low", "a positive number, as sampling is log", bounds["low"])
-    _check(bounds["low"] < bounds["high"], path, key, "low below high", bounds)
-    _check(bounds.get("step", math.inf) > logarithmic, path, f"{key} step",
+    expect(bounds["low"] > 0 or not logarithmic, f"{key} low", "a positive number, as sampling is log", bounds["low"])
+    expect(bounds["low"] < bounds["high"], key, "low below high", bounds)
+    expect(bounds.get("step", math.inf) > logarithmic, f"{key} step",
            "a factor above 1, as sampling is log" if logarithmic else "a positive number", bounds.get("step"))
 
 
 def is_whole(experiment, field):
-    """Whether a field holds whole numbers."""
+    """Return whether a field, such as `training.batch_size`, holds whole numbers."""
     part, name = field.split(".")
     return type(getattr(getattr(experiment, part), name)) is int
 
 
-def _assignment(field, value):
-    return f"{field}={value if isinstance(value, str) else json.dumps(value)}"
-
-
 def _short(value):
-    """Four digits say enough of a number that was drawn at random, and names of runs hold it."""
+    """Round to four digits: more say nothing about a number drawn at random, and the names of runs hold it."""
     return float(f"{value:.4g}")
 
 
 def choices(experiment, field, values):
-    """The values of a range that has finitely many, as a list; None for one without choices or a step."""
+    """Return the values of a range as a list, or None if it has infinitely many (neither choices nor a step)."""
     if isinstance(values, list):
         return values
     if "step" not in values:
         return None
-    low, high, step = values["low"], values["high"], values["step"]
-    if values.get("sampling") == "log":
-        number = math.floor(math.log(high / low) / math.log(step) + 1e-9) + 1
-        found = [low * step ** index for index in range(number)]
-    else:
-        found = [low + index * step for index in range(math.floor((high - low) / step + 1e-9) + 1)]
-    return [round(value) for value in found] if is_whole(experiment, field) else [_short(value) for value in found]
+    low, high, step, logarithmic = values["low"], values["high"], values["step"], values.get("sampling") == "log"
+    steps = math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
+    # KerasTuner's own steps lose the upper end to rounding: 0.4 // 0.05 is 7
+    found = [low * step ** index if logarithmic else low + index * step
+             for index in range(math.floor(steps + 1e-9) + 1)]
+    return list(map(round if is_whole(experiment, field) else _short, found))
 
 
 def suggest(hp, experiment, ranges):
-    """Register every range with KerasTuner's hyperparameters and take the values that they have.
+    """Register every range with KerasTuner's hyperparameters and return the values that they have.
 
     Args:
         hp: keras_tuner.HyperParameters, empty or of a trial.
+        experiment: Experiment that the ranges change.
+        ranges: as in Search.
 
     Returns:
         {field: value}, as in the ranges.
@@ -200,32 +212,27 @@ def suggest(hp, experiment, ranges):
             whole = is_whole(experiment, field)
             drawn = (hp.Int if whole else hp.Float)(field, value["low"], value["high"],
                                                     sampling=value.get("sampling", "linear"))
-            # a Gaussian process that proposes the upper end of a logarithmic whole range gets one more from KerasTuner
+            # when a Gaussian process proposes the upper end of a whole logarithmic range, KerasTuner returns one more
             values[field] = min(drawn, value["high"]) if whole else _short(drawn)
     return values
 
 
-def search_space(hp, experiment, ranges):
-    """The Experiment of the values that KerasTuner's hyperparameters have.
-
-    Args:
-        hp: keras_tuner.HyperParameters, empty or of a trial.
-        experiment: Experiment to change; ranges: as in Search.
+def apply_values(experiment, values):
+    """Return the Experiment with fields {name: value} set as `--set` sets them.
 
     Raises:
-        InputError: values that do not go together.
+        InputError: a field does not take its value, or the values do not go together.
     """
-    return apply_values(experiment, suggest(hp, experiment, ranges))
-
-
-def apply_values(experiment, values):
-    """The Experiment with fields {name: value} set, as `--set` does it."""
-    return set_fields(experiment, [_assignment(field, value) for field, value in values.items()])
+    return set_fields(experiment, [f"{field}={value if isinstance(value, str) else json.dumps(value)}"
+                                   for field, value in values.items()])
 
 
 def planned_epochs(search):
-    """The epochs that each trial of a whole search trains: of hyperband, where a trial goes on from another, the added
-    ones; empty where `trials` are not enough for an iteration of it."""
+    """Return the epochs that each trial of a whole search trains.
+
+    A trial of hyperband that goes on from another one counts its added epochs. The list is empty if the search has too
+    few trials for one iteration of hyperband.
+    """
     if search.algorithm != "hyperband":
         return [search.epochs] * search.trials
     iteration = hyperband_iteration(search.epochs)
@@ -233,13 +240,12 @@ def planned_epochs(search):
 
 
 def hyperband_iteration(epochs):
-    """The added epochs of all trials of an iteration of hyperband, by KerasTuner's numbers of trials and epochs."""
-    brackets, planned = math.floor(math.log(epochs, HYPERBAND_FACTOR) + 1e-9) + 1, []
-    for bracket in range(brackets):
+    """Return the added epochs of each trial of one iteration of hyperband, as KerasTuner's oracle plans them."""
+    depth, planned = math.log(epochs, HYPERBAND_FACTOR), []
+    for bracket in range(math.floor(depth + 1e-9) + 1):
         before = 0
         for left in range(bracket, -1, -1):  # rounds that are still to come
-            size = math.ceil(math.ceil(1 + math.log(epochs, HYPERBAND_FACTOR)) / (bracket + 1) * HYPERBAND_FACTOR ** left)
             until = math.ceil(epochs / HYPERBAND_FACTOR ** left)
-            planned += [until - before] * size
+            planned += [until - before] * math.ceil(math.ceil(1 + depth) / (bracket + 1) * HYPERBAND_FACTOR ** left)
             before = until
     return planned

@@ -1,7 +1,8 @@
-"""One trial of a search: a training in a process of its own, and the record that it leaves."""
+"""One trial of a search: a training in a process of its own that leaves result.json in its run folder."""
+import concurrent.futures
 import contextlib
 import fcntl
-import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import shutil
@@ -15,67 +16,90 @@ import numpy as np
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, read_json, write_json
 
-RESULT, LOG = "result.json", "log.txt"
+TRIAL_RESULT, LOG = "result.json", "log.txt"
 COMPLETED, FAILED = "completed", "failed"
-STARTS = 2  # of a process that is killed: it goes on from its last epoch, once
+STARTS = 2  # a trial's process that was killed is started once more, and goes on from its last epoch
+POLL_SECONDS = 0.2
+NEVER = threading.Event()
+# Starting a process also collects the exit codes of others, and one code must not be collected by two threads.
+_COLLECTING = threading.Lock()
 
 
-def run_trial(experiment, data, directory, record, objective, *, last_epoch=None, begin=None):
-    """Train an experiment in a process of its own, or go on with it, or read what it has led to already.
+def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begin=None, stop=NEVER):
+    """Train an experiment in a process of its own, go on with it, or read the result that is there already.
 
     Args:
-        experiment: Experiment; data: folder of its corpus.
-        directory: the run's folder; result.json and log.txt come beside the run's own files.
-        record: dict of what is known of the trial, which its result repeats.
+        experiment: Experiment.
+        data: folder of its corpus.
+        run: the run's folder, to which result.json and log.txt are added.
+        record: dict of what is known about the trial; the result repeats it.
         objective: a column of the history.
-        last_epoch: to train until; all epochs by default.
-        begin: folder of another trial of the same experiment, with fewer epochs, to go on from; None or missing for none.
+        last_epoch: the epoch to train until; all epochs by default.
+        begin: folder of another trial of the same experiment, with fewer epochs, to go on from; it may be missing.
+        stop: threading.Event; the process is killed when another thread sets it.
 
     Returns:
-        dict: the record, status (`completed` or `failed`), objective (of the best epoch; None where it failed), epochs (of
-        the run), seconds (of the process that ended it), reason (why it failed).
+        dict: the record, status (`completed` or `failed`), objective (the value of the best epoch; None if it failed),
+        epochs (of the run), seconds (of the process that ended it), reason (why it failed).
+
+    Raises:
+        concurrent.futures.CancelledError: `stop` was set.
     """
-    directory = pathlib.Path(directory)
-    # an oracle that was restarted may hand out what another worker has not stopped to train
-    with locked(directory.with_name(f".{directory.name}.lock")):
-        if not (directory / RESULT).exists():
-            if begin is not None and pathlib.Path(begin).is_dir() and not directory.exists():
-                _copy_run(begin, directory)
-            directory.mkdir(parents=True, exist_ok=True)
-            _train_apart(experiment, data, directory, record, objective, last_epoch)
-        return read_json(directory / RESULT)
+    run = pathlib.Path(run)
+    # an oracle that was restarted may hand out a trial that another worker has not stopped to train
+    with locked(run.with_name(f".{run.name}.lock"), stop=stop):
+        if not (run / TRIAL_RESULT).exists():
+            if begin is not None and pathlib.Path(begin).is_dir() and not run.exists():
+                others = shutil.ignore_patterns(TRIAL_RESULT, LOG)
+                with atomic_directory(run) as temporary:
+                    shutil.copytree(begin, temporary, dirs_exist_ok=True, ignore=others)
+            run.mkdir(parents=True, exist_ok=True)
+            _train_apart(experiment, data, run, record, objective, last_epoch, stop)
+        return read_json(run / TRIAL_RESULT)
 
 
-def record_failure(directory, record, reason):
-    """Leave the result of a trial that cannot be trained; the result."""
+def record_failure(run, record, reason):
+    """Write and return the result of a trial that cannot be trained."""
     result = record | {"status": FAILED, "objective": None, "epochs": 0, "seconds": 0.0, "reason": reason}
-    write_json(result, pathlib.Path(directory) / RESULT)
+    write_json(result, pathlib.Path(run) / TRIAL_RESULT)
     return result
 
 
 @contextlib.contextmanager
-def locked(path, busy=None):
-    """Hold a file locked while the block runs. However the process ends, the system unlocks it.
+def locked(path, busy=None, stop=NEVER):
+    """Hold a file locked while the block runs. The system unlocks it however the process ends.
+
+    Args:
+        path: the file, which is made if need be.
+        busy: text of the InputError to raise if another process holds the file; None to wait for it.
+        stop: threading.Event that ends the waiting.
 
     Raises:
-        InputError: another process holds it and there is a text `busy`; without one, it is waited for.
+        InputError: another process holds the file, and `busy` is given.
+        concurrent.futures.CancelledError: `stop` was set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            raise InputError(busy) from error
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if busy:
+                    raise InputError(busy) from error
+                if stop.wait(POLL_SECONDS):
+                    raise concurrent.futures.CancelledError from error
         yield
 
 
 def start_process(target, *arguments):
-    """Start a Python process that ends with this one, even where this one is killed; a multiprocessing.Process.
+    """Start and return a multiprocessing.Process that ends when this process ends, even if this one is killed.
 
     It is spawned, not forked: TensorFlow's threads do not survive a fork, and a fresh process gives all memory back.
     """
     process = multiprocessing.get_context("spawn").Process(target=_run_child, args=(target, *arguments))
-    process.start()
+    with _COLLECTING:
+        process.start()
     return process
 
 
@@ -91,51 +115,49 @@ def _run_child(target, *arguments):
         sys.exit(130)
 
 
-def _copy_run(source, directory):
-    with atomic_directory(directory) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RESULT, LOG))
-
-
-def _train_apart(experiment, data, directory, record, objective, last_epoch):
-    """A process a trial: what Keras and TensorFlow keep of a network is gone with it, and a crash stops nothing else."""
+def _train_apart(experiment, data, run, record, objective, last_epoch, stop):
+    """Train in a process of its own, so that a crash stops nothing else and TensorFlow's memory is given back."""
     for _ in range(STARTS):
-        process = start_process(_train, experiment, data, directory, record, objective, last_epoch)
+        process = start_process(_train, experiment, data, run, record, objective, last_epoch)
         try:
-            process.join()
+            while not (multiprocessing.connection.wait([process.sentinel], POLL_SECONDS) or stop.is_set()):
+                pass
         finally:
-            process.kill()  # where waiting was interrupted
-            process.join()
-        exit_code = process.exitcode
-        process.close()
-        if (directory / RESULT).exists():
+            with _COLLECTING:
+                process.kill()  # if waiting was interrupted or stopped
+                process.join()
+                exit_code = process.exitcode
+                process.close()
+        if (run / TRIAL_RESULT).exists():
             return
+        if stop.is_set():  # Ctrl-C ends the trial's process as well: that is no failure
+            raise concurrent.futures.CancelledError
     died = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
-    record_failure(directory, record, f"its process {died}, {STARTS} times; out of memory? See {LOG}")
+    record_failure(run, record, f"its process {died}, {STARTS} times; out of memory? See {LOG}")
 
 
-def _train(experiment, data, directory, record, objective, last_epoch):
-    _print_to(directory / LOG)
+def _train(experiment, data, run, record, objective, last_epoch):
+    _print_to(run / LOG)
     begin = time.monotonic()
     try:
-        from polysed_keras.training import run_experiment  # TensorFlow's messages go to the log, too
-        history = run_experiment(experiment, data, directory, resume=True, progress=False, last_epoch=last_epoch)
+        from polysed_keras.training import run_experiment  # here, so that TensorFlow's messages go to the log, too
+        history = run_experiment(experiment, data, run, resume=True, progress=False, last_epoch=last_epoch)
         reason = _not_finite(history, experiment.measure, objective)
-    except Exception as error:  # whatever a combination of values leads to is the matter of this trial only
+    except Exception as error:  # whatever a combination of values leads to fails this trial only
         traceback.print_exc()
         history, reason = [], _reason(error)
     best = None if reason else float(history.loc[history[experiment.measure].idxmax(), objective])
     write_json(record | {"status": FAILED if reason else COMPLETED, "objective": best, "epochs": len(history),
-                         "seconds": round(time.monotonic() - begin, 1), "reason": reason}, directory / RESULT)
+                         "seconds": round(time.monotonic() - begin, 1), "reason": reason}, run / TRIAL_RESULT)
 
 
 def _print_to(path):
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for descriptor in (1, 2):  # standard output and error, of libraries in C++ as well
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
 
 
 def _not_finite(history, measure, objective):
-    """What is NaN or infinite first in a history, among losses and what decides; empty where nothing is."""
+    """Name the first NaN or infinity of a history's losses, measure and objective; "" if there is none."""
     columns = [column for column in history if column.endswith("loss") or column in (measure, objective)]
     bad = ~np.isfinite(history[columns])
     if not bad.to_numpy().any():

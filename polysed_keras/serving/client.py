@@ -1,4 +1,4 @@
-"""A Detector whose network runs in TensorFlow Serving: its audio is read, cut and joined here, whole segments at a time."""
+"""A client of TensorFlow Serving: a Detector that reads and cuts audio here and has the network run by a server."""
 import collections
 import itertools
 import json
@@ -16,26 +16,29 @@ from polysed_keras.serving.transports import Refused, open_transport
 from polysed_keras.specs import Experiment
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds until an unavailable server is asked again
-COMPARED = ("labels", "sample_rate", "hop_length", "win_length", "segment_frames", "time_resolution")
+COMPARED = ("labels", "sample_rate", "hop_length", "win_length", "segment_frames", "time_resolution")  # with the card
 
 
 def connect(server, model, *, timeout=60.0, in_flight=4):
-    """A Detector that asks a server: the same calls, and the same events, as of the export itself.
+    """Connect to a model on a server and return a detector that answers like the export itself.
 
     Args:
         server: HOST:PORT for gRPC, http://HOST:PORT (or https) for REST.
-        model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or the name alone
-            of a model there, whose highest version is taken.
-        timeout: seconds that an answer may take, and that a server may be unavailable.
-        in_flight: requests at a time; memory holds as many blocks of audio.
+        model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or only
+            the name of a model on the server, of which the highest version is taken.
+        timeout: seconds that an answer may take, and that the server may be unavailable.
+        in_flight: int, requests at a time; memory holds as many blocks of audio.
 
     Returns:
-        detection.Detector. It stays with the version that it found. What it raises beside what a Detector does: ConnectionError,
-        where the server was unavailable for too long or gave no answer of its model; TimeoutError.
+        detection.Detector. It stays with the version that it found, and may raise ConnectionError and TimeoutError too.
 
     Raises:
-        InputError: no address, no such model there, other labels, rate or version than expected, gRPC without its packages.
-        ConnectionError, TimeoutError: as above.
+        InputError: no address, no such model there, other labels, rate or version than expected, gRPC without packages.
+        ConnectionError: the server was unavailable for too long, or what it answered is not an answer of its model.
+        TimeoutError: no answer in time.
+
+    Example:
+        >>> connect("localhost:8500", "saved_models/mine").detect("street.wav")
     """
     if timeout <= 0 or in_flight < 1:
         raise InputError(f"timeout, in_flight: expected more than 0, and 1 or more. Received: {timeout}, {in_flight}.")
@@ -50,7 +53,8 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
     _compare(description, expected, server, model)
 
     def send(waveform):
-        return transport.predict(version, "detect_wav", "wav_bytes", [encode_wav(waveform[0], description["sample_rate"])])
+        return transport.predict(version, "detect_wav", "wav_bytes",
+                                 [encode_wav(waveform[0], description["sample_rate"])])
 
     def each(send, waveforms):
         waiting = collections.deque()
@@ -69,7 +73,7 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
 
 
 def _expectation(model):
-    """What is asked for: name, version or None, and a card or {}."""
+    """Return name, version (None for any) and card ({} if unknown) of the model that a server should have."""
     path = pathlib.Path(model)
     if len(path.parts) == 1 and not path.is_dir():
         return str(model), None, {}
@@ -82,20 +86,21 @@ def _expectation(model):
 
 def _choose_version(available, wanted, server, name):
     if not available or wanted not in (None, *available):
-        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model {name!r}. "
-                         f"Received: {', '.join(map(str, sorted(available))) or 'none'} available there. Serve it, or name "
-                         "another: --model saved_models/NAME/VERSION, or --model NAME for the server's newest.")
+        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
+                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
+                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
+                         "--model NAME for the server's newest.")
     return max(available) if wanted is None else wanted
 
 
 def _describe(outputs, server, name, version):
-    """The description of a server's model, from its Experiment: JSON may have rounded what is a number."""
+    """Return the description of a server's model, made from the experiment, because JSON may round numbers."""
     try:
         text = np.asarray(outputs["experiment"]).reshape(-1)[0]
         return describe(Experiment.from_dict(json.loads(text)), name, version)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes itself. "
-                         f"Received: {error!r}. Export the run again.") from error
+        raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes "
+                         f"itself. Received: {error!r}. Export the run again.") from error
 
 
 def _compare(description, expected, server, model):
@@ -113,7 +118,11 @@ def _next_answer(send, waiting, description, server, timeout):
 
 
 def _checked(outputs, rows, labels, server):
-    """The outputs of a file, where they are what the contract says."""
+    """Return the outputs for a file as arrays of the contract's types.
+
+    Raises:
+        ConnectionError: outputs of another shape, or with other values than the contract allows.
+    """
     checked = {}
     for name, dtype, shape, low, high in (("num_frames", np.int32, (1,), rows, rows),
                                           ("posteriors", np.float32, (1, rows, labels), 0, 1 + 1e-5),
@@ -129,23 +138,23 @@ def _checked(outputs, rows, labels, server):
 
 
 def _wait(start, pending, server, timeout):
-    """An answer. An unavailable server (started again, its queue full) is asked again after pauses, for as long as timeout."""
+    """Wait for an answer. An unavailable server (restarting, or its queue is full) is asked again for `timeout` s."""
     deadline, pause = time.monotonic() + timeout, FIRST_PAUSE
     try:
         for tries in itertools.count(1):
             try:
                 return pending.result()
             except Refused as error:
-                # what is invalid may be a file of someone else that the server had put into one batch with this one
+                # The invalid file may be another client's, which the server had put into the same batch.
                 if error.code != "UNAVAILABLE" and not (error.code == "INVALID_ARGUMENT" and tries < 3):
                     raise _explained(error, server, timeout) from error
                 if time.monotonic() + pause > deadline:
                     raise ConnectionError(f"{server}: expected a server that is available within {timeout:g} s. "
                                           f"Received: {error.message}. Start it, or raise --timeout.") from error
-            time.sleep(pause * random.uniform(0.5, 1))  # clients that were turned away together come back apart
+            time.sleep(pause * random.uniform(0.5, 1))  # so that clients do not all come back at the same time
             pause = min(2 * pause, LONGEST_PAUSE)
             pending = start()
-    except BaseException:  # Ctrl-C too
+    except BaseException:  # also KeyboardInterrupt
         pending.cancel()
         raise
 

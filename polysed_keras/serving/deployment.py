@@ -1,4 +1,4 @@
-"""What TensorFlow Serving needs beside exported models: its own configuration, and manifests that run it in containers."""
+"""Write the configuration of TensorFlow Serving for exported models, and manifests that run it in containers."""
 import json
 import math
 import os
@@ -7,12 +7,13 @@ import re
 import string
 
 from polysed_keras.detection import SEGMENTS_PER_BLOCK
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_directory, read_json
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
-THREADS = 2  # batches at a time; each of them uses all cores
-COPIES = 7  # of a batch's audio while it is answered: 3 in the graph (measured), the request, its JSON; of one that waits 2
+THREADS = 2  # batches at a time, each of which uses all cores
+COPIES = 7  # of a batch's audio in memory while it is answered: 3 in the graph (measured), the request and its JSON
+WAITING_COPIES = 2  # of a batch's audio in memory while it waits
 IMAGE = "tensorflow/serving:2.18.0"
 MODEL = """\
   config {
@@ -25,16 +26,16 @@ MODEL = """\
 
 
 def find_exports(directory):
-    """The exported models of a folder.
+    """Find the exported models of a folder.
 
     Args:
         directory: saved_models/, with NAME/VERSION/saved_model.pb and card.json in it.
 
     Returns:
-        {name: {version: what card.json says}}, both sorted.
+        {name: {version: dict of card.json}}, both sorted.
 
     Raises:
-        InputError: no export there, one whose name no address can hold, or whose card.json is missing or says too little.
+        InputError: no export there; a name that addresses cannot hold; a card.json that is missing or incomplete.
     """
     found = {}
     for path in sorted(pathlib.Path(directory).glob("*/*/saved_model.pb"), key=lambda path: path.parts):
@@ -44,50 +45,53 @@ def find_exports(directory):
         raise InputError(f"{directory}: expected exported models, NAME/VERSION/saved_model.pb. Received: none there. "
                          f"Export a run first: polysed export RUN --out {pathlib.Path(directory) / 'NAME'}.")
     odd = [name for name in found if not re.fullmatch(r"[\w.-]+", name, re.ASCII)]
-    if odd:
-        raise InputError(f"{directory}: expected names of letters, digits, '.', '_' and '-', which addresses can hold. "
-                         f"Received: {odd}. Export them under other names.")
+    expect(not odd, directory, "names of letters, digits, '.', '_' and '-', which addresses can hold", odd,
+           "Export them under other names.")
     return {name: dict(sorted(versions.items())) for name, versions in found.items()}
 
 
 def _read_card(path):
     card = read_json(path)
     missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if key not in card]
-    if missing:
-        raise InputError(f"{path}: expected the card of an export, with {', '.join(missing)}. Received: {sorted(card)}. "
-                         "Export the run again.")
+    expect(not missing, path, f"the card of an export, with {', '.join(missing)}", sorted(card),
+           "Export the run again.")
     return card
 
 
 def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, timeout=120):
-    """Write what serves all models of a folder: TensorFlow Serving's configuration, an nginx before it that limits a
-    request's length, and compose and Kubernetes manifests.
+    """Write what serves all models of a folder.
+
+    That is the configuration of TensorFlow Serving, and of an nginx before it that limits a request's length, and
+    manifests for compose and Kubernetes.
 
     Args:
-        models: saved_models/.
-        out: the new folder.
-        max_seconds: audio of a file of a request; by default of what a client cuts longer ones into.
-        max_batch: files of a request, and of a batch of requests.
-        max_queue: batches that wait; beyond them a request is UNAVAILABLE, and its client tries again.
-        timeout: of an answer, seconds.
+        models: saved_models/, the folder of exported models.
+        out: folder to be made.
+        max_seconds: longest audio of a file in a request, seconds; None for the length of a client's chunk.
+        max_batch: int, the most files of a request, and of a batch of requests.
+        max_queue: int, the most batches that wait; the next request is UNAVAILABLE, and its client tries again.
+        timeout: seconds that an answer may take.
 
     Returns:
-        Paths of the files.
+        List of the files' paths.
 
     Raises:
-        InputError: no exports; a limit that is no positive number, or below what `polysed detect --server` sends; out exists.
+        InputError: no exports; a limit below 1, or below what `polysed detect --server` sends; `out` exists.
+
+    Example:
+        >>> write_deployment("saved_models", "deploy")
     """
     exports = find_exports(models)
     cards = [card for versions in exports.values() for card in versions.values()]
     chunk = _client_seconds(cards)
     max_seconds = chunk if max_seconds is None else max_seconds
-    for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1), ("max-queue", max_queue, 1),
-                               ("timeout", timeout, 1)):
-        if value < least:
-            raise InputError(f"{name}: expected {least} or more{', a chunk of a client' * (least > 1)}. Received: {value}.")
+    for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1),
+                               ("max-queue", max_queue, 1), ("timeout", timeout, 1)):
+        expect(value >= least, name, f"{least} or more{', a chunk of a client' * (least > 1)}", value)
     values = {
-        "models": "\n".join(_model(name, versions) for name, versions in exports.items()), "image": IMAGE,
-        # YAML reads JSON's strings; a $ begins a variable in compose
+        "models": "\n".join(string.Template(MODEL).substitute(name=name, versions=", ".join(map(str, versions)))
+                            for name, versions in exports.items()), "image": IMAGE,
+        # A string of JSON is one of YAML. In compose, a $ begins a variable.
         "models_folder": json.dumps(os.path.relpath(models, out).replace("$", "$$"), ensure_ascii=False),
         "status_path": f"/v1/models/{next(iter(exports))}", "max_batch": max_batch, "max_queue": max_queue,
         "max_seconds": max_seconds, "timeout": timeout, "threads": THREADS,
@@ -100,16 +104,12 @@ def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, t
 
 
 def _client_seconds(cards):
-    """What a client sends at most, with the context of the last frame."""
+    """Return the most seconds of audio that a client sends in a file, the context of the last frame included."""
     chunks = [SEGMENTS_PER_BLOCK * card["segment_frames"] * card["hop_length"] / card["sample_rate"] for card in cards]
     return math.ceil(max(chunks)) + 1
 
 
 def _sizes(audio, max_queue):
-    """MiB of a request, and GiB of the server, for so many bytes of audio in a batch."""
-    copies = THREADS * COPIES + 2 * max_queue
+    """Return MiB of a request and GiB of the server's memory, for batches of `audio` bytes."""
+    copies = THREADS * COPIES + WAITING_COPIES * max_queue
     return {"max_megabytes": math.ceil(audio * 4 / 3 / 2 ** 20) + 1, "memory": 2 + math.ceil(copies * audio / 2 ** 30)}
-
-
-def _model(name, versions):
-    return string.Template(MODEL).substitute(name=name, versions=", ".join(map(str, versions)))

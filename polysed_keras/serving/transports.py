@@ -1,5 +1,7 @@
-"""Requests to TensorFlow Serving, by gRPC or REST. Either way an answer is waited for in an object with result() and cancel(),
-so that several can be under way, and what goes wrong is a Refused.
+"""Requests to TensorFlow Serving, by gRPC or REST.
+
+Either gives a Pending for an answer, so that several can be under way, and raises Refused if something goes wrong. REST
+is by http.client: unlike libraries above it, it shows the socket, which is shut down when a request is given up.
 """
 import base64
 import concurrent.futures
@@ -14,7 +16,7 @@ import urllib.parse
 
 import numpy as np
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 HTTP_CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED",
               502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
@@ -24,7 +26,12 @@ CHANNEL_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_mess
 
 
 class Refused(Exception):
-    """An answer that did not come. Attributes: code (gRPC's name of it, of HTTP's codes too), message."""
+    """An answer that did not come.
+
+    Attributes:
+        code: str, gRPC's name of the status, also for HTTP's.
+        message: str.
+    """
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -33,7 +40,7 @@ class Refused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Pending:
-    """An answer under way: result() waits for it or raises Refused; cancel() gives it up."""
+    """An answer under way: result() waits for it or raises Refused, cancel() gives it up."""
 
     result: typing.Callable
     cancel: typing.Callable
@@ -41,8 +48,11 @@ class Pending:
 
 @dataclasses.dataclass(frozen=True)
 class Transport:
-    """A way to a server: versions() is a Pending of the available versions, predict(version, signature, input, values) one of
-    {output: array} for a list of bytes or numbers.
+    """A connection to a model on a server.
+
+    Attributes:
+        versions: function without arguments that returns a Pending of the available versions.
+        predict: function of (version, signature, input, list of bytes or numbers) to a Pending of {output: array}.
     """
 
     versions: typing.Callable
@@ -50,12 +60,12 @@ class Transport:
 
 
 def open_transport(server, name, timeout):
-    """The way to a model.
+    """Prepare requests to a model on a server; nothing is sent yet.
 
     Args:
-        server: HOST:PORT of gRPC; http://HOST:PORT or https://HOST:PORT of REST.
-        name: the model's.
-        timeout: of an answer, seconds.
+        server: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
+        name: str, the model's.
+        timeout: seconds that an answer may take.
 
     Returns:
         Transport.
@@ -64,16 +74,15 @@ def open_transport(server, name, timeout):
         InputError: no such address, or gRPC without its packages.
     """
     address = _parse(server)
-    if address is None:
-        raise InputError(f"server: expected HOST:PORT for gRPC, or http://HOST:PORT for REST. Received: {server!r}.")
+    expect(address, "server", "HOST:PORT for gRPC, or http://HOST:PORT for REST", server)
     return (_open_grpc if address.scheme == "grpc" else _open_rest)(address, name, timeout)
 
 
 def _parse(server):
-    """The parts of an address; None where it is none."""
+    """Return the parts of an address, or None if it is not one."""
     try:
         address = urllib.parse.urlsplit(server if "://" in server else f"grpc://{server}")
-        port = address.port  # raises where it is no number
+        port = address.port  # raises ValueError if it is not a number
     except ValueError:
         return None
     known = address.scheme in ("http", "https") or (address.scheme == "grpc" and port)
@@ -92,8 +101,9 @@ def _open_grpc(address, name, timeout):
             prediction_service_pb2_grpc,
         )
     except ImportError as error:
-        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. Install "
-                         "them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT.") from error
+        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. "
+                         "Install them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT."
+                         ) from error
     import tensorflow as tf
     channel = grpc.insecure_channel(address.netloc, CHANNEL_OPTIONS)
     predicting = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -107,6 +117,8 @@ def _open_grpc(address, name, timeout):
                 return read(call.result())
             except grpc.RpcError as error:
                 raise Refused(error.code().name, error.details()) from error
+            except (TypeError, ValueError) as error:  # an array whose content is shorter than its shape says
+                raise Refused("DATA_LOSS", str(error)) from error
 
         return Pending(result, call.cancel)
 
@@ -123,16 +135,9 @@ def _open_grpc(address, name, timeout):
         request.model_spec.version.value = version
         request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
         return start(predicting.Predict, request, lambda answer: {
-            output: _to_array(tensor, tf.make_ndarray) for output, tensor in answer.outputs.items()})
+            output: tf.make_ndarray(tensor) for output, tensor in answer.outputs.items()})
 
     return Transport(versions, predict)
-
-
-def _to_array(tensor, make_ndarray):
-    try:
-        return make_ndarray(tensor)
-    except (TypeError, ValueError) as error:  # less content than its shape says
-        raise Refused("DATA_LOSS", str(error)) from error
 
 
 # REST
@@ -145,7 +150,8 @@ def _open_rest(address, name, timeout):
             int(status["version"]) for status in answer["model_version_status"] if status["state"] == "AVAILABLE"])
 
     def predict(version, signature, key, values):
-        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value for value in values]
+        instances = [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+                     for value in values]
         body = json.dumps({"signature_name": signature, "instances": instances})
         return _start_request(address, "POST", f"{path}/versions/{version}:predict", body, timeout, lambda answer: {
             output: np.array([row[output] for row in answer["predictions"]]) for output in answer["predictions"][0]})
@@ -154,7 +160,7 @@ def _open_rest(address, name, timeout):
 
 
 def _start_request(address, method, path, body, timeout, read):
-    """A request on a connection and in a thread of its own, which ends with the process."""
+    """Start a request on a connection of its own, in a thread of its own that does not keep the process alive."""
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection, future = kind(address.hostname, address.port, timeout=timeout), concurrent.futures.Future()
 
@@ -182,7 +188,7 @@ def _start_request(address, method, path, body, timeout, read):
 
 
 def _request(connection, method, path, body):
-    """The JSON that a server answers."""
+    """Return the JSON that a server answers."""
     with contextlib.closing(connection):
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})

@@ -8,8 +8,8 @@ from .corpus import (
 from .drawing import SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
 from .ingredients import gather_sounds as gather_sounds
 from .procedural.procedures import (
+    PROCEDURAL_SAMPLE_RATE as PROCEDURAL_SAMPLE_RATE,
     PROCEDURES as PROCEDURES,
-    SAMPLE_RATE as SAMPLE_RATE,
     make_instance as make_instance,
     write_soundbank as write_soundbank,
 )

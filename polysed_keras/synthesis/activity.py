@@ -1,18 +1,25 @@
-"""Where a recording sounds: the annotation of isolated recordings by signal energy."""
+"""Annotation of isolated recordings by signal energy: when a recording sounds, and how loud it is."""
 import dataclasses
 
 import numpy as np
 
 from polysed_keras.errors import InputError
 
-FRAME_SECONDS = 0.02  # the networks' time resolution
-LOUDNESS_SECONDS = 0.4  # the window of momentary loudness (EBU R 128): a short bark is louder than rain of its level
+FRAME_SECONDS = 0.02  # time resolution of the networks
+LOUDNESS_SECONDS = 0.4  # window of momentary loudness (EBU R 128), so that a short bark is as loud as it is heard
 
 
 def frame_levels(waveform, sample_rate):
-    """Level of successive 20 ms frames in dBFS, float64 (ceil(samples / frame),): RMS about the frame's own mean.
+    """Return the level of successive 20 ms frames; the last one may be shorter.
 
-    A constant offset is no sound, hence the mean; the last frame may be shorter.
+    The level is the RMS about the frame's mean, because a constant offset is no sound.
+
+    Args:
+        waveform: array (samples,).
+        sample_rate: Hz.
+
+    Returns:
+        float64 (ceil(samples / frame),), in dBFS.
     """
     length = round(FRAME_SECONDS * sample_rate)
     frames = np.zeros((-(-len(waveform) // length), length))
@@ -25,18 +32,23 @@ def frame_levels(waveform, sample_rate):
 
 
 def active_spans(waveform, recording_dbfs, spec):
-    """Where a piece sounds: list of (onset, offset) in seconds from its start.
+    """Find the spans of a piece in which it sounds.
 
-    A 20 ms frame is active when its level is at most `threshold_db` below the loudest frame of the entire recording (a
+    A 20 ms frame is active if its level is at most `threshold_db` below the loudest frame of the entire recording (a
     cut from a recording's quiet background is not an event) and not below `floor_dbfs`. Gaps up to `bridge_seconds`
-    between active frames are bridged; after that spans shorter than `burst_seconds` are dropped.
+    between active frames are bridged; after that, spans shorter than `burst_seconds` are dropped.
 
     Args:
         waveform: float32 (samples,), before any gain.
         recording_dbfs: level of the recording's loudest frame.
-        spec: synthesis.SoundscapeSpec.
+        spec: SoundscapeSpec.
+
+    Returns:
+        list of (onset, offset), in seconds from the start of the piece.
     """
-    return _spans(frame_levels(waveform, spec.sample_rate), len(waveform), recording_dbfs, spec) if len(waveform) else []
+    if not len(waveform):
+        return []
+    return _spans(frame_levels(waveform, spec.sample_rate), len(waveform), recording_dbfs, spec)
 
 
 def _spans(levels, num_samples, recording_dbfs, spec):
@@ -53,7 +65,7 @@ def _spans(levels, num_samples, recording_dbfs, spec):
 
 
 def loudest_window(levels):
-    """Level in dBFS of the loudest 400 ms among the levels (dBFS) of successive 20 ms frames."""
+    """Return the level (dBFS) of the loudest 400 ms, from the levels (dBFS) of successive 20 ms frames."""
     window = np.full(round(LOUDNESS_SECONDS / FRAME_SECONDS), FRAME_SECONDS / LOUDNESS_SECONDS)
     return float(10 * np.log10(np.convolve(10 ** (levels / 10), window).max()))
 
@@ -72,10 +84,18 @@ def _measure(path, waveform, spec):
 
 
 def measure_soundbank(soundbank, read, spec):
-    """Read every recording once; return the soundbank with what `Instance` says is measured.
+    """Read every recording of a soundbank once and measure when it sounds and how loud it is.
+
+    Args:
+        soundbank: Soundbank.
+        read: function of a recording that returns float32 (samples,) at spec.sample_rate.
+        spec: SoundscapeSpec.
+
+    Returns:
+        Soundbank, all fields of its instances set.
 
     Raises:
-        InputError: names every recording that cannot be read, holds NaN, is empty or is silent.
+        InputError: names the recordings that cannot be read, hold NaN, are empty or silent.
     """
     measured, problems = [], []
     for instance in soundbank.instances:

@@ -1,10 +1,11 @@
-"""Corpora of mixtures, laid out as TUT-SED Synthetic 2016: from a soundbank, or again from their instructions."""
+"""Write corpora of mixtures in the layout of TUT-SED Synthetic 2016, from a soundbank or from earlier instructions."""
 import dataclasses
 import pathlib
 import zlib
 
 import numpy as np
 import soundfile
+from tqdm import tqdm
 
 from polysed_keras.datasets import (
     ANNOTATION_NAME,
@@ -14,7 +15,7 @@ from polysed_keras.datasets import (
     summarize,
     write_file_lists,
 )
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.events import write_events
 from polysed_keras.files import atomic_directory, read_json, write_json
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
@@ -22,15 +23,24 @@ from polysed_keras.synthesis.ingredients import ROLES, gather_sounds, reader
 from polysed_keras.synthesis.rendering import render_mixture
 
 INSTRUCTIONS, STATISTICS = "soundscapes.json", "statistics.json"
-_WRITTEN_ORDER = ("test", "validate", "train")  # the corpus numbers its mixtures so
+_WRITTEN_ORDER = ("test", "validate", "train")  # as TUT-SED Synthetic 2016 numbers its mixtures
 
 
 def mixture_generator(seed, partition, *index):
-    """The random generator of a mixture: it depends on the seed, the partition and the index alone."""
+    """Return the random generator of a mixture, which depends on these arguments alone.
+
+    Args:
+        seed: int, 0 or above.
+        partition: "train", "validate" or "test".
+        *index: int, one or more.
+
+    Returns:
+        numpy Generator.
+    """
     return np.random.default_rng(np.random.SeedSequence((seed, PARTITIONS.index(partition), *index)))
 
 
-def synthesize(partitions, out, spec=SoundscapeSpec(), mixtures=(60, 20, 20), seed=0, progress=None, origin=None):
+def synthesize(partitions, out, spec=None, mixtures=(60, 20, 20), *, seed=0, origin=None, progress=False):
     """Write a corpus of mixtures, with soundscapes.json (their instructions) and statistics.json.
 
     Mixture i of a partition depends on the seed, the partition and i alone, not on how many are asked for.
@@ -38,21 +48,24 @@ def synthesize(partitions, out, spec=SoundscapeSpec(), mixtures=(60, 20, 20), se
     Args:
         partitions: dict of "train", "validate", "test" to Soundbank (`synthesis.partition_soundbank`).
         out: the new folder; it appears when all is done.
-        spec: SoundscapeSpec.
-        mixtures: numbers of mixtures for train, validate and test.
+        spec: SoundscapeSpec; None for its defaults.
+        mixtures: three int, numbers of mixtures for train, validate and test.
         seed: int, 0 or above.
-        progress: None or a function of (mixtures done, mixtures in all).
-        origin: what soundscapes.json says of where the partitions came from: a dict of `soundbank` and `folds`; None for
-            the soundbank's folder and no folds.
+        origin: dict of `soundbank` and `folds`, for soundscapes.json; None for the soundbank's folder and no folds.
+        progress: bool, whether bars and lines of progress are shown.
 
     Returns:
         dict of partition to its statistics (`statistics.summarize`).
 
     Raises:
-        InputError: a partition that shall have mixtures has no instances, sounds are not usable, `out` is not empty or
-            cannot be written.
+        InputError: a partition of which mixtures are wanted has no instances, sounds are not usable, `out` is not empty
+            or cannot be written.
+
+    Example:
+        >>> partitions = partition_soundbank(read_soundbank("esc10"))
+        >>> statistics = synthesize(partitions, "data", mixtures=(3, 1, 1), seed=1)
     """
-    numbers = dict(zip(PARTITIONS, mixtures))
+    spec, numbers = spec or SoundscapeSpec(), dict(zip(PARTITIONS, mixtures))
     _check_request(partitions, mixtures, seed)
     with atomic_directory(out) as folder:
         names = [name for name in PARTITIONS if numbers[name]]
@@ -66,18 +79,20 @@ def synthesize(partitions, out, spec=SoundscapeSpec(), mixtures=(60, 20, 20), se
         return _write_corpus(folder, head, recordings, drawn, read, spec, progress)
 
 
-def rebuild(instructions, out, soundbank, progress=None):
-    """Write a corpus again, to the byte, from the instructions in its soundscapes.json.
+def rebuild(instructions, soundbank, out, *, progress=False):
+    """Write a corpus again, with the same bytes, from the instructions in its soundscapes.json.
 
     Args:
         instructions: path of soundscapes.json, or of its corpus.
-        out: the new folder; it appears when all is done.
         soundbank: folder of the soundbank.
+        out: the new folder; it appears when all is done.
+        progress: bool, whether bars and lines of progress are shown.
 
-    Returns, and `progress`: as for synthesize.
+    Returns:
+        dict of partition to its statistics (`statistics.summarize`).
 
     Raises:
-        InputError: broken instructions, recordings that are not there or not the same, or a folder that cannot be written.
+        InputError: broken instructions, recordings that are missing or changed, or a folder that cannot be written.
     """
     content = read_instructions(instructions)
     head = {key: content[key] for key in ("seed", "soundbank", "folds", "labels")}
@@ -90,16 +105,27 @@ def rebuild(instructions, out, soundbank, progress=None):
         raise InputError(f"{instructions}: expected the {INSTRUCTIONS} of this version. Received one with a wrong "
                          f"{error!s}.") from error
     found = _checksums(drawn, soundbank, spec)
-    changed = [path for role in found for path in found[role] if found[role][path] != recordings.get(role, {}).get(path)]
+    changed = [path for role in found for path, number in found[role].items()
+               if number != recordings.get(role, {}).get(path)]
     if changed:
-        raise InputError(f"{instructions}: expected the recordings that it was made of. Received {len(changed)} others: "
-                         f"{', '.join(changed[:3])}. Name the right folder by --soundbank.")
+        raise InputError(f"{instructions}: expected the recordings that it was made of. Received {len(changed)} others:"
+                         f" {', '.join(changed[:3])}. Name the right folder by --soundbank.")
     with atomic_directory(out) as folder:
         return _write_corpus(folder, head, recordings, drawn, reader(soundbank, spec), spec, progress)
 
 
 def read_instructions(path):
-    """What a soundscapes.json (or a corpus's) holds, as a dict. Raises InputError where it is missing or broken."""
+    """Read the instructions of a corpus.
+
+    Args:
+        path: path of soundscapes.json, or of its corpus.
+
+    Returns:
+        dict of seed, soundbank, folds, labels, spec, recordings and mixtures.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
     path = pathlib.Path(path)
     content = read_json(path / INSTRUCTIONS if path.is_dir() else path)
     missing = {"seed", "soundbank", "folds", "labels", "spec", "recordings", "mixtures"} - set(content)
@@ -109,12 +135,9 @@ def read_instructions(path):
 
 
 def _check_request(partitions, mixtures, seed):
-    """Raises InputError for numbers of mixtures that cannot be, a negative seed, or a partition without recordings."""
-    if len(mixtures) != 3 or min(mixtures) < 0 or not sum(mixtures):
-        raise InputError("mixtures: expected three numbers (train, validate, test), not all 0. "
-                         f"Received: {tuple(mixtures)}.")
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
+    expect(len(mixtures) == 3 and min(mixtures) >= 0 and sum(mixtures), "mixtures",
+           "three numbers (train, validate, test), not all 0", tuple(mixtures))
+    expect(seed >= 0, "seed", "0 or a positive integer", seed)
     for name, number in zip(PARTITIONS, mixtures):
         if number and not partitions[name].instances:
             raise InputError(f"{partitions[name].folder}: no recordings for the {name} partition. Add sources (three "
@@ -122,7 +145,7 @@ def _check_request(partitions, mixtures, seed):
 
 
 def _checksums(drawn, soundbank, spec):
-    """CRC-32 of every file that the mixtures use: dict of role to dict of path to number."""
+    """Return the CRC-32 of every file that the mixtures use: {role: {path: number}}."""
     used = {role: set() for role in ROLES}
     for mixture in (mixture for mixtures in drawn.values() for mixture in mixtures):
         for piece in mixture.pieces:
@@ -144,24 +167,20 @@ def _checksum(path):
 
 
 def _write_corpus(folder, head, recordings, drawn, read, spec, progress):
-    labels, total = tuple(head["labels"]), sum(map(len, drawn.values()))
+    labels = tuple(head["labels"])
     for part in ("audio", "meta"):
         (folder / part).mkdir()
-    names, statistics, done = {}, {}, 0
-    for partition in (name for name in _WRITTEN_ORDER if name in drawn):
-        counts, names[partition] = [], []
-        for mixture in drawn[partition]:
-            names[partition].append(MIXTURE_NAME.format(done))
-            counts.append(_write_mixture(folder, done, render_mixture(mixture, read, spec), labels, spec))
-            done += 1
-            if progress:
-                progress(done, total)
-        statistics[partition] = summarize(counts, labels)
-    statistics = {name: statistics[name] for name in drawn}
-    write_file_lists(folder, names, labels)
-    mixtures = {partition: [{"name": name} | dataclasses.asdict(mixture)
-                            for name, mixture in zip(names[partition], drawn[partition])] for partition in drawn}
-    write_json(head | {"spec": dataclasses.asdict(spec), "recordings": recordings, "mixtures": mixtures},
+    names, counts = ({partition: [] for partition in drawn} for _ in range(2))
+    mixtures = [(partition, mixture) for partition in _WRITTEN_ORDER for mixture in drawn.get(partition, ())]
+    bar = tqdm(mixtures, "mixtures", unit="mixture", disable=not progress)
+    for number, (partition, mixture) in enumerate(bar):
+        names[partition].append(MIXTURE_NAME.format(number))
+        counts[partition].append(_write_mixture(folder, number, render_mixture(mixture, read, spec), labels, spec))
+    statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
+    write_file_lists(folder, {partition: [f"{name}.wav" for name in names[partition]] for partition in drawn}, labels)
+    instructions = {partition: [{"name": name} | dataclasses.asdict(mixture)
+                                for name, mixture in zip(names[partition], drawn[partition])] for partition in drawn}
+    write_json(head | {"spec": dataclasses.asdict(spec), "recordings": recordings, "mixtures": instructions},
                folder / INSTRUCTIONS)
     write_json(statistics, folder / STATISTICS)
     return statistics
@@ -169,7 +188,8 @@ def _write_corpus(folder, head, recordings, drawn, read, spec, progress):
 
 def _write_mixture(folder, number, rendering, labels, spec):
     name = MIXTURE_NAME.format(number)
-    # Stems add up to the mixture only where neither is rounded; float files would hold the time they were written at.
+    # Stems add up to the mixture only if neither is rounded to 16 bits; float files would store the time of
+    # writing.
     subtype = f"PCM_{32 if spec.stems else spec.bit_depth}"
     soundfile.write(folder / "audio" / f"{name}.wav", rendering.waveform, spec.sample_rate, subtype)
     if spec.stems:

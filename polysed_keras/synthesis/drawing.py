@@ -1,10 +1,10 @@
-"""Seeded polyphonic mixtures from a soundbank: what is drawn. `rendering` says how it sounds, `corpora` writes it.
+"""Draw seeded polyphonic mixtures from a soundbank; `rendering` makes their sound and `corpus` writes them.
 
-The defaults make mixtures as TUT-SED Synthetic 2016 was made. Per mixture 4 to 9 labels are drawn; each has a track of
-its own: a silence, a random piece of a random recording, a silence, a piece, and so on (E. Cakir et al., IEEE/ACM TASLP
-25(6), 2017). The tracks are summed; events are annotated by signal energy (`synthesis.active_spans`). The default
-silences give recordings of 5 s about 12 % of the frames without an event, 29 % with one, 30 % with two, 29 % with more,
-and a highest polyphony of 6 to 8; longer recordings overlap more.
+The defaults follow TUT-SED Synthetic 2016. 4 to 9 labels are drawn per mixture; each has its own track: a silence, a
+random piece of a random recording, a silence, a piece, and so on (E. Cakir et al., IEEE/ACM TASLP 25(6), 2017). The
+tracks are summed; events are annotated by signal energy (`activity.active_spans`). With recordings of 5 s, the default
+silences give about 12 % of the frames no event, 29 % one, 30 % two, 29 % more, and a highest polyphony of 6 to 8;
+longer recordings overlap more.
 """
 import collections
 import copy
@@ -13,37 +13,43 @@ import functools
 
 import numpy as np
 
-from polysed_keras.errors import InputError
-from polysed_keras.synthesis.acoustics import COLOURS, Room
+from polysed_keras.errors import expect
+from polysed_keras.synthesis.acoustics import NOISE_COLOURS, Room
 
-SPEEDS = 5  # speeds of a recording: a few are kept in memory, others each time anew would cost more than to mix them
-STRETCHES = (-8.0, 6.0)  # powers of 2 that silences may be stretched by, for a mean polyphony
+SPEEDS = 5  # few enough to keep each recording in memory at every speed; resampling costs more than mixing
+STRETCHES = (-8.0, 6.0)  # powers of 2 that silences may be stretched by for a mean polyphony
 
 
 @dataclasses.dataclass(frozen=True)
 class SoundscapeSpec:
-    """How mixtures are made. Pairs are the ends of uniform distributions; "" and () leave out what they are for.
+    """How mixtures are made. Pairs are the ends of uniform distributions; "" and () turn a feature off.
 
-    Silence before and after the sound of a recording is cut away (ESC-50 fills its clips up with it), and the RMS of its
-    loudest 400 ms (the window of momentary loudness) is brought to `level_dbfs` before the random gain, because
-    recordings differ by far more than sounds of one place do. A recording whose loudest 20 ms are below `floor_dbfs`
-    counts as silent. `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are the annotation's
-    (`synthesis.active_spans`). The fields below are not in the paper's recipe.
+    Silence before and after the sound of a recording is cut away (clips of ESC-50 are filled up with it), and the RMS
+    of its loudest 400 ms (the window of momentary loudness) is brought to `level_dbfs` before the random gain, because
+    recordings differ by far more than sounds in one place do. A recording whose loudest 20 ms are below `floor_dbfs`
+    counts as silent. `threshold_db`, `floor_dbfs`, `bridge_seconds` and `burst_seconds` are for the annotation
+    (`activity.active_spans`). The attributes below are not in the paper's recipe.
 
     Attributes:
-        background: white, pink or brown noise, or a folder of recordings, at an RMS of `background_dbfs`.
+        background: white, pink or brown noise, or a folder of recordings, with an RMS of `background_dbfs`.
         event_to_background_db: level of a piece's loudest 400 ms over the background, in place of `level_dbfs` and
             `gain_db`.
-        rt60_seconds: reverberation time of simulated rooms, one a mixture with a place for every track;
-            impulse_responses: a folder of recorded ones instead, where a folder in it is a room.
-        speed: every piece is played slower or faster, and so lower or higher, by one of SPEEDS factors from the one given
-            to the other.
-        gain_change_db: by how much a piece's gain moves from its beginning to its end.
-        distractors: a folder of sounds without a label, in `distractor_tracks` tracks a mixture.
-        mean_polyphony: mean number of active labels of a mixture; silences are stretched and labels added for it.
-        together: (label, other, probability) of the other to join the label; apart: groups of labels that exclude
-            each other.
-        stems: write the tracks of every label, the distractors and the background too.
+        rt60_seconds: reverberation time of simulated rooms; a mixture has one room, with a place for every track.
+        impulse_responses: a folder of recorded rooms instead; a folder in it is one room.
+        speed: every piece is played slower or faster, and so lower or higher, by one of SPEEDS factors from the first
+            to the second number.
+        gain_change_db: how much a piece's gain changes from its beginning to its end.
+        distractors: a folder of sounds without a label, for `distractor_tracks` tracks per mixture.
+        mean_polyphony: mean number of active labels; silences are stretched and labels added to reach it.
+        together: (label, other, probability) each: how likely the other label joins the label.
+        apart: groups of labels that exclude each other.
+        stems: bool, whether the tracks of every label, the distractors and the background are written too.
+
+    Raises:
+        InputError: values that no mixture can be made with.
+
+    Example:
+        >>> SoundscapeSpec(duration_seconds=60.0, background="pink", event_to_background_db=(6, 20))
     """
     sample_rate: int = 44100
     bit_depth: int = 16
@@ -73,10 +79,9 @@ class SoundscapeSpec:
     stems: bool = False
 
     def __post_init__(self):
-        """Raises InputError for values that no mixture can be made with."""
         for name in ("sample_rate", "duration_seconds", "threshold_db"):
-            _expect(getattr(self, name) > 0, name, "a number above 0", self)
-        _expect(self.bit_depth in (16, 24, 32), "bit_depth", "16, 24 or 32", self)
+            expect(getattr(self, name) > 0, name, "a number above 0", getattr(self, name))
+        expect(self.bit_depth in (16, 24, 32), "bit_depth", "16, 24 or 32", self.bit_depth)
         least = {"labels_per_mixture": 0, "piece_seconds": 0.1, "silence_seconds": 0.0, "gain_db": -120.0,
                  "distractor_tracks": 0}
         optional = {"event_to_background_db": -60.0, "rt60_seconds": 0.1, "speed": 0.25, "gain_change_db": -120.0,
@@ -84,31 +89,30 @@ class SoundscapeSpec:
         for name, low in (least | optional).items():
             value = tuple(getattr(self, name))
             object.__setattr__(self, name, value)  # a list, as JSON has it, becomes the same spec
-            _expect(len(value) == 2 and low <= value[0] <= value[1] or value == () and name in optional, name,
-                    f"two numbers, {low:g} <= low <= high", self)
+            expect(len(value) == 2 and low <= value[0] <= value[1] or value == () and name in optional, name,
+                   f"two numbers, {low:g} <= low <= high", value)
         for name in ("together", "apart"):
             object.__setattr__(self, name, tuple(map(tuple, getattr(self, name))))
-        _expect(all(len(rule) == 3 and 0 <= rule[2] <= 1 for rule in self.together), "together",
-                "(label, other label, probability from 0 to 1) each", self)
-        _expect(not self.event_to_background_db or self.background, "event_to_background_db", "a background too", self)
-        _expect(not (self.rt60_seconds and self.impulse_responses), "impulse_responses", "no rt60_seconds beside it",
-                self)
-
-
-def _expect(condition, name, expected, spec):
-    if not condition:
-        raise InputError(f"{name}: expected {expected}. Received: {getattr(spec, name)!r}.")
+        expect(all(len(rule) == 3 and 0 <= rule[2] <= 1 for rule in self.together), "together",
+               "(label, other label, probability from 0 to 1) each", self.together)
+        expect(not self.event_to_background_db or self.background, "event_to_background_db", "a background too",
+               self.event_to_background_db)
+        expect(not (self.rt60_seconds and self.impulse_responses), "impulse_responses", "no rt60_seconds beside it",
+               self.impulse_responses)
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A cut of a recording in a mixture: `start` in the recording, `onset` and `duration` in the mixture, seconds, and
-    the gain applied to the recording's samples. At another `speed` it is as many times as long in the recording.
+    """A cut of a recording in a mixture.
 
-    `recording` is relative to the soundbank, or, where `event_label` is "", to the distractors' or the background's
-    folder; `recording_dbfs` is the level of its loudest 20 ms, which the annotation refers to. With an
-    `event_to_background_db`, `gain_db` is on top of the gain that gives it. `impulse_response` is a Room, or a path
-    relative to their folder.
+    Attributes:
+        event_label: "" for a distractor or a background.
+        recording: path relative to the soundbank, or to the folder of distractors or backgrounds.
+        recording_dbfs: level of the recording's loudest 20 ms, which the annotation refers to.
+        start: seconds in the recording, at a speed of 1.
+        duration, onset: seconds in the mixture; the cut takes speed * duration seconds of the recording.
+        gain_db: gain of the samples; comes on top of the gain for `event_to_background_db` if that is given.
+        impulse_response: None, a Room, or a path relative to the folder of impulse responses.
     """
     event_label: str
     recording: str
@@ -125,14 +129,14 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """The full instruction of a mixture. The background is noise of a seed, or beds that follow each other."""
+    """The full instruction of a mixture. The background is noise from a seed, or beds that follow each other."""
     pieces: tuple[Piece, ...]
     noise_seed: int | None = None
     beds: tuple[Piece, ...] = ()
 
     @classmethod
     def from_dict(cls, fields):
-        """From what dataclasses.asdict made of it, by way of JSON."""
+        """Return the Mixture of a dict from dataclasses.asdict, also after JSON."""
         def piece(values):
             response = values["impulse_response"]
             return Piece(**values | {"impulse_response": Room(**response) if isinstance(response, dict) else response})
@@ -140,15 +144,19 @@ class Mixture:
 
 
 def draw_mixture(rng, sounds, spec):
-    """Draw one mixture.
+    """Draw a mixture.
 
     Args:
         rng: numpy Generator.
-        sounds: synthesis.Sounds of a partition.
+        sounds: Sounds of a partition (`gather_sounds`).
         spec: SoundscapeSpec.
 
     Returns:
         Mixture; the pieces of a label follow each other in time.
+
+    Example:
+        >>> sounds, read = gather_sounds(partitions, ["train"], spec, seed=0)
+        >>> rendering = render_mixture(draw_mixture(rng, sounds["train"], spec), read, spec)
     """
     by_label = collections.defaultdict(list)
     for instance in sounds.soundbank.instances:
@@ -162,7 +170,7 @@ def draw_mixture(rng, sounds, spec):
     if sounds.distractors:
         for _ in range(rng.integers(spec.distractor_tracks[0], spec.distractor_tracks[1] + 1)):
             pieces += _draw_track(rng, sounds.distractors, room, spec)
-    noise_seed = int(rng.integers(2 ** 32)) if spec.background in COLOURS else None
+    noise_seed = int(rng.integers(2 ** 32)) if spec.background in NOISE_COLOURS else None
     return Mixture(tuple(pieces), noise_seed, tuple(_draw_beds(rng, sounds.beds, spec)))
 
 
@@ -176,7 +184,7 @@ def _draw_labels(rng, known, spec):
 
 
 def _keep_apart(labels, spec):
-    """Of each group that excludes each other, the label that was drawn first stays."""
+    """Keep the label that was drawn first in each group of labels that exclude each other."""
     for group in spec.apart:
         for label in [label for label in labels if label in group][1:]:
             labels.remove(label)
@@ -189,7 +197,7 @@ def _speeds(slowest, fastest):
 
 
 def _draw_track(rng, instances, room, spec, stretch=1.0):
-    # A silence first: otherwise all tracks of a mixture would begin together.
+    # A silence comes first, because otherwise all tracks of a mixture would begin together.
     track, onset = [], stretch * rng.uniform(0, spec.silence_seconds[1])
     response = room[rng.integers(len(room))] if room else None
     while onset + spec.fade_seconds < spec.duration_seconds:
@@ -211,7 +219,7 @@ def _draw_track(rng, instances, room, spec, stretch=1.0):
 
 
 def _draw_polyphonic(rng, labels, by_label, room, spec):
-    """Tracks whose silences are stretched until the mean polyphony is what was drawn; where they can't, a label more."""
+    """Draw tracks with silences stretched to a random mean polyphony; labels are added if that is not enough."""
     target = rng.uniform(*spec.mean_polyphony)
     others = rng.permutation([label for label in sorted(by_label) if label not in labels]).tolist()
     while True:
@@ -223,6 +231,7 @@ def _draw_polyphonic(rng, labels, by_label, room, spec):
 
 
 def _stretch_to(target, generators, instances, room, spec):
+    """Return pieces and their mean polyphony, by bisection: equal generators draw the same pieces at every stretch."""
     low, high = STRETCHES
     spans = {instance.recording: instance.spans for group in instances for instance in group}
     for _ in range(14):
@@ -240,7 +249,7 @@ def _active_seconds(piece, spans):
 
 
 def _draw_beds(rng, instances, spec):
-    """Recordings that follow each other to the end, each crossed with the next for a second."""
+    """Draw recordings that follow each other to the end, each cross-faded with the next for a second."""
     onset, beds = 0.0, []
     while instances and onset < spec.duration_seconds:
         instance = instances[rng.integers(len(instances))]

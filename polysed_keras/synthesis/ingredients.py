@@ -1,4 +1,4 @@
-"""What mixtures are made of: a soundbank, distractors, backgrounds and rooms, by partition, and the reading of them."""
+"""Ingredients of mixtures by partition: a soundbank, distractors, backgrounds, rooms, and a reader of their files."""
 import dataclasses
 import functools
 import pathlib
@@ -7,24 +7,25 @@ import numpy as np
 
 from polysed_keras.audio import search_folder
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.errors import InputError
-from polysed_keras.synthesis.acoustics import COLOURS, draw_room
+from polysed_keras.errors import InputError, expect
+from polysed_keras.synthesis.acoustics import NOISE_COLOURS, draw_room
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_soundbank, recording_reader
 
 ROLES = ("soundbank", "distractors", "background", "impulse_responses")
-ROOMS, POSITIONS = 8, 6  # simulated rooms of a partition, and places in each: a simulation takes up to a second
-_ROOM_SEED = 2 ** 20  # apart from the seeds of mixtures
+ROOMS, POSITIONS = 8, 6  # simulated rooms per partition and places per room; each simulation takes up to a second
+_ROOM_SEED = 2 ** 20  # keeps rooms apart from the seeds of mixtures
 
 
 @dataclasses.dataclass(frozen=True)
 class Sounds:
-    """What the mixtures of a partition are made of; instances are measured.
+    """All sounds for the mixtures of a partition; instances are measured.
 
     Attributes:
         soundbank: Soundbank of the partition.
-        distractors, beds: tuples of Instance with the label "".
-        rooms: a tuple per room of its impulse responses: synthesis.Room, or paths of recorded ones.
+        distractors: tuple of Instance with the label "".
+        beds: tuple of Instance with the label "", recordings for the background.
+        rooms: tuple per room of its impulse responses, each a Room or the path of a recorded one.
     """
     soundbank: Soundbank
     distractors: tuple = ()
@@ -33,8 +34,12 @@ class Sounds:
 
 
 def reader(soundbank_folder, spec):
-    """A function of (recording, role, speed) that returns the waveform, float32 (samples,); see
-    synthesis.recording_reader."""
+    """Return a function of (recording, role, speed) that reads a waveform, float32 (samples,).
+
+    Args:
+        soundbank_folder: folder of the soundbank.
+        spec: SoundscapeSpec, with the folders of the other ROLES.
+    """
     folders = {"soundbank": soundbank_folder} | {role: getattr(spec, role) for role in ROLES[1:]}
     readers = {role: recording_reader(folder, spec.sample_rate) for role, folder in folders.items() if folder}
     return lambda recording, role="soundbank", speed=1.0: readers[role](recording, speed)
@@ -43,25 +48,25 @@ def reader(soundbank_folder, spec):
 def gather_sounds(partitions, names, spec, seed):
     """Measure all sounds of some partitions.
 
-    Distractors, backgrounds and recorded rooms are divided at random as a soundbank's labels are, but where there are
-    fewer than three, all partitions have them all. Simulated rooms are drawn for each partition.
+    Distractors, backgrounds and recorded rooms are divided at random as a soundbank's labels are; if there are fewer
+    than three sources, all partitions share them. Simulated rooms are drawn for each partition.
 
     Args:
         partitions: dict of partition to Soundbank.
-        names: the partitions wanted.
+        names: list of the partitions to gather.
         spec: SoundscapeSpec.
         seed: int.
 
     Returns:
-        dict of partition to Sounds, and the function that reads their recordings (`reader`).
+        dict of partition to Sounds, and the function that reads their recordings (see `reader`).
 
     Raises:
-        InputError: a folder without sounds, sounds that are unreadable or silent, rules with labels that are not there.
+        InputError: a folder without sounds, sounds that are unreadable or silent, rules with unknown labels.
     """
     _check_rules(partitions["train"].labels, spec)
     read = reader(partitions["train"].folder, spec)
     extra = {role: _divide(getattr(spec, role), role, seed) for role in ROLES[1:]
-             if getattr(spec, role) and getattr(spec, role) not in COLOURS}
+             if getattr(spec, role) and getattr(spec, role) not in NOISE_COLOURS}
 
     def measured(role, bank):
         return measure_soundbank(bank, functools.partial(read, role=role), spec)
@@ -81,17 +86,15 @@ def gather_sounds(partitions, names, spec, seed):
 def _check_rules(labels, spec):
     named = [label for rule in spec.together for label in rule[:2]] + [label for group in spec.apart for label in group]
     unknown = sorted(set(named) - set(labels))
-    if unknown:
-        raise InputError(f"together, apart: expected labels of the soundbank ({', '.join(labels)}). Received: {unknown}.")
+    expect(not unknown, "together, apart", f"labels of the soundbank ({', '.join(labels)})", unknown)
 
 
 def _divide(folder, role, seed):
-    """A folder of sounds without labels as a dict of partition to Soundbank."""
+    """Divide a folder of sounds without labels: dict of partition to Soundbank."""
     folder = pathlib.Path(folder)
     paths = search_folder(folder) if folder.is_dir() else []
-    if not paths:
-        colours = f", or one of {', '.join(COLOURS)}" if role == "background" else ""
-        raise InputError(f"{role}: expected a folder with audio files{colours}. Received: {str(folder)!r}.")
+    colours = f", or one of {', '.join(NOISE_COLOURS)}" if role == "background" else ""
+    expect(paths, role, f"a folder with audio files{colours}", str(folder))
     instances = tuple(Instance(path, "", path.relative_to(folder).parts[0]) for path in paths)
     bank = Soundbank(folder, ("",), instances)
     if len({instance.source for instance in instances}) < 3:
@@ -100,7 +103,7 @@ def _divide(folder, role, seed):
 
 
 def _group_rooms(bank, read):
-    """Impulse responses by room: those of one folder, or each file for itself. All are read once, to be checked."""
+    """Return impulse responses by room, which is a folder or a single file. All are read once, to be checked."""
     rooms = {}
     for instance in bank.instances:
         path = instance.path.relative_to(bank.folder).as_posix()

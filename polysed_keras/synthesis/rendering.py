@@ -1,22 +1,34 @@
-"""How a drawn mixture sounds: a function of its instruction, the recordings and the spec alone."""
+"""Render drawn mixtures: the waveform depends on the instruction, the recordings and the spec alone."""
 import dataclasses
 
 import numpy as np
 import pandas as pd
 
 from polysed_keras.events import merge_events
-from polysed_keras.synthesis.acoustics import COLOURS, coloured_noise, reverberate, simulate_room, trim_impulse_response
+from polysed_keras.synthesis.acoustics import (
+    NOISE_COLOURS,
+    coloured_noise,
+    reverberate,
+    simulate_room,
+    trim_impulse_response,
+)
 from polysed_keras.synthesis.activity import active_spans, frame_levels, loudest_window
 
-PEAK = 0.999
+PEAK = 0.999  # largest sample of a mixture; louder ones are scaled down
 SILENT_DBFS = -120.0
 BACKGROUND, DISTRACTORS, MIXTURE = "background", "distractors", "mixture"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rendering:
-    """A mixture's waveform, float32 (samples,), its events (DataFrame onset, offset, event_label; seconds), and by name
-    the stems that it is the sum of: a label's, `distractors`, `background`; without spec.stems `mixture` alone."""
+    """The sound of a mixture.
+
+    Attributes:
+        waveform: float32 (samples,).
+        events: DataFrame of onset, offset (seconds), event_label.
+        stems: dict of name to the waveforms that sum up to the mixture: one per label, `distractors` and `background`;
+            only `mixture` without spec.stems.
+    """
     waveform: np.ndarray
     events: pd.DataFrame
     stems: dict
@@ -25,16 +37,16 @@ class Rendering:
 def render_mixture(mixture, read, spec):
     """Render a drawn mixture.
 
-    Events are where the dry recording sounds (`synthesis.active_spans`): a room's tail is not annotated.
+    Events are the spans in which the dry recording sounds (`activity.active_spans`): a room's tail is not annotated.
 
     Args:
-        mixture: synthesis.Mixture.
-        read: function of a recording, its role and a speed (`synthesis.reader`) that returns float32 (samples,) at
+        mixture: Mixture.
+        read: function of a recording, its role and a speed (`ingredients.reader`) that returns float32 (samples,) at
             spec.sample_rate.
         spec: SoundscapeSpec.
 
     Returns:
-        Rendering; lowered as a whole where the sum or a stem would clip, so that pieces keep their relation.
+        Rendering. It is scaled down as a whole if the sum or a stem would clip, so that pieces keep their relation.
     """
     num_samples, stems, rows = round(spec.duration_seconds * spec.sample_rate), {}, []
 
@@ -56,7 +68,7 @@ def render_mixture(mixture, read, spec):
                      for begin, end in active_spans(cut, piece.recording_dbfs, spec)]
     if spec.background:
         stem(BACKGROUND)[:] += _render_background(mixture, read, spec, num_samples)
-    # Six decimals are what an event list file holds: what is returned is what will be read.
+    # An event list file has six decimals, so the returned events equal those that will be read.
     events = merge_events(pd.DataFrame(rows, columns=["onset", "offset", "event_label"]).round(6))
     return _without_clipping(stems, events)
 
@@ -95,7 +107,7 @@ def _in_room(piece, sound, read, spec):
 
 
 def _with_gain(piece, sound, spec):
-    """In place: mixtures are drawn beside a training, which waits for every copy of seconds of sound."""
+    """Scale a sound in place: training waits for mixtures, and copies of long sounds take time."""
     if piece.gain_change_db:
         sound *= np.float32(10) ** np.linspace(0, piece.gain_change_db / 20, len(sound), dtype=np.float32)
     gain_db = piece.gain_db
@@ -107,8 +119,8 @@ def _with_gain(piece, sound, spec):
 
 
 def _render_background(mixture, read, spec, num_samples):
-    """Noise or beds, at an RMS of spec.background_dbfs over the mixture."""
-    if spec.background in COLOURS:
+    """Return noise or beds with an RMS of spec.background_dbfs over the mixture."""
+    if spec.background in NOISE_COLOURS:
         background = coloured_noise(spec.background, num_samples, spec.sample_rate, mixture.noise_seed)
     else:
         background = np.zeros(num_samples, np.float32)

@@ -1,7 +1,7 @@
-"""Soundbanks: isolated recordings by label, their partitions, and checked reading of them.
+"""Soundbanks: isolated recordings by label, their partitions, and a reader of their waveforms.
 
 A soundbank is a folder with a folder of recordings per label; a folder inside a label's folder holds the takes of one
-source. Or it is laid out as ESC-50 is (K. J. Piczak, "ESC: dataset for environmental sound classification", ACM MM
+source. Or it has the layout of ESC-50 (K. J. Piczak, "ESC: dataset for environmental sound classification", ACM MM
 2015), audio/ and meta/esc50.csv, where src_file is the source and fold the partition.
 """
 import collections
@@ -16,7 +16,7 @@ import soxr
 
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 ESC50_TABLE = pathlib.Path("meta", "esc50.csv")
 _logger = logging.getLogger(__name__)
@@ -26,9 +26,14 @@ _logger = logging.getLogger(__name__)
 class Instance:
     """One isolated recording. Instances with the same `source` are takes of one sound and stay in one partition.
 
-    What it sounds like is None until `synthesis.measure_soundbank` sets it: `recording`, its path below the soundbank;
-    `onset` and `duration` (seconds) of the part from the first to the last active frame; `level_dbfs` (RMS) of its loudest
-    400 ms, `loudest_dbfs` of its loudest 20 ms; `spans`, where it sounds: (onset, offset), seconds.
+    `activity.measure_soundbank` sets the fields from `duration` on; before, they are None.
+
+    Attributes:
+        duration, onset: seconds, of the part from the first to the last active frame.
+        level_dbfs: RMS of its loudest 400 ms.
+        loudest_dbfs: RMS of its loudest 20 ms.
+        recording: path relative to the soundbank.
+        spans: (onset, offset) in seconds, the parts that sound.
     """
     path: pathlib.Path
     event_label: str
@@ -44,20 +49,29 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True)
 class Soundbank:
-    """Instances below `folder`. A partition of a soundbank is one too, with the labels of the whole."""
+    """Instances below a folder. A partition of a soundbank is a Soundbank too, with the labels of the whole."""
     folder: pathlib.Path
     labels: tuple[str, ...]
     instances: tuple[Instance, ...]
 
 
 def read_soundbank(folder):
-    """List the instances of a soundbank, sorted; no audio is opened.
+    """List the instances of a soundbank, sorted, without opening audio.
 
     Other files (texts, hidden ones, ...) are ignored and counted in one logged line.
+
+    Args:
+        folder: path of the soundbank.
+
+    Returns:
+        Soundbank.
 
     Raises:
         InputError: the folder is missing or has no label folders, a label has no recording, or meta/esc50.csv is not
             usable.
+
+    Example:
+        >>> read_soundbank("esc10").labels
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -101,33 +115,33 @@ def _read_esc50(folder):
         raise InputError(f"{table}: names {len(missing)} recordings that are not in audio/: {', '.join(missing[:5])}. "
                          "Add them or remove their rows.")
     if not instances:
-        raise InputError(f"{table}: expected a row a recording, received none. Fill the table or remove it.")
+        raise InputError(f"{table}: expected a row per recording, received none. Fill the table or remove it.")
     return sorted(instances, key=lambda instance: instance.path)
 
 
-def partition_soundbank(soundbank, folds=None, fractions=(0.6, 0.2, 0.2), seed=0):
+def partition_soundbank(soundbank, *, folds=None, fractions=(0.6, 0.2, 0.2), seed=0):
     """Split a soundbank into train, validate and test; all takes of a source go to the same one.
 
-    The ESC-50 layout is split by fold: as `folds` says, or by default the last fold is for test, the one before for
-    validation and the others for training (1-3, 4, 5 for ESC-50; with two folds there is no validation). A source found
-    in several folds goes with the lowest. A folder of labels, or a table with a single fold, is split at random, each
-    label by itself: `fractions` of its sources, and at least one in each partition. A label with two sources has one in
-    train and one in test, a label with one has it in train.
+    The ESC-50 layout is split by fold: by `folds`, or else the last fold is for test, the one before for validation and
+    the others for training (1-3, 4, 5 for ESC-50; with two folds there is no validation). A source in several folds
+    goes with the lowest. A folder of labels, or a table with a single fold, is split at random, each label by itself:
+    `fractions` of its sources, and at least one in each partition. A label with two sources has one in train and one in
+    test, a label with a single source has it in train.
 
     Args:
+        soundbank: Soundbank.
         folds: None or three sequences of fold numbers, for train, validate and test.
-        fractions: shares of a label's sources for train, validate and test.
-        seed: of the random split.
+        fractions: three shares of a label's sources, for train, validate and test.
+        seed: int, 0 or above, for the random split.
 
     Returns:
-        dict of "train", "validate" and "test" to a Soundbank each.
+        dict of "train", "validate" and "test" to Soundbank.
 
     Raises:
         InputError: folds overlap, do not exist, or are given where the soundbank has none; fractions do not sum to 1;
             a negative seed.
     """
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
+    expect(seed >= 0, "seed", "0 or a positive integer", seed)
     numbers = sorted({instance.fold for instance in soundbank.instances} - {None})
     if folds is None and len(numbers) > 1:
         folds = (numbers[:-2] or numbers[:1], numbers[-2:-1] if len(numbers) > 2 else (), numbers[-1:])
@@ -139,7 +153,9 @@ def partition_soundbank(soundbank, folds=None, fractions=(0.6, 0.2, 0.2), seed=0
     for name in PARTITIONS:
         instances = tuple(instance for instance in soundbank.instances if home.get(instance.source) == name)
         partitions[name] = dataclasses.replace(soundbank, instances=instances)
-    _warn_of_missing_labels(soundbank, partitions)
+        missing = sorted(set(soundbank.labels) - {instance.event_label for instance in instances})
+        if missing:
+            _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
     return partitions
 
 
@@ -148,8 +164,8 @@ def _partition_by_fold(soundbank, folds, numbers):
         raise InputError(f"folds: {soundbank.folder} has no folds (no {ESC50_TABLE}). Leave them out.")
     folds = tuple(tuple(group) for group in folds)
     flat = [number for group in folds for number in group]
-    if len(folds) != 3 or len(set(flat)) < len(flat):
-        raise InputError(f"folds: expected three lists (train, validate, test) that share no fold. Received: {folds}.")
+    expect(len(folds) == 3 and len(set(flat)) == len(flat), "folds",
+           "three lists (train, validate, test) that share no fold", folds)
     if not set(flat) <= set(numbers):
         raise InputError(f"folds: {soundbank.folder} has the folds {numbers}. Received: {folds}.")
     fold_of = {}
@@ -164,12 +180,12 @@ def _partition_by_fold(soundbank, folds, numbers):
 
 
 def _partition_at_random(soundbank, fractions, seed):
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InputError(f"fractions: expected three shares that sum to 1. Received: {tuple(fractions)}.")
+    expect(len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6, "fractions",
+           "three shares that sum to 1", tuple(fractions))
     home = {}
     for label in soundbank.labels:
         sources = sorted({instance.source for instance in soundbank.instances if instance.event_label == label})
-        # Seeded by the label's name, so another label more or less changes nothing for this one.
+        # Seeded by the label's name, so that labels can come and go without a change for this one.
         np.random.default_rng((seed, zlib.crc32(label.encode()))).shuffle(sources)
         home.update(zip(sources, _partition_names(len(sources), fractions)))
     return home
@@ -183,18 +199,15 @@ def _partition_names(num_sources, fractions):
     return (["train"] * train + ["validate"] * validate + ["test"] * test)[:num_sources]
 
 
-def _warn_of_missing_labels(soundbank, partitions):
-    for name, partition in partitions.items():
-        missing = sorted(set(soundbank.labels) - {instance.event_label for instance in partition.instances})
-        if missing:
-            _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
-
-
 def recording_reader(folder, sample_rate, max_bytes=2 ** 30):
-    """A function of a path relative to `folder`, and of a speed, that returns the waveform, float32 (samples,).
+    """Return a function of (recording, speed=1.0) that reads a waveform, float32 (samples,), and keeps the latest ones.
 
-    At another speed than 1 a recording is shorter or longer, and higher or lower. The function keeps the latest
-    waveforms, at most `max_bytes` of them.
+    A faster recording is shorter and higher.
+
+    Args:
+        folder: folder that recordings are relative to.
+        sample_rate: Hz, of the waveforms.
+        max_bytes: int, memory for waveforms that are kept.
     """
     kept, total = collections.OrderedDict(), 0
 

@@ -1,17 +1,17 @@
-"""Augmentation of training clips, batch -> batch: SpecAugment's masks and MixUp (paper 2, section 2).
+"""Augmentation of batches of training clips: SpecAugment's masks and MixUp (paper 2, section 2).
 
-TensorFlow functions for tf.data; everything random follows from `seed`, so a resumed training sees the same clips.
+These are TensorFlow functions for tf.data. All randomness comes from `seed`, so a resumed training sees the same clips.
 """
 import tensorflow as tf
 
 
 def augment(log_mel, targets, spec, seed):
-    """MixUp, then SpecAugment, each where the spec asks for it: masks hide the same places of both clips of a mix.
+    """Apply MixUp, then SpecAugment, each if the spec asks for it; masks hide the same places of both clips of a mix.
 
     Args:
         log_mel: float32 (batch, frames, n_mels), dB, clips of one task.
         targets: float32 (batch, outputs).
-        spec: specs.AugmentSpec; where it is off, the same tensors come back.
+        spec: specs.AugmentSpec; if it is off, the same tensors come back.
         seed: int32 or int64 (2,).
 
     Returns:
@@ -26,9 +26,9 @@ def augment(log_mel, targets, spec, seed):
 def spec_augment(log_mel, spec, seed):
     """Replace random bands of frames and of mels by the clip's mean (Park et al. 2019, section 2; arXiv 1904.08779).
 
-    Every clip has masks of its own: spec.time_masks and spec.frequency_masks of them, which may overlap. A mask's width
-    is uniform from 0 to spec.time_mask_frames (frequency_mask_mels), at most the clip's; its position is uniform where
-    it lies inside. There is no time warping, which that paper found to matter least.
+    Every clip has its own spec.time_masks and spec.frequency_masks, which may overlap. A mask's width is uniform from 0
+    to spec.time_mask_frames (frequency_mask_mels), at most the clip's; its position is uniform within the clip. There
+    is no time warping, which that paper found to matter least.
 
     Args:
         log_mel: float32 (batch, frames, n_mels), dB.
@@ -36,7 +36,7 @@ def spec_augment(log_mel, spec, seed):
         seed: int32 or int64 (2,).
 
     Returns:
-        float32 (batch, frames, n_mels); the same tensor where no masks are asked for.
+        float32 (batch, frames, n_mels); the same tensor if no masks are asked for.
     """
     in_time = spec.time_masks * spec.time_mask_frames > 0
     in_frequency = spec.frequency_masks * spec.frequency_mask_mels > 0
@@ -53,10 +53,10 @@ def spec_augment(log_mel, spec, seed):
 
 
 def _masks(batch, size, number, max_width, seed):
-    """Which of `size` places lie in one of `number` random masks: bool (batch, size)."""
+    """Return which of `size` places lie in one of `number` random masks: bool (batch, size)."""
     width_seed, start_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     widths = tf.random.stateless_uniform([batch, number], width_seed, 0, tf.minimum(max_width, size) + 1, tf.int32)
-    # a fraction of the room: whole numbers can be drawn from one range only, and every mask has another
+    # Whole numbers can be drawn from one range only, and each mask has another: fractions are scaled to its range.
     room = tf.cast(size - widths + 1, tf.float32)
     starts = tf.cast(tf.random.stateless_uniform([batch, number], start_seed) * room, tf.int32)
     places = tf.range(size)[None, :, None]
@@ -65,16 +65,16 @@ def _masks(batch, size, number, max_width, seed):
 
 
 def mixup(log_mel, targets, concentration, seed):
-    """Mix every clip with another of the batch, weight * clip + (1 - weight) * partner (Zhang et al. 2018, eq. 1;
-    arXiv 1710.09412).
+    """Mix every clip with another of the batch (MixUp, Zhang et al. 2018, equation 1; arXiv 1710.09412).
 
-    A weight per clip is drawn from Beta(concentration, concentration); as in that paper either clip may dominate (no
-    max(weight, 1 - weight)). Partners are a random permutation of the batch, so a clip may meet itself.
+    A mix is weight * clip + (1 - weight) * partner, with one weight per clip from Beta(concentration, concentration).
+    As in that paper either clip may dominate: there is no max(weight, 1 - weight). Partners are a random permutation of
+    the batch, so a clip may meet itself.
 
     Args:
         log_mel: float32 (batch, frames, n_mels), dB.
         targets: float32 (batch, outputs).
-        concentration: above 0; the smaller it is, the nearer is a mix to one of its two clips.
+        concentration: number above 0; the smaller it is, the nearer is a mix to one of its two clips.
         seed: int32 or int64 (2,).
 
     Returns:
@@ -90,9 +90,9 @@ def mixup(log_mel, targets, concentration, seed):
 
 
 def _beta(number, concentration, seed):
-    """Draws of Beta(c, c), float32 (number,): g1 / (g1 + g2) of gammas, by their logarithms, as g itself underflows.
+    """Return draws of Beta(c, c), float32 (number,), by the logarithms of gammas, because gammas underflow.
 
-    Gamma(c) is Gamma(c + 1) * U^(1/c) with a uniform U (Marsaglia & Tsang 2000, section 6).
+    Beta is g1 / (g1 + g2), and Gamma(c) is Gamma(c + 1) * U^(1/c) with a uniform U (Marsaglia & Tsang 2000, section 6).
     """
     gamma_seed, uniform_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     gammas = tf.math.log(tf.random.stateless_gamma([2, number], gamma_seed, concentration + 1.0))

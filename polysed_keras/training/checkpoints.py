@@ -1,4 +1,4 @@
-"""What happens after an epoch: validation, checkpoints that an interrupted training resumes from, progress."""
+"""Keras callbacks for resumable checkpoints and progress, and the files that they write."""
 import pathlib
 import shutil
 import sys
@@ -13,98 +13,95 @@ from polysed_keras.files import atomic_file, read_json, write_json
 EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
 
 
-class Validation(keras.callbacks.Callback):
-    """Puts what a function of the network returns, val_loss and others, into the logs of an epoch, for callbacks after it."""
-
-    def __init__(self, validate):
-        super().__init__()
-        self._validate = validate
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update(self._validate(self.model))
-
-
 def _seed_states(model):
-    """The random states of dropout, which Keras's own files leave out."""
+    """Return the random states of dropout, which Keras's own files leave out."""
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """After every epoch: the whole state to resume from, the history, and the weights of the best epoch by `measure`.
+    """Callback that writes, after each epoch, the state to resume from, the history, and the best epoch's weights.
 
-    state.json names the checkpoint that belongs to it, and is written last: a kill leaves the epoch before.
+    state.json names its checkpoint and is written last: after a kill it still names the epoch before.
 
     Args:
-        directory: the run's folder.
-        history: list of a dict an epoch, which grows; of a resumed training the epochs before.
-        measure: key of the logs whose highest value is the best.
+        run: the run's folder.
+        history: list of one dict per epoch, which grows; a resumed training begins with the finished epochs.
+        measure: key of the logs; the epoch with its highest value is the best.
     """
 
-    def __init__(self, directory, history, measure):
+    def __init__(self, run, history, measure):
         super().__init__()
-        self.directory, self.history, self.measure = pathlib.Path(directory), history, measure
+        self.run, self.history, self.measure = pathlib.Path(run), history, measure
 
     def on_epoch_end(self, epoch, logs=None):
+        """Write the files of an epoch."""
         best = max((row[self.measure] for row in self.history), default=-1.0)
         self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
         checkpoint = f"epoch-{epoch + 1}.weights.h5"
-        with atomic_file(self.directory / checkpoint) as temporary:
+        with atomic_file(self.run / checkpoint) as temporary:
             self.model.save_weights(temporary)
         if logs[self.measure] > best:
-            with atomic_file(self.directory / BEST_WEIGHTS) as temporary:
-                shutil.copyfile(self.directory / checkpoint, temporary)
+            with atomic_file(self.run / BEST_WEIGHTS) as temporary:
+                shutil.copyfile(self.run / checkpoint, temporary)
         write_json({"checkpoint": checkpoint, "history": self.history,
-                    "seeds": [state.numpy().tolist() for state in _seed_states(self.model)]}, self.directory / STATE)
-        with atomic_file(self.directory / HISTORY) as temporary:
+                    "seeds": [state.numpy().tolist() for state in _seed_states(self.model)]}, self.run / STATE)
+        with atomic_file(self.run / HISTORY) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
-        for old in self.directory.glob("epoch-*.weights.h5"):
+        for old in self.run.glob("epoch-*.weights.h5"):
             if old.name != checkpoint:
                 old.unlink()
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar over all steps of a training with the time left, and a line an epoch."""
+    """Callback that shows a bar over all steps of a training with the time left, and a line per epoch."""
 
     def __init__(self, epochs, steps_per_epoch, first_epoch, measure):
         super().__init__()
-        # a log file wants fewer lines than a terminal
+        # A log file needs fewer updates than a terminal.
         self._bar = tqdm(total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step",
                          mininterval=1.0 if sys.stderr.isatty() else 30.0, smoothing=0.05)
         self._epochs, self._names = epochs, ("loss", "val_loss", measure)
 
     def on_train_batch_end(self, batch, logs=None):
+        """Move the bar by one step."""
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Print the line of an epoch."""
         values = "  ".join(f"{name} {logs[name]:.4f}" for name in self._names)
         self._bar.write(f"epoch {epoch + 1}/{self._epochs}  {values}")
 
     def on_train_end(self, logs=None):
+        """Close the bar."""
         self._bar.close()
 
 
-def read_history(directory):
-    """The finished epochs of a run's folder, a dict each; an empty list where there are none."""
-    path = pathlib.Path(directory) / STATE
+def read_history(run):
+    """Return the finished epochs of a run's folder, a list of dicts; empty if there are none."""
+    path = pathlib.Path(run) / STATE
     return read_json(path)["history"] if path.exists() else []
 
 
-def best_epoch(directory, measure):
-    """The epoch, a dict, whose weights a run's folder keeps: the first of those with the highest measure."""
-    return max(read_history(directory), key=lambda epoch: epoch[measure])
+def best_epoch(run, measure):
+    """Return the epoch, a dict, whose weights a run's folder keeps: the first with the highest measure."""
+    return max(read_history(run), key=lambda epoch: epoch[measure])
 
 
-def restore_checkpoint(model, directory):
-    """Give a compiled network the state of the last finished epoch: weights, optimiser, and dropout's random state.
+def restore_checkpoint(model, run):
+    """Load the last finished epoch into a compiled network: weights, optimiser, and dropout's random state.
 
-    Networks are always built from their spec: Keras's load_model tells the objects of a config apart by id(), and has
-    given two Bidirectional layers one GRU where a temporary layer was collected in between.
+    The network must be built from its spec. Keras's load_model tells the objects of a config apart by id(), and once
+    gave two Bidirectional layers one GRU because a temporary layer had been collected in between.
+
+    Args:
+        model: compiled network of the run's Experiment.
+        run: the run's folder.
 
     Raises:
-        InputError: the checkpoint is missing or broken, or another network's.
+        InputError: the checkpoint is missing, broken, or of another network.
     """
-    state = read_json(pathlib.Path(directory) / STATE)
-    path = pathlib.Path(directory) / state["checkpoint"]
+    state = read_json(pathlib.Path(run) / STATE)
+    path = pathlib.Path(run) / state["checkpoint"]
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:

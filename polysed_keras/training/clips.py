@@ -1,4 +1,4 @@
-"""Clips of a corpus as features on disk, and by tf.data batches of one task's clips, or of two tasks' side by side."""
+"""Clips of corpora as features on disk, and tf.data batches of one task's clips or of two tasks' clips side by side."""
 import concurrent.futures
 import dataclasses
 import logging
@@ -17,19 +17,19 @@ from polysed_keras.training.recordings import RecordingFeatures, pad_frames
 logger = logging.getLogger(__name__)
 
 HOUR_SECONDS = 3600.0
-SAMPLED_CLIPS = 512  # of each corpus, for the normalisation
+SAMPLED_CLIPS = 512  # per corpus, for the normalisation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipFeatures:
-    """Clips of `frames` frames, whose features stay on disk: memory holds a batch, whatever the size of the corpus.
+    """Clips of one length whose features stay on disk, so that memory holds one batch at a time.
 
     Attributes:
-        names: of the clips.
-        paths: of their features, .npy of (frames, n_mels) in dB.
+        names: tuple of the clips' names.
+        paths: tuple of the features' paths, .npy of (frames, n_mels) in dB.
         activity: uint8 (clips, labels), 0/1.
-        frames: a shorter clip is filled up with silence, of a longer one the beginning is taken.
-        n_mels: of their features.
+        frames: number of frames of a clip; shorter ones are filled up with silence, longer ones cut at the end.
+        n_mels: number of mel bands of the features.
     """
 
     names: tuple
@@ -39,39 +39,45 @@ class ClipFeatures:
     n_mels: int
 
     def read(self, indices):
-        """log_mel of some clips, float32 (len(indices), frames, n_mels)."""
+        """Return the log_mel of the clips with these indices, float32 (len(indices), frames, n_mels)."""
         clips = (read_log_mel(self.paths[index], self.frames, self.n_mels) for index in indices)
         return np.stack([pad_frames(clip, self.frames, SILENCE_DB) for clip in clips])
 
     def sample(self, number=SAMPLED_CLIPS, seed=0):
-        """Some clips, drawn at random, as a list of training.RecordingFeatures."""
+        """Return `number` clips, drawn at random by `seed`, as a list of RecordingFeatures."""
         indices = np.sort(np.random.default_rng(seed).permutation(len(self.names))[:number])
         return [RecordingFeatures(self.names[index], self.read([index])[0], self.activity[index:index + 1])
                 for index in indices]
 
 
 def load_clip_features(dataset, partition, labels, spec, frames, *, hours=None, seed=0, progress=True):
-    """Make the features of a partition's clips, or find them in the data's folder `features`.
+    """Load a partition's clips; features are made once and kept in the data's folder `features`.
 
-    Clips without any of `labels` are left out (paper 2, section 3.1: event sets of k labels are subsets of AudioSet), and
-    so are unreadable ones, which are counted and logged.
+    Clips without any of `labels` are left out (paper 2, section 3.1: event sets of k labels are subsets of AudioSet).
+    So are unreadable clips, which are counted and logged.
 
     Args:
-        dataset: datasets.ClipDataset; labels: the columns of the activity; spec: LogMelSpec; frames: of a clip.
-        hours: the clips of a random order (by `seed`) that first come to so many hours; None takes all. A smaller number
-            of hours takes a part of what a larger one takes.
+        dataset: datasets.ClipDataset.
+        partition: `train`, `validate` or `test`.
+        labels: of the columns of the activity.
+        spec: LogMelSpec.
+        frames: number of frames per clip.
+        hours: take clips in a random order (by `seed`) until they last so long; fewer hours are a part of more hours.
+            None takes all clips.
+        seed: of the random order.
+        progress: whether a bar is shown.
 
     Returns:
         ClipFeatures.
 
     Raises:
-        InputError: no clips with these labels, fewer hours than asked for, or none that can be read.
+        InputError: no clips with these labels, fewer hours than asked for, or no readable clip.
     """
-    wanted = set(labels)
-    clips = [clip for clip in dataset.partitions.get(partition, ()) if not wanted.isdisjoint(clip.labels)]
+    wanted, partitions = set(labels), dataset.partitions
+    clips = [clip for clip in partitions.get(partition, ()) if not wanted.isdisjoint(clip.labels)]
     if not clips:
-        raise InputError(f"{dataset.folder}: expected clips of {', '.join(labels)} in partition {partition!r}. Received: "
-                         f"none. Partitions: { {name: len(part) for name, part in dataset.partitions.items()} }.")
+        raise InputError(f"{dataset.folder}: expected clips of {', '.join(labels)} in partition {partition!r}. "
+                         f"Received: none. Partitions: { {name: len(part) for name, part in partitions.items()} }.")
     clips = _first_hours(clips, hours, frames * spec.time_resolution, seed, dataset.folder)
     clips, paths = _make_features(clips, spec, dataset.folder / "features", f"features of {partition}", progress)
     activity = np.array([[label in clip.labels for label in labels] for clip in clips], np.uint8)
@@ -83,13 +89,13 @@ def _first_hours(clips, hours, clip_seconds, seed, folder):
         return clips
     number = max(1, round(hours * HOUR_SECONDS / clip_seconds))
     if number > len(clips):
-        raise InputError(f"training.event_hours: expected at most {len(clips) * clip_seconds / HOUR_SECONDS:.3g}, the hours "
-                         f"of clips with these labels in {folder}. Received: {hours:g}.")
+        raise InputError(f"training.event_hours: expected at most {len(clips) * clip_seconds / HOUR_SECONDS:.3g}, the "
+                         f"hours of clips with these labels in {folder}. Received: {hours:g}.")
     return [clips[index] for index in np.sort(np.random.default_rng(seed).permutation(len(clips))[:number])]
 
 
 def _make_features(clips, spec, cache, description, progress):
-    """The clips that can be read and the paths of their features."""
+    """Return the readable clips and the paths of their features."""
     def make(clip):
         try:
             return store_log_mel(clip.audio, spec, cache)
@@ -113,12 +119,12 @@ def _make_features(clips, spec, cache, description, progress):
 
 
 def epoch_steps(clips, batch_size):
-    """Batches in which every clip is seen once, the last one going on with the next pass."""
+    """Return the number of batches that show every clip once; the last one goes on with the next pass."""
     return math.ceil(len(clips.names) / batch_size)
 
 
 def _clip_batches(clips, batch_size, spec, seed, first_step):
-    """Endless (log_mel, target) of one corpus: passes over its clips, each shuffled by (seed, pass), in whole batches."""
+    """Return an endless Dataset of (log_mel, target) of one corpus, in whole batches, shuffled by (seed, pass)."""
     number = len(clips.names)
     first_pass, skipped = divmod(first_step * batch_size, number)
     order = tf.data.Dataset.range(first_pass, np.iinfo(np.int32).max).flat_map(
@@ -136,15 +142,19 @@ def _clip_batches(clips, batch_size, spec, seed, first_step):
 
 
 def joint_dataset(clips, tasks, batch_sizes, *, spec, seed, first_step=0):
-    """Endless batches with a fixed number of clips of every task (paper 2, section 2: 64 scene and 128 event clips).
+    """Make endless batches with a fixed number of clips per task (paper 2, section 2: 64 scene and 128 event clips).
 
-    Rows of another task have sample weight 0, so that each loss is the mean over its own rows. Augmentation happens within
-    a task. Passes over a corpus depend on (seed, pass) alone, so a resumed training sees what an unbroken one sees.
+    Rows of other tasks have sample weight 0, so that each loss is the mean over its own rows. Clips are augmented
+    within a task. Passes over a corpus depend on (seed, pass) alone, so a resumed training sees the batches of an
+    unbroken one.
 
     Args:
-        clips: {task name: ClipFeatures}; tasks: tuple of Task; batch_sizes: {task name: clips in a batch}.
+        clips: {task name: ClipFeatures}.
+        tasks: tuple of Task.
+        batch_sizes: {task name: number of clips per batch}.
         spec: AugmentSpec.
-        first_step: how many batches are left out.
+        seed: of the order and the augmentation.
+        first_step: number of batches that are left out.
 
     Returns:
         tf.data.Dataset of log_mel (batch, frames, n_mels), {task name: target (batch, outputs)},
@@ -164,7 +174,7 @@ def joint_dataset(clips, tasks, batch_sizes, *, spec, seed, first_step=0):
 
 
 def predict_clips(model, clips, batch_size=64):
-    """Posteriors of all tasks for clips, read batch by batch: {task name: float32 (clips, outputs)}."""
+    """Return the posteriors of all tasks for ClipFeatures: {task name: float32 (clips, outputs)}."""
     parts = [model.predict_on_batch(clips.read(range(first, min(first + batch_size, len(clips.names)))))
              for first in range(0, len(clips.names), batch_size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

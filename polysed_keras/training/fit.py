@@ -1,7 +1,5 @@
-"""Compile and fit: stock losses by encoding, model.fit on tf.data, with checkpoints to resume from."""
-import dataclasses
+"""Fit a network: Keras's own losses and model.fit on tf.data, with checkpoints to resume from."""
 import pathlib
-from typing import Callable
 
 import keras
 import numpy as np
@@ -10,12 +8,8 @@ import tensorflow as tf
 
 from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
-from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
-from polysed_keras.models import NORMALIZATION, build_model, decode_activity, predict_posteriors
-from polysed_keras.specs import task_activity, task_labels
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, Validation, restore_checkpoint
-from polysed_keras.training.clips import epoch_steps, joint_dataset, predict_clips
-from polysed_keras.training.recordings import fresh_segment_dataset, num_batches, segment_dataset
+from polysed_keras.models import NORMALIZATION, build_model
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
 
 LOSSES = {
     "multi_label": keras.losses.BinaryCrossentropy,
@@ -23,8 +17,12 @@ LOSSES = {
     "powerset": keras.losses.SparseCategoricalCrossentropy,
 }
 
+
 def task_losses(tasks):
-    """One stock loss per task, {task.name: loss}. Rows without a label have weight 0: it is its own rows' mean."""
+    """Return one Keras loss per task, {task.name: loss}.
+
+    Each loss is averaged over the rows of its own task; other rows have sample weight 0.
+    """
     return {task.name: LOSSES[task.encoding](reduction="mean_with_sample_weight") for task in tasks}
 
 
@@ -32,14 +30,15 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
     """Compile with Adam and the weighted sum of the tasks' cross-entropies.
 
     Args:
-        model: a network of build_model for `tasks`, a tuple of Task.
+        model: network of build_model for `tasks`.
+        tasks: tuple of Task.
         learning_rate: a number or a Keras schedule.
         loss_weights: {task.name: weight}; None weighs every task 1 / N (paper 1, section 3.2).
-        jit_compile: XLA; slower than none on a CPU for networks of several tasks.
+        jit_compile: compile by XLA, which is slower on a CPU for networks of several tasks.
     """
     model.compile(keras.optimizers.Adam(learning_rate), task_losses(tasks),
                   loss_weights=loss_weights or {task.name: 1 / len(tasks) for task in tasks}, jit_compile=jit_compile)
-    # where fit has to make the optimizer's variables or the losses' means, it traces the network twice
+    # If fit had to make the optimizer's variables and the losses' means, it would trace the network twice.
     model.optimizer.build(model.trainable_variables)
     posteriors = {name: np.ones((1, *output.shape[1:]), "float32") for name, output in model.output.items()}
     silence = {task.name: task.encode(np.zeros((*posteriors[task.name].shape[:-1], len(task.labels)))) for task in tasks}
@@ -49,7 +48,10 @@ def compile_model(model, tasks, *, learning_rate, loss_weights=None, jit_compile
 
 
 def task_weights(experiment):
-    """{task name: weight}: of scenes 1 - alpha, of events alpha (paper 2, equation 1); where there are not both, 1 / N."""
+    """Return the losses' weights, {task.name: weight}.
+
+    Scenes weigh 1 - alpha and events alpha (paper 2, equation 1); without both kinds of task each of N weighs 1 / N.
+    """
     tasks, alpha = experiment.tasks, experiment.training.alpha
     if alpha is None or {task.encoding for task in tasks} != {"multi_class", "multi_label"}:
         return {task.name: 1 / len(tasks) for task in tasks}
@@ -57,12 +59,13 @@ def task_weights(experiment):
 
 
 def set_normalization(model, recordings):
-    """Store the training set's mean and variance per mel band in the model's Normalization layer.
+    """Store the training set's mean and variance per mel band in the network's Normalization layer.
 
-    Frames of digital silence are left out: at -100 dB they would make up most of the variance, and squeeze what is heard
-    into a fraction of it.
+    Frames of digital silence are left out: at -100 dB they would make up most of the variance, and squeeze all audible
+    sounds into a fraction of it.
 
     Args:
+        model: network of build_model.
         recordings: list of training.RecordingFeatures.
     """
     frames = np.concatenate([recording.log_mel for recording in recordings])
@@ -75,119 +78,60 @@ def set_normalization(model, recordings):
     layer.finalize_state()
 
 
-def validate(model, recordings, tasks, segment_frames):
-    """Mean loss over tasks and frames, overall F1 (0..1), of a list of RecordingFeatures: {"val_loss", "val_f1"}."""
-    labels, losses = task_labels(tasks), task_losses(tasks)
-    counts, posteriors = 0, []
-    for recording in recordings:
-        posteriors.append(predict_posteriors(model, recording.log_mel, tasks, segment_frames))
-        counts = counts + frame_counts(recording.event_roll, decode_activity(posteriors[-1], tasks))
-    event_roll = np.concatenate([recording.event_roll for recording in recordings])
-    loss = np.mean([losses[task.name](task.encode(task_activity(event_roll, labels, task)),
-                                      np.concatenate([part[task.name] for part in posteriors])) for task in tasks])
-    return {"val_loss": float(loss), "val_f1": float(f_score(counts.sum(axis=0)))}
-
-
-def validate_clips(model, clips, tasks, weights):
-    """The weighted loss of clips and, task by task, its loss, and macro accuracy or lwlrap.
+def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=None, progress=True, jit_compile=False,
+              strategy=None):
+    """Train a network and keep its best epoch by `experiment.measure`; after an interruption the training can go on.
 
     Args:
-        clips: {task name: ClipFeatures}; weights: {task name: weight of its loss}.
+        experiment: Experiment with resolved tasks.
+        feed: function of the number of finished epochs that returns a training.Feed.
+        run: the run's folder, which exists.
+        history: list of one dict per finished epoch; the folder's checkpoint comes after the last of them.
+        last_epoch: stop after this epoch, as if interrupted: learning rates stay those of all epochs. None trains all.
+        pretrained: network whose weights to begin with, except for the layers of tasks.
+        progress: whether a bar and a line per epoch are shown.
+        jit_compile: compile by XLA.
+        strategy: tf.distribute.Strategy; None for the default device.
 
     Returns:
-        dict val_loss, val_<task>_loss, and val_accuracy for a `multi_class` task, val_lwlrap for a `multi_label` one.
-    """
-    losses, result = task_losses(tasks), {"val_loss": 0.0}
-    for task in tasks:
-        activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
-        loss = float(losses[task.name](task.encode(activity), posteriors))
-        result |= {f"val_{task.name}_loss": loss, "val_loss": result["val_loss"] + weights[task.name] * loss}
-        if task.encoding == "multi_class":
-            result["val_accuracy"] = macro_accuracy(activity.argmax(axis=-1), posteriors.argmax(axis=-1))
-        else:
-            result["val_lwlrap"] = lwlrap(activity, posteriors)
-    return result
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Feed:
-    """What a training is fed with: recordings to normalise by, steps of an epoch, batches, validation of a network."""
-
-    recordings: list
-    steps: int
-    dataset: tf.data.Dataset
-    validate: Callable
-
-
-def _segment_feed(experiment, recordings, validation, done):
-    spec, tasks = experiment.training, experiment.tasks
-    first = recordings(done) if callable(recordings) else recordings
-    segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
-    order = {"seed": spec.seed, "first_epoch": done}
-    if callable(recordings):
-        dataset = fresh_segment_dataset(lambda epoch: first if epoch == done else recordings(epoch), tasks, **segments,
-                                        **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
-    else:
-        dataset = segment_dataset(recordings, tasks, **segments, **order)
-    return Feed(first, num_batches(first, **segments), dataset,
-                lambda model: validate(model, validation, tasks, spec.segment_frames))
-
-
-def _clip_feed(experiment, clips, validation, done):
-    """An epoch is a pass over the clips of the first task: paper 2's scenes, where there are any."""
-    spec, tasks, weights = experiment.training, experiment.tasks, task_weights(experiment)
-    batch_sizes = {task.name: spec.event_batch_size if index else spec.batch_size for index, task in enumerate(tasks)}
-    steps = epoch_steps(clips[tasks[0].name], spec.batch_size)
-    dataset = joint_dataset(clips, tasks, batch_sizes, spec=experiment.augment, seed=spec.seed, first_step=done * steps)
-    sampled = [recording for task in tasks for recording in clips[task.name].sample()]
-    return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
-
-
-def fit_model(experiment, recordings, validation, directory, *, history=(), jit_compile=False, strategy=None,
-              progress=True, pretrained=None, last_epoch=None):
-    """Train a network, keep its best epoch by `experiment.measure`, and be able to go on after an interruption.
-
-    Args:
-        experiment: Experiment whose tasks are resolved.
-        recordings: list of RecordingFeatures to train on, or a function of the epoch (0, 1, ...) that returns one; for an
-            experiment of clips {task name: training.ClipFeatures}.
-        validation: the same to select the epoch by, but no function.
-        directory: the run's folder, which exists.
-        history: of the epochs that the folder's last checkpoint comes after, to go on from there.
-        strategy: a tf.distribute.Strategy; None for the default device.
-        pretrained: a network to begin with the weights of, but for what belongs to tasks.
-        last_epoch: stop after it, as if interrupted: learning rates stay those of all epochs. None trains all.
-
-    Returns:
-        DataFrame epoch, loss (one per task too), val_loss, the measures of the validation.
+        DataFrame with a row per epoch: epoch, loss (and one per task), val_loss, the measures of the validation.
 
     Raises:
         InputError: no recordings, or a checkpoint that cannot be read.
     """
-    directory, spec = pathlib.Path(directory), experiment.training
+    run, spec = pathlib.Path(run), experiment.training
     keras.utils.set_random_seed(spec.seed)
-    for half_written in directory.glob(".*-????????.*"):  # what a kill left of files.atomic_file
+    for half_written in run.glob(".*-????????.*"):  # files.atomic_file leaves them behind when it is killed
         half_written.unlink()
     done, epochs, history = len(history), min(last_epoch or spec.epochs, spec.epochs), list(history)
-    feed = (_clip_feed if experiment.clip_level else _segment_feed)(experiment, recordings, validation, done)
+    feed = feed(done)
     with (strategy or tf.distribute.get_strategy()).scope():
         model = new_model(experiment, feed.recordings, steps_per_epoch=feed.steps, jit_compile=jit_compile)
         if pretrained is not None:
             copy_shared_weights(pretrained, model, experiment.tasks)
         if done:
-            restore_checkpoint(model, directory)
-    callbacks = [Validation(feed.validate), keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False),
-                 Checkpoints(directory, history, experiment.measure)]
+            restore_checkpoint(model, run)
+    # The validation adds to the logs, which the callbacks after it write down.
+    validation = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(feed.validate(model)))
+    callbacks = [validation, keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+                 Checkpoints(run, history, experiment.measure)]
     if progress:
         callbacks.append(Progress(epochs, feed.steps, done, experiment.measure))
-    # the dataset shuffles itself, by (seed, epoch)
+    # The dataset shuffles itself, by (seed, epoch).
     model.fit(feed.dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=epochs, verbose=0, shuffle=False,
               callbacks=callbacks)
     return pd.DataFrame(history)
 
 
 def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
-    """A compiled network with fresh weights and the training set's normalisation."""
+    """Build and compile a network with fresh weights and the normalisation of the training set.
+
+    Args:
+        experiment: Experiment with resolved tasks.
+        recordings: list of RecordingFeatures to normalise by.
+        steps_per_epoch: number of batches per epoch, for the schedule of the learning rate.
+        jit_compile: compile by XLA.
+    """
     spec, learning_rate = experiment.training, experiment.training.learning_rate
     if spec.learning_rate_schedule == "cosine":
         learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, spec.epochs * steps_per_epoch)
@@ -198,10 +142,15 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
 
 
 def copy_shared_weights(source, target, tasks):
-    """Give a network another's weights, layer by layer, but for the layers that are named after its tasks.
+    """Copy the weights of a network layer by layer, except for the layers that are named after tasks.
+
+    Args:
+        source: network to copy from.
+        target: network to copy to.
+        tasks: tuple of Task of `target`.
 
     Raises:
-        InputError: a layer that the other network lacks or has in another shape.
+        InputError: `source` lacks a layer or has it in another shape.
     """
     for layer in target.layers:
         if not layer.weights or layer.name.startswith(tuple(f"{task.name}_" for task in tasks)):
@@ -214,15 +163,23 @@ def copy_shared_weights(source, target, tasks):
     target.get_layer(NORMALIZATION).finalize_state()
 
 
-def load_best_model(experiment, directory, *, use_cudnn="auto"):
-    """Rebuild a run's network from its spec and load the weights of its best epoch.
+def load_best_model(experiment, run, *, use_cudnn="auto"):
+    """Rebuild a run's network from its Experiment and load the weights of its best epoch.
+
+    Args:
+        experiment: Experiment of the run.
+        run: the run's folder.
+        use_cudnn: as of keras.layers.GRU.
+
+    Returns:
+        keras.Model, not compiled.
 
     Raises:
         InputError: the run has no finished epoch, or weights of another network.
     """
-    path = pathlib.Path(directory) / BEST_WEIGHTS
+    path = pathlib.Path(run) / BEST_WEIGHTS
     if not path.is_file():
-        raise InputError(f"{directory}: expected a trained run with {BEST_WEIGHTS}. Received: none. Train it first.")
+        raise InputError(f"{run}: expected a trained run with {BEST_WEIGHTS}. Received: none. Train it first.")
     shape = (experiment.training.segment_frames, experiment.features.n_mels)
     model = build_model(experiment.model, experiment.tasks, shape, use_cudnn=use_cudnn)
     try:

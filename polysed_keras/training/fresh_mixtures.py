@@ -1,10 +1,10 @@
-"""Training mixtures that are drawn while a network trains, in memory, from the soundbank that a corpus was made of."""
+"""Training mixtures drawn in memory while a network trains, from the soundbank that a corpus was made of."""
 import dataclasses
 import json
 import pathlib
 
 from polysed_keras.audio import compute_log_mel
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.events import event_list_to_event_roll
 from polysed_keras.specs import set_spec_fields, task_labels
 from polysed_keras.synthesis import (
@@ -23,9 +23,18 @@ from polysed_keras.training.recordings import RecordingFeatures
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """How an epoch's mixtures are made: `mixtures` of them by `spec`, from the training partition of `soundbank`, which
-    is divided by `folds` or at random by `seed`; `whole` takes all of it, for data that were not made of it. Each is used
-    for `kept_epochs`: with 3, a third of an epoch's are new."""
+    """Settings of training mixtures that are drawn anew while a network trains.
+
+    Attributes:
+        soundbank: its folder; mixtures are made of its training partition.
+        spec: SoundscapeSpec.
+        mixtures: number per epoch.
+        folds: of the partitions, as of synthesis.partition_soundbank; None divides at random.
+        seed: of the random division.
+        whole: take the whole soundbank, for data that were not made of it.
+        kept_epochs: number of epochs for which a mixture is used; with 3, a third of each epoch's mixtures are new.
+    """
+
     soundbank: str
     spec: SoundscapeSpec = SoundscapeSpec()
     mixtures: int = 60
@@ -36,24 +45,24 @@ class Mixing:
 
     @property
     def name(self):
-        """What a run's name says of it."""
+        """Words that a run's name ends with."""
         return "fresh" if self.kept_epochs == 1 else f"fresh kept_epochs={self.kept_epochs}"
 
     def to_dict(self):
-        """Plain dicts, lists and numbers, for JSON."""
+        """Return the settings as plain dicts, lists and numbers, for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 def resolve_mixing(soundbank, data, mixtures=None, assignments=(), kept_epochs=1):
-    """The Mixing that goes with a corpus: as its own mixtures were made, if they were, and from the same recordings.
+    """Return the Mixing that goes with a corpus: made like its own mixtures, if it has any, of the same recordings.
 
     Args:
         soundbank: folder of the soundbank.
         data: folder of the corpus; with a soundscapes.json, its partition, its spec and the number of its training
             mixtures are taken.
-        mixtures: an epoch's; None for the corpus's, or 60.
+        mixtures: number per epoch; None for the corpus's, or 60.
         assignments: changes of the SoundscapeSpec, such as `background=pink`.
-        kept_epochs: see Mixing.
+        kept_epochs: number of epochs for which a mixture is used.
     """
     if (pathlib.Path(data) / INSTRUCTIONS).is_file():
         content = read_instructions(data)
@@ -66,24 +75,25 @@ def resolve_mixing(soundbank, data, mixtures=None, assignments=(), kept_epochs=1
 
 
 def fresh_recordings(mixing, dataset, experiment):
-    """A function of an epoch (0, 1, ...) that draws its list of training.RecordingFeatures.
+    """Return a function of the epoch (0, 1, ...) that draws its list of RecordingFeatures.
 
-    Mixture i depends on i, the experiment's seed and the epoch that it was drawn in alone: the first, and every one whose
-    number is i modulo `kept_epochs`.
+    Mixture i depends only on i, the experiment's seed and the epoch that it is drawn in: the first epoch, and every
+    epoch whose number is i modulo `kept_epochs`.
 
     Args:
-        mixing: Mixing; dataset: the datasets.Dataset that validates; experiment: Experiment with resolved tasks.
+        mixing: Mixing.
+        dataset: datasets.Dataset for validation.
+        experiment: Experiment with resolved tasks.
 
     Raises:
-        InputError: other labels or another sample rate than the corpus's or the experiment's, recordings that the corpus
-            validates or tests with, unusable sounds.
+        InputError: labels other than the corpus's, a sample rate other than the experiment's, recordings that the
+            corpus validates or tests with, unusable sounds.
     """
     spec, labels = dataclasses.replace(mixing.spec, stems=False), task_labels(experiment.tasks)
     bank = read_soundbank(mixing.soundbank)
     partitions = {"train": bank} if mixing.whole else partition_soundbank(bank, folds=mixing.folds, seed=mixing.seed)
     _check(mixing, dataset, experiment, partitions["train"])
     sounds, read = gather_sounds(partitions, ["train"], spec, mixing.seed)
-
     kept = {}
 
     def draw(epoch):
@@ -91,21 +101,23 @@ def fresh_recordings(mixing, dataset, experiment):
             drawn_in = max(epoch - (epoch - index) % mixing.kept_epochs, 0)
             if index not in kept or kept[index][0] != drawn_in:
                 generator = mixture_generator(experiment.training.seed, "train", drawn_in, index)
-                kept[index] = drawn_in, draw_recording(generator, sounds["train"], read, spec, labels, experiment.features)
+                kept[index] = drawn_in, draw_recording(generator, sounds["train"], read, spec, labels,
+                                                       experiment.features)
         return [recording for _, recording in kept.values()]
 
     return draw
 
 
 def draw_recording(rng, sounds, read, spec, labels, features):
-    """A mixture that is never written: drawn, rendered and turned into features.
+    """Draw a mixture, render it and turn it into RecordingFeatures, in memory.
 
     Args:
-        rng: numpy Generator; sounds, read: of synthesis.gather_sounds; spec: SoundscapeSpec; labels: the columns of
-            the event roll; features: LogMelSpec, of the sample rate of spec.
-
-    Returns:
-        RecordingFeatures.
+        rng: numpy Generator.
+        sounds: of one partition, from synthesis.gather_sounds.
+        read: function from synthesis.gather_sounds.
+        spec: SoundscapeSpec.
+        labels: of the columns of the event roll.
+        features: LogMelSpec, with the sample rate of `spec`.
     """
     rendering = render_mixture(draw_mixture(rng, sounds, spec), read, spec)
     log_mel = compute_log_mel(rendering.waveform, features)
@@ -114,15 +126,13 @@ def draw_recording(rng, sounds, read, spec, labels, features):
 
 
 def _check(mixing, dataset, experiment, bank):
-    if sorted(bank.labels) != sorted(dataset.labels):
-        raise InputError(f"{mixing.soundbank}: expected the labels of {dataset.folder}, {list(dataset.labels)}. "
-                         f"Received: {list(bank.labels)}.")
-    if mixing.spec.sample_rate != experiment.features.sample_rate:
-        raise InputError(f"sample_rate: expected that of the features, {experiment.features.sample_rate} Hz. "
-                         f"Received: {mixing.spec.sample_rate}. Add --mix sample_rate={experiment.features.sample_rate}.")
+    rate = experiment.features.sample_rate
+    expect(sorted(bank.labels) == sorted(dataset.labels), mixing.soundbank,
+           f"the labels of {dataset.folder}, {list(dataset.labels)}", list(bank.labels))
+    expect(mixing.spec.sample_rate == rate, "sample_rate", f"that of the features, {rate} Hz", mixing.spec.sample_rate,
+           f"Add --mix sample_rate={rate}.")
     for name in ("mixtures", "kept_epochs"):
-        if getattr(mixing, name) < 1:
-            raise InputError(f"{name}: expected at least one. Received: {getattr(mixing, name)}.")
+        expect(getattr(mixing, name) >= 1, name, "at least one", getattr(mixing, name))
     if not mixing.whole:
         held = {piece["recording"] for name, mixtures in read_instructions(dataset.folder)["mixtures"].items()
                 for mixture in mixtures for piece in mixture["pieces"] if name != "train" and piece["event_label"]}

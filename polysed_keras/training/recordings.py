@@ -1,4 +1,4 @@
-"""From a corpus to features and event rolls in memory, and by tf.data to shuffled batches of segments."""
+"""Recordings of a corpus as features and event rolls in memory, and tf.data batches of their segments."""
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -17,7 +17,13 @@ from polysed_keras.specs import task_activity, task_labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordingFeatures:
-    """A recording in memory: its name, log_mel (frames, n_mels) in dB and event_roll (frames, labels) of 0/1."""
+    """A recording in memory.
+
+    Attributes:
+        name: of the recording.
+        log_mel: float32 (frames, n_mels), dB.
+        event_roll: uint8 (frames, labels), 0/1.
+    """
 
     name: str
     log_mel: np.ndarray
@@ -25,14 +31,16 @@ class RecordingFeatures:
 
 
 def load_recordings(dataset, partition, labels, spec, *, progress=True):
-    """Features and event rolls of a partition; features are kept in the data's folder `features`.
+    """Load a partition's recordings; features are made once and kept in the data's folder `features`.
 
-    Annotations are all read before the first feature is made, so that their mistakes show at once.
+    All annotations are read before the first feature is made, so that their mistakes show at once.
 
     Args:
-        dataset: datasets.Dataset; partition: `train`, `validate` or `test`.
-        labels: the columns of the event rolls; spec: LogMelSpec.
-        progress: show a bar.
+        dataset: datasets.Dataset.
+        partition: `train`, `validate` or `test`.
+        labels: of the columns of the event rolls.
+        spec: LogMelSpec.
+        progress: whether a bar is shown.
 
     Returns:
         List of RecordingFeatures.
@@ -67,24 +75,26 @@ def _segment_starts(lengths, segment_frames, segment_hop):
 
 
 def num_batches(recordings, *, segment_frames, segment_hop, batch_size):
-    """Batches in an epoch of segment_dataset with the same arguments."""
+    """Return the number of batches per epoch of segment_dataset with the same arguments."""
     segments = sum(max(0, len(recording.log_mel) - segment_frames) // segment_hop + 1 for recording in recordings)
     return math.ceil(segments / batch_size)
 
 
 def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0):
-    """Endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
+    """Make endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
 
     Segments are cut when a batch is made, from one copy of the features, so memory does not grow with their overlap.
-    The order of an epoch depends on (seed, epoch) alone, so that a resumed training sees what an unbroken one sees.
+    The order of an epoch depends on (seed, epoch) alone, so a resumed training sees the batches of an unbroken one.
 
     Args:
         recordings: list of RecordingFeatures; the event rolls' columns are the tasks' labels in order. Recordings
             shorter than a segment are padded with silence.
         tasks: tuple of Task.
-        segment_frames: frames of a segment; segment_hop: frames from one to the next of a recording.
-        batch_size: segments a batch; the last one of an epoch may hold fewer.
-        seed: of the order; first_epoch: epochs that are left out.
+        segment_frames: number of frames of a segment.
+        segment_hop: number of frames from one segment of a recording to the next.
+        batch_size: number of segments per batch; the last batch of an epoch may hold fewer.
+        seed: of the order.
+        first_epoch: number of epochs that are left out.
 
     Returns:
         tf.data.Dataset of log_mel (batch, segment_frames, n_mels), {task.name: target (batch, segment_frames, ...)}.
@@ -103,7 +113,7 @@ def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_siz
 
 
 def _batches(order, features, targets, segment_frames, batch_size):
-    """A Dataset of batches of the segments that begin at the frames `order`."""
+    """Return a Dataset of batches of the segments that begin at the frames `order`."""
     def cut(batch_starts):
         frames = batch_starts[:, None] + tf.range(segment_frames, dtype=tf.int64)
         return tf.gather(features, frames), {name: tf.gather(target, frames) for name, target in targets.items()}
@@ -113,7 +123,7 @@ def _batches(order, features, targets, segment_frames, batch_size):
 
 
 def _join(recordings, tasks, segment_frames, segment_hop):
-    """One array of features and one per task of targets, and the first frames of the segments in them."""
+    """Return the segments' first frames, all features as one array, and all targets as one array per task."""
     if not recordings:
         raise InputError("recordings: expected at least one to train on. Received: none.")
     labels = task_labels(tasks)
@@ -126,7 +136,7 @@ def _join(recordings, tasks, segment_frames, segment_hop):
 
 @contextlib.contextmanager
 def _prompt_threads():
-    """Let Python's threads take turns every 0.2 ms: at the usual 5 ms the training waits in every step for the drawing."""
+    """Let Python's threads take turns every 0.2 ms; at the usual 5 ms each training step waits for the drawing."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(2e-4)
     try:
@@ -136,12 +146,18 @@ def _prompt_threads():
 
 
 def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels):
-    """Batches as segment_dataset's, of recordings that are drawn anew for every epoch, in a thread beside the training.
+    """Make batches as segment_dataset does, of recordings drawn anew for each epoch in a thread beside the training.
 
     Args:
-        draw: function of an epoch (0, 1, ...) that returns a list of RecordingFeatures, of one length all.
-        first_epoch, epochs: from the first to before the last that is drawn.
-        n_mels: of the features; the others as of segment_dataset.
+        draw: function of the epoch (0, 1, ...) that returns a list of RecordingFeatures, all of one length.
+        tasks: tuple of Task; this, the sizes and the seed are as of segment_dataset.
+        segment_frames: number of frames of a segment.
+        segment_hop: number of frames from one segment to the next.
+        batch_size: number of segments per batch.
+        seed: of the order.
+        first_epoch: the first epoch that is drawn.
+        epochs: number of all epochs, at which drawing ends.
+        n_mels: number of mel bands of the features.
     """
     def epoch_arrays():
         with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -155,6 +171,6 @@ def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_siz
     empty = {task.name: task.encode(np.zeros((segment_frames, len(task.labels)))) for task in tasks}
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, n_mels], tf.float32),
                  {name: tf.TensorSpec([None, *target.shape[1:]], target.dtype) for name, target in empty.items()})
-    # Only whole epochs pass through Python: batches are cut without its lock, which the drawing often holds.
+    # Only whole epochs pass through Python: batches are cut without its lock, which the drawing thread often holds.
     return tf.data.Dataset.from_generator(epoch_arrays, output_signature=signature).flat_map(
         lambda order, features, targets: _batches(order, features, targets, segment_frames, batch_size)).prefetch(4)

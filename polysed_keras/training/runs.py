@@ -1,55 +1,46 @@
-"""From an Experiment and a data folder to a run folder."""
+"""From an Experiment and a data folder to a run's folder, and back."""
 import dataclasses
+import functools
 import pathlib
 
 import pandas as pd
 
-from polysed_keras.datasets import content_digest, joint_frames, load_clips, load_dataset
+from polysed_keras.datasets import content_digest
 from polysed_keras.errors import InputError
 from polysed_keras.files import file_digest, read_json, write_json
-from polysed_keras.specs import DATA_DIGEST, Decomposition, Experiment, cooccurrence, resolve_tasks, task_labels
+from polysed_keras.specs import DATA_DIGEST, Experiment
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
-from polysed_keras.training.clips import load_clip_features
 from polysed_keras.training.fit import fit_model, load_best_model
-from polysed_keras.training.fresh_mixtures import fresh_recordings
-from polysed_keras.training.recordings import load_recordings
-from polysed_keras.training.seen import COMBINATIONS, record_combinations
+from polysed_keras.training.sources import source_class
 
 
-def _prepare_directory(experiment, extra, directory, resume):
-    path, content = pathlib.Path(directory) / EXPERIMENT, experiment.to_dict() | extra
-    if path.exists():
-        if not resume and (path.parent / STATE).exists():
-            raise InputError(f"{directory}: holds a run already. Add --resume to go on with it, or choose another folder.")
-        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
-        if resume and stored != content:
-            differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
-            raise InputError(f"{directory}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} differs "
-                             f"in {', '.join(differing)}). Resume with the same preset, --set values, data (labels, "
-                             "partitions, annotations) and pre-training, or choose another folder.")
-    write_json(content, path)
-
-
-def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None, resume=False, progress=True,
-                   last_epoch=None, **runtime):
-    """Train an experiment on a corpus; the run's folder holds all that evaluate and export need.
+def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, resume=False, progress=True, last_epoch=None,
+                   **runtime):
+    """Train an experiment on a corpus; the run's folder holds all that evaluation and export need.
 
     Args:
         experiment: Experiment, such as a preset; its tasks are resolved with the labels of the data.
         data: folder of the corpus.
-        directory: the run's folder.
-        mixing: training.Mixing, for training mixtures that are drawn anew every epoch in place of the corpus's.
-        pretrained: folder of a run whose weights the network begins with, but for those of its tasks.
+        run: the run's folder.
+        mixing: training.Mixing, to draw training mixtures anew every epoch in place of the corpus's.
+        pretrained: folder of a run whose weights the network begins with, except for those of its tasks.
         resume: go on from the last finished epoch of the same experiment.
-        last_epoch, and runtime (jit_compile, strategy): as in training.fit_model.
+        progress: whether bars and a line per epoch are shown.
+        last_epoch: stop after this epoch, as if interrupted; None trains all.
+        runtime: `jit_compile` and `strategy` of training.fit_model.
 
     Returns:
-        DataFrame of the history, a row an epoch.
+        DataFrame of the history, a row per epoch.
 
     Raises:
         InputError: anything wrong with data, labels, decomposition or folder, before the training begins.
+
+    Example:
+        >>> history = ps.run_experiment(ps.get_preset("multilabel_small"), "data", "runs/new", progress=False)
+        >>> "val_f1" in history
+        True
     """
-    # reports tell runs apart by their names
+    # Reports tell runs apart by their names.
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
     experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None
     if pretrained:
@@ -57,84 +48,44 @@ def run_experiment(experiment, data, directory, *, mixing=None, pretrained=None,
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
     if mixing:
         extra["mixing"] = mixing.to_dict()
-    prepare = clip_data if experiment.clip_level else recording_data
-    experiment, datasets, load = prepare(experiment, data, mixing, progress)
-    _prepare_directory(experiment, extra | {DATA_DIGEST: content_digest(*datasets)}, directory, resume)
-    history = read_history(directory) if resume else []
+    source = source_class(experiment)(experiment, data, mixing, progress)
+    experiment = source.experiment
+    _prepare_folder(experiment, extra | {DATA_DIGEST: content_digest(*source.datasets)}, run, resume)
+    history = read_history(run) if resume else []
     if len(history) >= (last_epoch or experiment.training.epochs):
         return pd.DataFrame(history)
-    recordings = load("train")
-    if not experiment.clip_level:
-        combinations = pathlib.Path(directory) / COMBINATIONS
-        recordings = record_combinations(recordings, experiment.tasks, combinations, resume=resume)
-    return fit_model(experiment, recordings, load("validate"), directory, history=history, progress=progress,
-                     pretrained=network, last_epoch=last_epoch, **runtime)
+    recordings, validation = source.load_training(run, resume=resume), source.load("validate")
+    feed = functools.partial(source.feed, experiment, recordings, validation)
+    return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=network,
+                     progress=progress, **runtime)
 
 
-def recording_data(experiment, data, mixing, progress):
-    """The experiment with its tasks resolved, its corpora, and a function that loads a partition."""
-    dataset = load_dataset(data, experiment.dataset)
-    affinity = label_affinity(experiment.tasks, dataset)
-    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, dataset.labels, affinity))
-    draw = fresh_recordings(mixing, dataset, experiment) if mixing else None
+def _prepare_folder(experiment, extra, run, resume):
+    path, content = pathlib.Path(run) / EXPERIMENT, experiment.to_dict() | extra
+    if path.exists():
+        if not resume and (path.parent / STATE).exists():
+            raise InputError(f"{run}: holds a run already. Add --resume to go on with it, or choose another folder.")
+        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
+        if resume and stored != content:
+            differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
+            raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} "
+                             f"differs in {', '.join(differing)}). Resume with the same preset, --set values, data "
+                             "(labels, partitions, annotations) and pre-training, or choose another folder.")
+    write_json(content, path)
 
-    def load(partition):
-        if draw and partition == "train":
-            return draw
-        return load_recordings(dataset, partition, task_labels(experiment.tasks), experiment.features, progress=progress)
 
-    return experiment, [dataset], load
-
-
-def label_affinity(tasks, dataset):
-    """The affinity of labels that a Decomposition's strategy groups them by; None where it takes none.
+def load_run(run):
+    """Return the Experiment of a run.
 
     Args:
-        tasks: Decomposition, or a tuple of Task.
-        dataset: datasets.Dataset; labels that sound together are those of its training annotations.
+        run: the run's folder.
 
     Raises:
-        InputError: the strategy `confusion`, whose groups are made from a run by evaluation.find_groups; no annotated
-            events.
+        InputError: the folder holds no run.
     """
-    strategy = tasks.strategy if isinstance(tasks, Decomposition) and tasks.groups is None else None
-    if strategy in ("cooccurrence", "anti_cooccurrence"):
-        return cooccurrence(joint_frames(dataset, "train"))
-    if strategy == "confusion":
-        raise InputError("strategy: 'confusion' needs the errors of a trained run. Received: none. Make groups by "
-                         f"polysed decompose {dataset.folder} --num-tasks N --strategy confusion --run RUN --out "
-                         "groups.json, and train with --set tasks.groups=groups.json.")
-    return None
-
-
-def clip_data(experiment, data, mixing, progress):
-    """As recording_data, for corpora of clips."""
-    if mixing:
-        raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of clips. "
-                         "Make a corpus of clips by polysed standin.")
-    datasets = load_clips(data, experiment.dataset)
-    labels = {name: dataset.labels for name, dataset in datasets.items()}
-    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
-    for task in experiment.tasks:
-        unknown = sorted(set(task.labels) - set(labels[task.name]))
-        if unknown:
-            raise InputError(f"{datasets[task.name].folder}: expected the labels of task {task.name}. Received a corpus "
-                             f"without {', '.join(unknown)}.")
-
-    def load(partition):
-        return {task.name: load_clip_features(
-            datasets[task.name], partition, task.labels, experiment.features, experiment.training.segment_frames,
-            hours=experiment.training.event_hours if partition == "train" and task.name == "events" else None,
-            seed=experiment.training.seed, progress=progress) for task in experiment.tasks}
-
-    return experiment, datasets.values(), load
-
-
-def load_run(directory):
-    """The Experiment of a run's folder. Raises InputError where the folder holds no run."""
-    path = pathlib.Path(directory) / EXPERIMENT
+    path = pathlib.Path(run) / EXPERIMENT
     if not path.is_file():
-        raise InputError(f"{directory}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
+        raise InputError(f"{run}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     return Experiment.from_dict({key: value for key, value in read_json(path).items()
                                  if key not in (DATA_DIGEST, "mixing", "pretrained")})

@@ -1,4 +1,4 @@
-"""Label combinations that the powersets of a run were trained on, written into the run's folder."""
+"""Record the label combinations that the powersets of a run are trained on, in the run's folder."""
 import pathlib
 
 import numpy as np
@@ -10,25 +10,36 @@ COMBINATIONS = "combinations.json"  # in a run's folder: {task name: combination
 
 
 def powersets(tasks):
+    """Return the tasks of the encoding `powerset`, a tuple."""
     return tuple(task for task in tasks if task.encoding == "powerset")
 
 
 def frame_combinations(event_roll, labels, tasks):
+    """Return the combination of each frame and powerset, as Task.encode numbers them.
+
+    Args:
+        event_roll: (frames, labels) of 0/1.
+        labels: of its columns.
+        tasks: tuple of Task, all powersets.
+
+    Returns:
+        int array (frames, tasks).
+    """
     return np.stack([task.encode(task_activity(event_roll, labels, task)) for task in tasks], axis=1)
 
 
 def record_combinations(recordings, tasks, path, *, resume=False):
-    """Write down which combinations a training's frames hold, for networks of powersets.
+    """Write the combinations in the frames of training recordings to a file, for tasks that are powersets.
 
     Args:
-        recordings: list of training.RecordingFeatures, or a function of the epoch that draws one: what it draws is
-            noted as it is drawn. The columns of their event rolls are the tasks' labels in order.
-        tasks: tuple of Task; those that are no powersets are left out.
-        path: the JSON file.
-        resume: add to what is there.
+        recordings: list of RecordingFeatures, or a function of the epoch that draws one, whose frames are noted as they
+            are drawn. The columns of the event rolls are the tasks' labels in order.
+        tasks: tuple of Task; other encodings than powersets are left out.
+        path: of the JSON file.
+        resume: add to the combinations in the file.
 
     Returns:
-        What is to be trained on in place of `recordings`.
+        The same recordings, or a function that draws the same, to train on in place of `recordings`.
     """
     labels, tasks, path = task_labels(tasks), powersets(tasks), pathlib.Path(path)
     if not tasks:

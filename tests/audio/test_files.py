@@ -1,13 +1,27 @@
-"""Audio files: every format, channel count and rate as one mono waveform, whole or in blocks; and what is wrong with files."""
+"""Audio files: every format, channel count and rate as a mono waveform, broken files, and the search of folders."""
+import argparse
 import logging
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
-from polysed_keras.audio.files import audio_blocks, decode_with_tensorflow_io, find_audio, load_audio
+from polysed_keras.audio.files import (
+    AUDIO_SUFFIXES,
+    audio_blocks,
+    decode_with_tensorflow_io,
+    find_audio,
+    is_audio,
+    load_audio,
+    search_folder,
+    walk_files,
+)
+from polysed_keras.cli import detection
+from polysed_keras.datasets.importing.matching import find_recordings
 from polysed_keras.errors import InputError
+from polysed_keras.synthesis.soundbank import read_soundbank
 
 RATE = 44100
 
@@ -205,12 +219,97 @@ def test_whole_files_are_read_without_a_warning(suffix, tmp_path, caplog):
 
 # Finding files
 
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def names_of(paths, folder):
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
 def test_folders_are_searched_for_audio_and_files_taken_as_they_are(tmp_path):
-    for name in ("b/2.flac", "b/1.WAV", "b/deep/3.ogg", "b/notes.txt", "odd.name"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
+    touch(tmp_path, "b/2.flac", "b/1.WAV", "b/deep/3.ogg", "b/notes.txt", "odd.name")
     found = find_audio([tmp_path / "odd.name", str(tmp_path / "b")])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["odd.name", "b/1.WAV", "b/2.flac", "b/deep/3.ogg"]
+    assert names_of(found, tmp_path) == ["odd.name", "b/1.WAV", "b/2.flac", "b/deep/3.ogg"]
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+def test_every_suffix_counts_as_audio_in_any_case(suffix, tmp_path):
+    touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f"._a{suffix}", f"c{suffix}.part")
+    (tmp_path / f"folder{suffix}").mkdir()
+    assert names_of(filter(is_audio, sorted(tmp_path.iterdir())), tmp_path) == [f"a{suffix}", f"b{suffix.upper()}"]
+
+
+def test_hidden_files_and_folders_are_passed_over_and_counted_in_one_line(tmp_path, caplog):
+    touch(tmp_path, "a.wav", "b/1.wav", "._x.wav", ".DS_Store", "b/.DS_Store", ".trash/2.wav", "b/.old/deep/3.flac",
+          "README.md", "LICENSE")
+    with caplog.at_level(logging.INFO):
+        found = search_folder(tmp_path)
+    assert names_of(found, tmp_path) == ["a.wav", "b/1.wav"]
+    assert caplog.messages == [f"{tmp_path}: 7 files are passed over, which are hidden or no recordings "
+                               "(2 .DS_Store, 1 .flac, 1 .md, 2 .wav, 1 LICENSE)."]
+
+
+def test_nothing_passed_over_is_not_mentioned(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert names_of(search_folder(touch(tmp_path, "a.wav")), tmp_path) == ["a.wav"]
+    assert caplog.text == ""
+
+
+def test_a_hidden_folder_that_is_asked_for_is_searched(tmp_path):
+    assert names_of(find_audio([touch(tmp_path, ".cache/a.wav") / ".cache"]), tmp_path) == [".cache/a.wav"]
+
+
+def test_a_linked_folder_is_entered_once(tmp_path):
+    """Under its own name if it lies in the folder, else under the name of a link."""
+    outside, folder = touch(tmp_path / "outside", "1.wav"), touch(tmp_path / "folder", "b/2.wav")
+    (folder / "a").symlink_to(folder / "b")
+    (folder / "c").symlink_to(outside)
+    (folder / "b" / "again").symlink_to(outside)
+    found = names_of(walk_files(folder), folder)
+    assert len(found) == 2 and "b/2.wav" in found and {"c/1.wav", "b/again/1.wav"} & set(found)
+
+
+def test_linked_files_are_found(tmp_path):
+    folder = touch(tmp_path / "folder", "1.wav")
+    (folder / "2.wav").symlink_to(touch(tmp_path / "outside", "x.wav") / "x.wav")
+    assert names_of(search_folder(folder), folder) == ["1.wav", "2.wav"]
+
+
+def test_links_to_parents_end(tmp_path):
+    touch(tmp_path, "a/b/1.wav")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    assert names_of(search_folder(tmp_path), tmp_path) == ["a/b/1.wav"]
+
+
+def test_links_to_nothing_are_no_error(tmp_path, caplog):
+    (touch(tmp_path, "1.wav") / "2.wav").symlink_to(tmp_path / "missing.wav")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    with caplog.at_level(logging.INFO):
+        assert names_of(find_audio([tmp_path]), tmp_path) == ["1.wav"]
+    assert caplog.text == ""
+
+
+def test_detect_import_and_soundbanks_pass_over_the_same_files(tmp_path, monkeypatch):
+    heard = []
+
+    class Deaf:
+        clip_level = False
+
+        def detect(self, path, **options):
+            heard.append(path)
+            return pd.DataFrame(columns=["onset", "offset", "event_label", "confidence"])
+
+    touch(tmp_path, "rain/a.wav", "rain/._a.wav", "rain/.DS_Store", "rain/.old/b.wav")
+    monkeypatch.setattr(detection, "_detector", lambda arguments: Deaf())
+    detection.detect(argparse.Namespace(audio=[tmp_path], out=None, threshold=None, labels=None, min_duration=0.0))
+    imported = {path for paths in find_recordings(tmp_path).values() for path in paths}
+    drawn = [instance.path for instance in read_soundbank(tmp_path).instances]
+    assert names_of(heard, tmp_path) == names_of(imported, tmp_path) == names_of(drawn, tmp_path) == ["rain/a.wav"]
 
 
 @pytest.mark.parametrize("name, message", [("missing.wav", "nothing there"), ("", "a folder without any")])

@@ -43,8 +43,9 @@ def wav(samples, rate=RATE, size=None, before=b"", after=b"", layout=None):
     """A WAV file by its specification, with any size in its header and any chunks around its samples."""
     channels, content = samples.shape[1], samples.tobytes()
     layout = layout or struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
-    return b"".join([b"RIFF", struct.pack("<I", 0xFFFFFFFF), b"WAVEfmt ", struct.pack("<I", len(layout)), layout, before,
-                     b"data", struct.pack("<I", len(content) if size is None else size), content, after])
+    size = len(content) if size is None else size
+    return b"".join([b"RIFF", struct.pack("<I", 0xFFFFFFFF), b"WAVEfmt ", struct.pack("<I", len(layout)), layout,
+                     before, b"data", struct.pack("<I", size), content, after])
 
 
 def heard(*arguments):
@@ -68,7 +69,8 @@ LIST = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
 
 
 @pytest.mark.parametrize("header", [
-    {}, {"size": 0xFFFFFFFF}, {"size": 0x7FFFF024}, {"size": 0}, {"before": LIST}, {"after": LIST}, {"layout": EXTENSIBLE}],
+    {}, {"size": 0xFFFFFFFF}, {"size": 0x7FFFF024}, {"size": 0}, {"before": LIST}, {"after": LIST},
+    {"layout": EXTENSIBLE}],
     ids=["sized", "ffmpeg's size", "sox's size", "no size", "list before", "list after", "extensible"])
 def test_wav_files_are_heard(header):
     samples = samples_of(3000, 2)
@@ -106,11 +108,13 @@ def test_a_block_does_not_wait_for_the_next():
 
 
 @pytest.mark.parametrize("content, arguments, words", [
-    (b"", (RATE,), "Received: nothing"), (b"fLaC" + bytes(100), (RATE,), "fLaC"), (b"RF64" + bytes(100), (RATE,), "RF64"),
+    (b"", (RATE,), "Received: nothing"), (b"fLaC" + bytes(100), (RATE,), "fLaC"),
+    (b"RF64" + bytes(100), (RATE,), "RF64"),
     (bytes(100), (None,), "--rate.*None"), (bytes(100), (0,), "--rate.*0"), (bytes(100), (RATE, 0), "--channels.*0"),
     (wav(samples_of(10)), (44100,), "--rate: expected the WAV file's, 8000.*44100"),
     (wav(samples_of(10)), (None, 2), "--channels: expected the WAV file's, 1.*2"),
-    (wav(samples_of(10))[:30], (None,), "ends in its header"), (wav(samples_of(10))[:40], (None,), "ends in its header"),
+    (wav(samples_of(10))[:30], (None,), "ends in its header"),
+    (wav(samples_of(10))[:40], (None,), "ends in its header"),
     (wav(samples_of(10), layout=struct.pack("<HHIIHH", 1, 1, RATE, 3 * RATE, 3, 24)), (None,), "format 1 of 24 bits"),
     (wav(samples_of(10), layout=struct.pack("<HHIIHH", 3, 1, RATE, 4 * RATE, 4, 32)), (None,), "format 3 of 32 bits"),
     (wav(samples_of(10), layout=struct.pack("<HHIIHH", 1, 0, RATE, 0, 0, 16)), (None,), "0 channels"),
@@ -185,8 +189,8 @@ class Microphone:
         self.opened = None
 
 
-@pytest.mark.parametrize("arguments, rate, device", [((), 48000, None), ((16000,), 16000, None), ((None, "2"), 48000, 2),
-                                                     ((None, "usb"), 48000, "usb")])
+@pytest.mark.parametrize("arguments, rate, device", [
+    ((), 48000, None), ((16000,), 16000, None), ((None, "2"), 48000, 2), ((None, "usb"), 48000, "usb")])
 def test_a_microphone_is_heard(arguments, rate, device, monkeypatch):
     microphone = Microphone()
     monkeypatch.setitem(sys.modules, "sounddevice", microphone)
@@ -223,8 +227,12 @@ def test_a_missing_package_or_library_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(InputError, match=r"pip install 'polysed_keras\[microphone\]'"):
         open_microphone()
-    finder = types.SimpleNamespace(find_spec=lambda name, *_: (_ for _ in ()).throw(OSError("PortAudio library not found"))
-                                   if name == "sounddevice" else None)
+
+    def find_spec(name, *_):
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+
+    finder = types.SimpleNamespace(find_spec=find_spec)
     monkeypatch.delitem(sys.modules, "sounddevice")
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     with pytest.raises(InputError, match="PortAudio library not found.*libportaudio2"):
@@ -234,7 +242,8 @@ def test_a_missing_package_or_library_is_an_error(monkeypatch):
 # The command
 
 def lines_of(events):
-    return sorted(f"{onset:.3f}\t{offset:.3f}\t{label}\t{confidence:.3f}" for onset, offset, label, confidence in events)
+    return sorted(f"{onset:.3f}\t{offset:.3f}\t{label}\t{confidence:.3f}"
+                  for onset, offset, label, confidence in events)
 
 
 def test_listen_prints_events_as_they_close_and_ends_at_ctrl_c():

@@ -42,7 +42,8 @@ def librosa_log_mel(waveform, spec):
     front = (spec.n_fft - spec.win_length) // 2
     end = frames * spec.hop_length + spec.n_fft - len(waveform)
     power = librosa.feature.melspectrogram(
-        y=np.pad(waveform.astype(np.float64), (front, end)), sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop_length,
+        y=np.pad(waveform.astype(np.float64), (front, end)), sr=spec.sample_rate, n_fft=spec.n_fft,
+        hop_length=spec.hop_length,
         win_length=spec.win_length, window="hann", center=False, power=2.0, n_mels=spec.n_mels, fmin=spec.fmin,
         fmax=spec.fmax)
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None).T[:frames]
@@ -98,7 +99,8 @@ def test_mel_filters_are_slaneys():
 
 # Frames
 
-@pytest.mark.parametrize("samples, frames", [(0, 0), (1, 1), (159, 1), (160, 1), (161, 2), (320, 2), (321, 3), (8000, 50)])
+@pytest.mark.parametrize("samples, frames", [
+    (0, 0), (1, 1), (159, 1), (160, 1), (161, 2), (320, 2), (321, 3), (8000, 50)])
 def test_there_is_a_frame_for_every_hop_begun(samples, frames):
     assert compute_log_mel(noise(samples), SMALL).shape == (frames, 20)
     graph = tf.function(LogMelSpectrogram(SMALL), input_signature=[tf.TensorSpec([None, None])])
@@ -182,7 +184,8 @@ def test_other_specs_have_features_of_their_own(audio, tmp_path):
     assert len(list((tmp_path / "features").iterdir())) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00", None], ids=["empty", "text", "header", "cut"])
+@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00", None],
+                         ids=["empty", "text", "header", "cut"])
 def test_broken_features_are_made_anew(content, audio, tmp_path, caplog):
     first = cached_log_mel(audio, SMALL, tmp_path / "features")
     kept, = (tmp_path / "features").iterdir()

@@ -9,9 +9,9 @@ import soundfile
 
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import main
-from polysed_keras.datasets.importing.annotations import FORMATS as ANNOTATION_FORMATS
+from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
-from polysed_keras.events.decoding import FORMATS
+from polysed_keras.events.decoding import DETECTION_FORMATS
 from polysed_keras.papers.event_choice import STRATEGIES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
@@ -247,7 +247,8 @@ def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
 
 
 def test_choices_are_the_tables():
-    assert set(parsers.FORMATS) == set(FORMATS) and set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
+    assert set(parsers.DETECTION_FORMATS) == set(DETECTION_FORMATS)
+    assert set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
     assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == STRATEGIES
     assert parsers.DECOMPOSITIONS == DECOMPOSITIONS

@@ -160,20 +160,22 @@ def test_a_long_recording_takes_little_memory(tmp_path):
 
 # The whole
 
-def test_progress_and_more_files_than_are_taken_at_a_time(tmp_path, monkeypatch):
+def test_progress_and_more_files_than_are_taken_at_a_time(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checking, "_AT_A_TIME", 4)
     write_tut(tmp_path, TRAIN, TEST, noise_wav(0.1))
-    seen, threads = [], set()
+    threads = set()
     measure = checking._measure
     monkeypatch.setattr(checking, "_measure", lambda path: (threads.add(threading.get_ident()), measure(path))[1])
-    report = check_corpus(TUT, tmp_path, lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 10) for done in range(1, 11)] and set(report["short"]) == {*TRAIN, *TEST}
+    report = check_corpus(TUT, tmp_path, progress=True)
+    assert "files: " in (shown := capsys.readouterr().err) and "10/10" in shown
+    assert set(report["short"]) == {*TRAIN, *TEST}
     assert threads and threading.get_ident() not in threads
 
 
-def test_a_report_is_json(tmp_path):
+def test_a_report_is_json(tmp_path, capsys):
     write_tut(tmp_path, TRAIN, TEST, noise_wav(0.1))
     write_json(report := check_corpus(TUT, tmp_path), tmp_path / "report.json")
+    assert capsys.readouterr().err == ""  # no bar unless it is asked for
     read = json.loads((tmp_path / "report.json").read_text())
     assert read["short"] == report["short"] and read["rates"] == {"8000": 10}
 

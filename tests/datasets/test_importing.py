@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from polysed_keras.datasets.importing.annotations import FORMATS, read_annotations
+from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS, read_annotations
 from polysed_keras.datasets.importing.recordings import import_recordings
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
@@ -204,7 +204,7 @@ def test_raven_table_of_several_files_needs_their_offsets(tmp_path):
 def test_format_that_cannot_be_told_names_all_formats(texts, named, tmp_path):
     with pytest.raises(InputError) as error:
         read_annotations(write_texts(tmp_path, texts))
-    assert named in str(error.value) and all(name in str(error.value) for name in FORMATS)
+    assert named in str(error.value) and all(name in str(error.value) for name in ANNOTATION_FORMATS)
 
 
 def test_format_found_out_is_said(tmp_path, caplog):
@@ -414,18 +414,17 @@ def test_existing_folder_is_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_audio_is_the_same_to_the_byte_linked_or_copied(links, tmp_path, monkeypatch):
+def test_audio_is_the_same_to_the_byte_linked_or_copied(links, tmp_path, monkeypatch, capsys):
     if not links:
         def refuse(*arguments):
             raise OSError(18, "Invalid cross-device link")
         monkeypatch.setattr(os, "link", refuse)
     audio, annotations = small_corpus(tmp_path, names=("a.wav", "b.flac", "c.ogg"))
-    done = []
-    report = import_recordings(audio, annotations, tmp_path / "data", progress=lambda *numbers: done.append(numbers))
+    report = import_recordings(audio, annotations, tmp_path / "data", progress=True)
     for path in audio.iterdir():
         copy = tmp_path / "data" / "audio" / path.name
         assert copy.read_bytes() == path.read_bytes() and copy.samefile(path) == links
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert "recordings: " in (shown := capsys.readouterr().err) and "3/3" in shown
     counts = [part["labels"]["dog"] for part in report["partitions"].values()]
     assert counts == 3 * [{"events": 1, "active_seconds": 1.0}]
 

@@ -4,8 +4,8 @@ import logging
 import pytest
 
 from polysed_keras.datasets.loading import Clip, ClipDataset, content_digest, load_dataset
-from polysed_keras.datasets.tut_sed_synthetic_2016 import read_reference
 from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import read_events
 
 MIX, ANNOT = "TUT-SED-synthetic-2016-mix-{}", "TUT-SED-synthetic-2016-annot-{}"
 
@@ -45,7 +45,7 @@ def test_original_without_setup_has_the_original_partitions(tmp_path):
     assert dataset.labels == ("bus", "rain")
     first = dataset.partitions["test"][0]
     assert first.annotation == tmp_path / "meta" / f"{ANNOT.format(0)}.txt" and first.audio.is_file()
-    assert read_reference(first, dataset.labels).values.tolist() == [[0.5, 1.5, "rain"], [2.0, 3.0, "bus"]]
+    assert read_events(first.annotation, dataset.labels).values.tolist() == [[0.5, 1.5, "rain"], [2.0, 3.0, "bus"]]
 
 
 def test_part_of_the_original_may_be_there(tmp_path):
@@ -56,7 +56,8 @@ def test_part_of_the_original_may_be_there(tmp_path):
 def test_a_digest_is_of_what_is_annotated_wherever_it_is(tmp_path):
     digest = content_digest(load_dataset(make_corpus(tmp_path / "a", original(range(100)))))
     assert digest == content_digest(load_dataset(make_corpus(tmp_path / "b", original(range(100)))))
-    other_annotation = original(range(100)) | {f"{MIX.format(3)}.wav": (f"{ANNOT.format(3)}.txt", "0.5\t1.4\train\n2 3 bus\n")}
+    other_annotation = original(range(100)) | {
+        f"{MIX.format(3)}.wav": (f"{ANNOT.format(3)}.txt", "0.5\t1.4\train\n2 3 bus\n")}
     other_partition = {"train": f"audio/{MIX.format(3)}.wav\n", "test": f"audio/{MIX.format(70)}.wav\n"}
     others = [make_corpus(tmp_path / "c", other_annotation), make_corpus(tmp_path / "d", original(range(99))),
               make_corpus(tmp_path / "e", original(range(100)), labels="rain\nbus\n"),
@@ -68,7 +69,8 @@ def test_a_digest_of_clips_is_of_their_labels(tmp_path):
     def clips(partition, name, *labels):
         return ClipDataset(tmp_path, ("a", "b"), {partition: (Clip(name, tmp_path / name, labels),)})
 
-    different = [clips("train", "1", "a"), clips("test", "1", "a"), clips("train", "2", "a"), clips("train", "1", "a", "b")]
+    different = [clips("train", "1", "a"), clips("test", "1", "a"), clips("train", "2", "a"),
+                 clips("train", "1", "a", "b")]
     assert len({content_digest(each) for each in different}) == 4
     assert content_digest(different[0]) == content_digest(clips("train", "1", "a"))
     assert content_digest(*different[:2]) != content_digest(different[0])
@@ -86,7 +88,7 @@ def test_own_recordings_by_any_spelling(tmp_path):
     dataset = load_dataset(make_corpus(tmp_path, OWN, setup, labels="\ufeffdog\r\nbird\r\n\r\n"))
     assert names_of(dataset) == {"train": ["park 1"], "validate": ["c.d"], "test": ["b"]}
     assert dataset.labels == ("dog", "bird")  # labels.txt keeps its order
-    assert read_reference(dataset.partitions["validate"][0], dataset.labels).empty
+    assert read_events(dataset.partitions["validate"][0].annotation, dataset.labels).empty
 
 
 def test_recordings_in_no_partition_are_told(tmp_path, caplog):
@@ -148,4 +150,4 @@ def test_unknown_corpus_and_unknown_label(tmp_path):
         load_dataset(tmp_path, corpus="dcase")
     dataset = load_dataset(make_corpus(tmp_path, OWN, {"train": "b.wav"}, "cat\n"))
     with pytest.raises(InputError, match=r"b\.txt.*dog"):
-        read_reference(dataset.partitions["train"][0], dataset.labels)
+        read_events(dataset.partitions["train"][0].annotation, dataset.labels)

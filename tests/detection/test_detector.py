@@ -57,7 +57,8 @@ class FirstMels:
 @pytest.mark.parametrize("frames", [1, 32, 75])
 def test_posteriors_are_joined_and_cropped(frames):
     log_mel, model = np.random.default_rng(0).random((frames, 3), np.float32), FirstMels()
-    posteriors = predict_posteriors(model, log_mel, [Task("a", "xy", "multi_label"), Task("b", "z", "multi_label")], 32, 7)
+    tasks = [Task("a", "xy", "multi_label"), Task("b", "z", "multi_label")]
+    posteriors = predict_posteriors(model, log_mel, tasks, 32, 7)
     assert list(posteriors) == ["a", "b"]
     np.testing.assert_array_equal(posteriors["a"], log_mel[:, :2])
     np.testing.assert_array_equal(posteriors["b"], log_mel[:, 2:])
@@ -84,7 +85,8 @@ def test_masks_are_those_of_the_papers_figure(strides, repeats):
     squeeze = model.get_layer("channel_masks1_squeeze")
     squeeze.set_weights([squeeze.get_weights()[0], np.full(4, 0.3)])  # so that no unit is silent by chance
     masks = subnet_masks(model, log_mel, TASKS, 32)
-    m1 = keras.Model(model.inputs, model.get_layer("channel_masks1_pooled").input).predict(cut_segments(log_mel, 32), verbose=0)
+    features = keras.Model(model.inputs, model.get_layer("channel_masks1_pooled").input)
+    m1 = features.predict(cut_segments(log_mel, 32), verbose=0)
     kernel, bias = model.get_layer("time_frequency_masks1").get_weights()  # figure 1c, by hand
     by_hand = expit(np.stack([m1.mean(axis=-1), m1.max(axis=-1)], axis=-1) @ kernel[0, 0] + bias)
     by_hand = by_hand.repeat(repeats[0], axis=1).repeat(repeats[1], axis=2).reshape(96, 16, 2)[:75]
@@ -181,6 +183,18 @@ def test_unusable_audio_is_an_error(audio, sample_rate, message):
         Detector(Recorder(), DESCRIPTION).detect(audio, sample_rate=sample_rate)
 
 
+def test_plug_ins_that_are_not_imported_are_no_hindrance():
+    experiment = MULTI_LABEL.to_dict() | {"tasks": [{"name": "a", "labels": ["energy"], "encoding": "of_a_plug_in"},
+                                                    {"name": "b", "labels": ["segment"], "encoding": "multi_class"}]}
+    experiment["model"] |= {"backbone": "of_a_plug_in", "head": "of_a_plug_in"}
+    detector = Detector(Recorder(), DESCRIPTION | {"experiment": experiment})
+    assert [(task.name, task.labels, task.encoding) for task in detector.tasks] == [
+        ("a", ("energy",), "of_a_plug_in"), ("b", ("segment",), "multi_class")]
+    assert not detector.clip_level and list(detector.detect(waveform_of(500)).columns)[:2] == ["onset", "offset"]
+    clips = Detector(Recorder(), DESCRIPTION | {"experiment": experiment, "clip_level": True})
+    assert clips.clip_level and clips.tag(waveform_of(HOP)).scene.tolist() == ["segment"]
+
+
 # A trained detector
 
 @pytest.fixture(scope="module", params=[MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
@@ -227,7 +241,8 @@ def test_a_file_is_its_waveform(detector, recording):
 def test_a_file_of_another_rate_and_six_channels_is_nearly_its_waveform(detector, recording, tmp_path):
     waveform = soundfile.read(recording.audio, dtype="float32")[0]
     import soxr
-    soundfile.write(tmp_path / "a.wav", np.tile(soxr.resample(waveform, RATE, 48000)[:, None], 6), 48000, subtype="FLOAT")
+    wide = np.tile(soxr.resample(waveform, RATE, 48000)[:, None], 6)
+    soundfile.write(tmp_path / "a.wav", wide, 48000, subtype="FLOAT")
     posteriors, _ = detector.posteriors(tmp_path / "a.wav")
     expected, _ = detector.posteriors(waveform)
     assert np.abs(posteriors - expected[:len(posteriors)]).mean() < 0.05
@@ -242,7 +257,8 @@ def test_labels_threshold_and_duration_choose_events(detector, recording):
     decoded = event_list_to_event_roll(everything, detector.labels, len(activity), 0.02)
     np.testing.assert_array_equal(decoded, activity)
     sure = detector.detect(recording.audio, threshold=0.8)
-    np.testing.assert_array_equal(event_list_to_event_roll(sure, detector.labels, len(activity), 0.02), posteriors >= 0.8)
+    sure_roll = event_list_to_event_roll(sure, detector.labels, len(activity), 0.02)
+    np.testing.assert_array_equal(sure_roll, posteriors >= 0.8)
     long = detector.detect(recording.audio, min_duration=0.5)
     assert (long.offset - long.onset >= 0.5 - 1e-6).all() and 0 < len(long) <= len(everything)
 

@@ -71,8 +71,8 @@ def assert_same_events(parts, expected):
 
 
 RANDOM = tuple(np.random.default_rng(1).integers(0, 3 * SEGMENT, 50).tolist())
-SIZES = pytest.mark.parametrize(
-    "sizes", [(1,), (HOP,), (997, 89, 0, 2), (SEGMENT,), (SEGMENT + WINDOW - HOP,), (3 * SEGMENT + 7,), RANDOM, (10**9,)],
+SIZES = pytest.mark.parametrize("sizes", [
+    (1,), (HOP,), (997, 89, 0, 2), (SEGMENT,), (SEGMENT + WINDOW - HOP,), (3 * SEGMENT + 7,), RANDOM, (10**9,)],
     ids=lambda sizes: str(sizes[:3]))
 LENGTHS = [0, 1, HOP + 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, SEGMENT + WINDOW - HOP, 3 * SEGMENT + WINDOW - HOP - 1,
            3 * SEGMENT + WINDOW - HOP, 4 * SEGMENT + 777]

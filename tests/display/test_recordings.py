@@ -95,7 +95,7 @@ def test_every_axis_says_its_unit():
 
 def test_frequency_axis_equals_librosas_mel_bands():
     librosa = pytest.importorskip("librosa")
-    axes = plot_log_mel(LOG_MEL, RESOLUTION, (50, 22050))
+    axes = plot_log_mel(LOG_MEL, RESOLUTION, frequency_range=(50, 22050))
     rows = axes.collections[0].get_coordinates()[:, 0, 1]  # Hz
     assert len(rows) == 65 and axes.get_ylim() == (rows[0], rows[-1])
     for band, centre in enumerate(librosa.mel_frequencies(n_mels=66, fmin=50, fmax=22050)[1:-1]):
@@ -146,7 +146,7 @@ def test_posteriors_and_masks_are_drawn_as_they_are():
     assert image.get_clim() == (0, 1) and axes.get_xlim() == (0, 4) and axes.get_ylim() == (2.5, -0.5)
     assert [text.get_text() for text in axes.get_yticklabels()] == LABELS
     mask = MASKS["cat"][0]
-    axes = plot_mask(mask, RESOLUTION, (50, 22050))
+    axes = plot_mask(mask, RESOLUTION, frequency_range=(50, 22050))
     np.testing.assert_array_equal(np.reshape(axes.collections[0].get_array(), (64, 200)), mask.T)
     assert axes.collections[0].get_clim() == (0, 1)
     axes = plot_channel_masks({"cat": np.full(16, 0.25), "dog": np.linspace(0, 1, 16)})

@@ -3,18 +3,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
 
 from polysed_keras.display.recordings import save_figure
 from polysed_keras.display.results import (
     plot_points,
     plot_polyphony,
     plot_polyphony_scores,
-    plot_reliability,
     plot_sweep,
     plot_training,
 )
-from polysed_keras.errors import InputError
 
 HISTORY = pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": [0.5, 0.4, 0.3, 0.2], "val_loss": [0.5, 0.42, 0.4, 0.41],
                         "val_f1": [0.2, 0.5, 0.583, 0.55]})
@@ -34,7 +31,8 @@ def test_a_training_of_one_epoch_has_a_curve(tmp_path):
     assert (tmp_path / "training.png").stat().st_size > 1000
 
 
-SWEEP = pd.DataFrame({"point": ["base", 0.1, 0.9] * 2, "seed": [0] * 3 + [1] * 3, "accuracy": [0.5, 0.6, 0.7, 0.54, 0.62, 0.74],
+SWEEP = pd.DataFrame({"point": ["base", 0.1, 0.9] * 2, "seed": [0] * 3 + [1] * 3,
+                      "accuracy": [0.5, 0.6, 0.7, 0.54, 0.62, 0.74],
                       "lwlrap": [np.nan, 0.2, 0.3, np.nan, 0.24, 0.34]})
 
 
@@ -48,7 +46,8 @@ def test_a_sweep_shows_seeds_means_and_the_baseline():
     assert points_of(top, "D") == [[0.1, 61.0], [0.9, 72.0]] and points_of(bottom, "D") == [[0.1, 22.0], [0.9, 32.0]]
     assert sorted(points_of(top, "o")) == [[0.1, 60.0], [0.1, 62.0], [0.9, 70.0], [0.9, 74.0]]
     baseline = [line for line in top.lines if line.get_label() == "base"]
-    assert baseline[0].get_ydata()[0] == pytest.approx(52.0) and not [line for line in bottom.lines if line.get_label() == "base"]
+    assert baseline[0].get_ydata()[0] == pytest.approx(52.0)
+    assert not [line for line in bottom.lines if line.get_label() == "base"]
     low, high = top.patches[0].get_extents().transformed(top.transData.inverted()).get_points()[:, 1]
     assert (low, high) == (pytest.approx(50.0), pytest.approx(54.0))
     assert bottom.get_xlabel() == "alpha" and "%" in top.get_ylabel()
@@ -77,7 +76,8 @@ def band_of(axes, label):
 
 @pytest.mark.parametrize("points, whole", [([2, 3], True), ([2.0, 3.0], False)])
 def test_between_whole_numbers_there_is_no_tick(points, whole):
-    axes = plot_points(SWEEP.assign(point=["base", *points] * 2), "accuracy", baselines=("base",), axes=Figure().subplots())
+    table = SWEEP.assign(point=["base", *points] * 2)
+    axes = plot_points(table, "accuracy", baselines=("base",), axes=Figure().subplots())
     assert all(tick == round(tick) for tick in axes.get_xticks()) == whole
 
 
@@ -101,37 +101,13 @@ def test_polyphony_is_a_bar_a_degree_and_partition():
     assert len({container[0].get_hatch() for container in axes.containers}) == 2  # told apart without colours
 
 
-@pytest.mark.parametrize("bins", [4, 10])
-def test_reliability_is_scikit_learns(bins):
-    rng = np.random.default_rng(0)
-    posteriors = np.concatenate([rng.uniform(0, 0.7, (500, 2)), np.linspace(0, 0.5, 11).repeat(2).reshape(11, 2)])
-    activity = (rng.random(posteriors.shape) < posteriors ** 2).astype(np.uint8)
-    axes = plot_reliability(posteriors, activity, bins=bins)
-    share, mean = calibration_curve(activity.ravel(), posteriors.ravel(), n_bins=bins)
-    np.testing.assert_allclose(points_of(axes, "o"), np.stack([100 * mean, 100 * share], axis=1), atol=1e-5)
-    assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
-    assert axes.get_xlim() == axes.get_ylim() == (0, 100)
-
-
-def test_calibration_error_by_hand():
-    # two values of 0.1, one active: 40 points off; two of 0.9, both active: 10 off
-    axes = plot_reliability(np.array([[0.1, 0.9], [0.1, 0.9]]), np.array([[1, 1], [0, 1]]))
-    assert "calibration error 25.0 %" in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def test_reliability_of_nothing_is_refused():
-    with pytest.raises(InputError, match="shape of posteriors"):
-        plot_reliability(np.zeros((3, 2)), np.zeros((2, 3)))
-    with pytest.raises(InputError, match="something in it"):
-        plot_reliability(np.zeros((0, 2)), np.zeros((0, 2)))
-
-
 def test_scores_by_polyphony_are_beside_the_papers():
     table = pd.DataFrame({"row": [1, 2, 1, 2], "run": ["a", "a", "b", "b"], "value": [0.7, 0.5, 0.6, 0.4],
                           "low": [0.6, 0.4, 0.5, 0.3], "high": [0.8, 0.6, 0.7, 0.5]})
     paper = pd.DataFrame({"a": [71.0, 51.0], "c": [61.0, 41.0]}, index=[1, 2])
     ours, theirs = plot_polyphony_scores(table, paper).axes
-    assert [line.get_label() for line in ours.lines] == ["a", "b"] and [line.get_label() for line in theirs.lines] == ["a", "c"]
+    assert [line.get_label() for line in ours.lines] == ["a", "b"]
+    assert [line.get_label() for line in theirs.lines] == ["a", "c"]
     assert ours.lines[0].get_ydata().tolist() == [70, 50] and theirs.lines[1].get_ydata().tolist() == [61, 41]
     assert ours.lines[0].get_color() == theirs.lines[0].get_color() != theirs.lines[1].get_color()
     intervals = [segment[:, 1].tolist() for segment in ours.collections[1].get_segments()]

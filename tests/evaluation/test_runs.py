@@ -15,7 +15,8 @@ from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Decomposition, task_labels
 from polysed_keras.training import runs as experiments
-from polysed_keras.training.runs import label_affinity, load_run, run_experiment
+from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.training.sources import label_affinity
 
 from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
 

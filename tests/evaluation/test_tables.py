@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.tables import RunResult, class_wise_table, format_tables, polyphony_table, write_report
+from polysed_keras.evaluation.reports import write_report
+from polysed_keras.evaluation.tables import RunResult, class_wise_table, format_tables, polyphony_table
 from polysed_keras.events.metrics import f_score, frame_counts
 
 CAT_DOG = ("cat", "dog")

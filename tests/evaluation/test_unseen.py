@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.evaluation.reports import write_report
 from polysed_keras.evaluation.runs import load_seen_combinations
 from polysed_keras.evaluation.tables import RunResult, format_tables
 from polysed_keras.evaluation.unseen import (
@@ -15,7 +16,6 @@ from polysed_keras.evaluation.unseen import (
     count_unseen,
     read_combinations,
     unseen_tables,
-    write_unseen_report,
 )
 from polysed_keras.events.metrics import frame_counts
 from polysed_keras.specs.experiment import Experiment
@@ -147,7 +147,7 @@ def test_tables_of_several_runs_equal_a_loop():
 
 def test_the_report_holds_both_tables(tmp_path):
     roll = [np.eye(4, dtype=int), np.ones((3, 4), int)]
-    tables = write_unseen_report([result_of(roll, roll, "multi_label"), result_of(roll, roll)], tmp_path)
+    tables = write_report([result_of(roll, roll, "multi_label"), result_of(roll, roll)], tmp_path)[2:]
     written = pd.read_csv(tmp_path / "unseen.csv")
     pd.testing.assert_frame_equal(written, pd.concat(tables).reset_index(drop=True), atol=1e-6, check_dtype=False)
     assert written.groupby("table").run.unique().map(list).to_dict() == {
@@ -157,7 +157,9 @@ def test_the_report_holds_both_tables(tmp_path):
 
 def test_without_powersets_there_are_no_tables(tmp_path):
     roll = [np.eye(4, dtype=int)]
-    assert write_unseen_report([result_of(roll, roll, seen=())], tmp_path) == [] and not list(tmp_path.iterdir())
+    results = [result_of(roll, roll, seen=())]
+    assert unseen_tables(results) == [] and len(write_report(results, tmp_path)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_wise.csv", "polyphony.csv", "report.json"]
 
 
 def test_combinations_that_were_all_seen_are_not_scored():

@@ -5,7 +5,7 @@ import pytest
 from scipy import signal
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.decoding import FORMATS, posteriors_to_events, write_detections
+from polysed_keras.events.decoding import DETECTION_FORMATS, posteriors_to_events, write_detections
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 
 LABELS = ["bird", "cat", "dog"]
@@ -146,12 +146,12 @@ EVENTS = pd.DataFrame({"onset": [0.0, 1.25], "offset": [0.5, 600.0], "event_labe
             '1.250000,600.000000,"rain, heavy",0.666667\n'),
 ])
 def test_written_detections_by_the_byte(tmp_path, format, content):
-    path = tmp_path / f"detections{FORMATS[format]}"
+    path = tmp_path / f"detections{DETECTION_FORMATS[format]}"
     write_detections(EVENTS, path, format)
     assert path.read_bytes() == content.encode()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", DETECTION_FORMATS)
 def test_no_detections_are_a_valid_file(tmp_path, format):
     write_detections(posteriors_to_events(np.zeros((5, 3)), LABELS, 0.02), tmp_path / "none", format)
     header = "onset,offset,event_label,confidence\n" if format == "csv" else ""
@@ -169,10 +169,10 @@ def test_written_detections_are_read_back(tmp_path):
 
 
 def test_unusable_outputs_are_refused(tmp_path):
-    with pytest.raises(InputError, match="format: expected one of tsv, csv, audacity, received 'json'"):
+    with pytest.raises(InputError, match="format: expected one of tsv, csv, audacity. Received: 'json'"):
         write_detections(EVENTS, tmp_path / "events.json", "json")
     (tmp_path / "file").write_text("")
-    for format in FORMATS:
+    for format in DETECTION_FORMATS:
         with pytest.raises(InputError, match="cannot be written"):
             write_detections(EVENTS, tmp_path / "file" / "events", format)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

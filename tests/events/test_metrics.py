@@ -234,7 +234,7 @@ def test_macro_accuracy_takes_names_and_counts_classes_of_the_reference_only():
 
 @pytest.mark.parametrize("call", [frame_counts, error_rate, lwlrap, macro_accuracy])
 def test_different_shapes_are_refused(call):
-    with pytest.raises(InputError, match=r"received \(4, 3\) and \(5, 3\)"):
+    with pytest.raises(InputError, match=r"Received: \(4, 3\) and \(5, 3\)"):
         call(np.zeros((4, 3)), np.zeros((5, 3)))
 
 

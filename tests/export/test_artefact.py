@@ -1,5 +1,7 @@
-"""The files of an export by themselves: run through TensorFlow's C API in a process without its Python, hostile requests
-among them; by saved_model_cli; and on the other lane of dependencies.
+"""The files of an export by themselves.
+
+They are run through TensorFlow's C API in a process without its Python, with hostile requests as well; by
+saved_model_cli; and on the other lane of dependencies.
 """
 import os
 
@@ -62,7 +64,8 @@ HOSTILE = {
                      "wav_bytes: expected the rate of the model, 8000 Hz. Received: 44100 Hz. Resample it."),
     "no_samples": ("detect_wav", [wav_bytes(SHORT[:0], RATE)], "expected audio. Received: a file"),
     "truncated": ("detect_wav", [wav_bytes(SHORT, RATE)[:-9]], "Received: 1391 of 1400 bytes. It is truncated."),
-    "NaN_in_a_file": ("detect_wav", [wav_bytes(np.r_[SHORT, NAN], RATE, subtype="FLOAT")], "wav_bytes: expected finite samples"),
+    "NaN_in_a_file": ("detect_wav", [wav_bytes(np.r_[SHORT, NAN], RATE, subtype="FLOAT")],
+                      "wav_bytes: expected finite samples"),
     "no_list": ("detect_wav", np.zeros(1, np.float32), "to be string"),
 }
 EMPTY = {
@@ -81,7 +84,8 @@ EMPTY = {
 def answers(tmp_path_factory):
     """One session that is asked everything, and something ordinary at the beginning and at the end."""
     named = {key: request[:2] for key, request in (HOSTILE | EMPTY).items()}
-    asked = [*ordinary(POWERSET), *named.values(), ("serving_default", LONG[None]), ("detect_wav", [wav_bytes(LONG, RATE)]),
+    asked = [*ordinary(POWERSET), *named.values(), ("serving_default", LONG[None]),
+             ("detect_wav", [wav_bytes(LONG, RATE)]),
              ("describe", np.zeros(1, np.int32)), *ordinary(POWERSET)]
     answered = ask(shared_export(POWERSET) / "1", asked, tmp_path_factory.mktemp("answers"))
     return dict(zip(["first"] * 3 + [*named, "long", "long_file", "description"], answered)) | {
@@ -103,7 +107,8 @@ def test_the_c_api_gives_the_description(answers):
     assert set(received) == set(description)
     assert [label.decode() for label in received["labels"][0]] == description["labels"]
     assert (received["sample_rate"][0], received["name"][0].decode()) == (RATE, description["name"])
-    assert received["time_resolution"].dtype == np.float64 and received["time_resolution"][0] == description["time_resolution"]
+    assert received["time_resolution"].dtype == np.float64
+    assert received["time_resolution"][0] == description["time_resolution"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -166,7 +171,7 @@ def test_saved_model_cli_shows_runs_and_scans(tmp_path):
 
 EXPORT = """
 import sys
-from polysed_keras.experiments import export_run
+from polysed_keras.export import export_run
 export_run(sys.argv[1], sys.argv[2])
 """
 

@@ -1,4 +1,4 @@
-"""LiteRT and ONNX: the posteriors of the exported network, within what its precision costs, and a report that says so."""
+"""LiteRT and ONNX: posteriors of the exported network within the tolerance of their precision, and the report."""
 import functools
 import importlib.util
 import json
@@ -40,7 +40,8 @@ from fixtures import (
 
 WINDOW, SEGMENT = 320, 32 * HOP
 HAS_ONNX = all(importlib.util.find_spec(name) for name in runtimes.PACKAGES["onnx"])
-NEEDS_ONNX = pytest.mark.skipif(not HAS_ONNX, reason="tf2onnx, onnx and onnxruntime are not installed: the extra `runtimes`")
+NEEDS_ONNX = pytest.mark.skipif(not HAS_ONNX,
+                                reason="tf2onnx, onnx and onnxruntime are not installed: the extra `runtimes`")
 NAMES = [pytest.param(name, marks=NEEDS_ONNX) if name == "onnx" else name for name in FILES]
 INSTALLED = [name for name in FILES if name != "onnx" or HAS_ONNX]
 # What posteriors may differ by. Of the shared networks only the clips' has a layer large enough for weights of 8 bits.
@@ -49,12 +50,14 @@ TOLERANCES = {"litert_float32": 1e-4, "litert_float16": 2e-2, "litert_int8": 5e-
 
 def waveform_of(samples):
     rng = np.random.default_rng(samples)
-    return (0.1 * rng.standard_normal(samples) + 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2))).astype(np.float32)
+    waveform = 0.1 * rng.standard_normal(samples) + 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2))
+    return waveform.astype(np.float32)
 
 
 @pytest.mark.parametrize("spec", [
     FEATURES, LogMelSpec(), LogMelSpec(16000, 400, 160, 512, 40, 50.0, 8000.0),
-    LogMelSpec(8000, 300, 300, 450, 20, 0.0, 4000.0), LogMelSpec(8000, 250, 100, 251, 20, 50.0, 4000.0)], ids=["tiny", "paper", "unequal hops", "no power of two", "prime"])
+    LogMelSpec(8000, 300, 300, 450, 20, 0.0, 4000.0), LogMelSpec(8000, 250, 100, 251, 20, 50.0, 4000.0)],
+    ids=["tiny", "paper", "unequal hops", "no power of two", "prime"])
 def test_the_front_end_makes_the_features_that_the_network_learnt(spec):
     frames = 7
     waveform = np.append(waveform_of((frames - 2) * spec.hop_length), np.zeros(2 * spec.win_length))
@@ -71,7 +74,8 @@ def folders(tmp_path_factory):
     @functools.cache
     def convert(experiment):
         folder, resolved = tmp_path_factory.mktemp(experiment.name), load_run(shared_run(experiment))
-        convert_runtimes(load_best_model(resolved, shared_run(experiment), use_cudnn=False), resolved, folder, INSTALLED)
+        convert_runtimes(load_best_model(resolved, shared_run(experiment), use_cudnn=False), resolved, folder,
+                         INSTALLED)
         return folder
 
     return convert

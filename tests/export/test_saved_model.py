@@ -1,4 +1,4 @@
-"""SavedModels: the numbers that `evaluate` uses, what is in the graph and beside it, versions, and what can go wrong."""
+"""SavedModels: the numbers that `evaluate` uses, the contents of the graph and of the folder, versions and mistakes."""
 import json
 import shutil
 
@@ -59,7 +59,8 @@ def test_posteriors_are_those_of_evaluate(experiment, batch, samples):
 @pytest.mark.parametrize("batch, samples", [(0, 0), (0, 1000), (2, 0)])
 def test_nothing_in_is_nothing_out(batch, samples):
     outputs = serve(POWERSET, np.zeros((batch, samples), np.float32))
-    assert outputs["posteriors"].shape == outputs["activity"].shape == (batch, FEATURES.num_frames(samples), len(LABELS))
+    assert outputs["posteriors"].shape == outputs["activity"].shape == (
+        batch, FEATURES.num_frames(samples), len(LABELS))
 
 
 def test_silence_and_extremes_are_finite():
@@ -100,7 +101,8 @@ def test_the_card_says_what_was_exported():
     history = json.loads((shared_run(POWERSET) / "state.json").read_text())["history"]
     best = max(history, key=lambda row: row["val_f1"])
     resolved = load_run(shared_run(POWERSET))
-    assert card == {**describe(resolved, "tiny_tasks-export", 1), "best_epoch": best["epoch"], "validation_f1": best["val_f1"]}
+    assert card == {**describe(resolved, "tiny_tasks-export", 1), "best_epoch": best["epoch"],
+                    "validation_f1": best["val_f1"]}
 
 
 # Labels in another order
@@ -133,7 +135,8 @@ def test_versions_count_up(tmp_path):
     assert export_run(shared_run(MULTI_LABEL), tmp_path) == tmp_path / "10"
     assert {path.name for path in tmp_path.iterdir()} == {"2", "9", "10", "notes"}
     description = load_saved_model(tmp_path).description
-    assert (description["name"], description["version"]) == (tmp_path.name, 10) and description["labels"] == list(LABELS)
+    assert (description["name"], description["version"]) == (tmp_path.name, 10)
+    assert description["labels"] == list(LABELS)
 
 
 def test_the_highest_version_is_taken(tmp_path):
@@ -146,7 +149,8 @@ def test_the_highest_version_is_taken(tmp_path):
 
 def test_a_default_model_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr("polysed_keras.export.saved_model.DEFAULT_MODEL", tmp_path / "esc10")
-    with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*esc10 .*Export a run, or name a model"):
+    with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*esc10 "
+                       ".*Export a run, or name a model"):
         default_model()
 
 
@@ -160,7 +164,8 @@ def test_an_export_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
     else:
         archive = type(keras.export.ExportArchive())
         write_out = archive.write_out
-        monkeypatch.setattr(archive, "write_out", lambda *arguments, **options: (write_out(*arguments, **options), fail()))
+        monkeypatch.setattr(archive, "write_out",
+                            lambda *arguments, **options: (write_out(*arguments, **options), fail()))
     with pytest.raises(RuntimeError, match="no space left"):
         export_saved_model(best_model(MULTI_LABEL), load_run(shared_run(MULTI_LABEL)), tmp_path / "saved_models")
     assert not list(tmp_path.rglob("*.pb")) and not [path for path in tmp_path.rglob("*") if path.is_file()]

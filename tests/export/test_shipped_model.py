@@ -1,4 +1,4 @@
-"""The trained models that come with the project: they keep the contract, run on either lane and hear real recordings."""
+"""The trained models that come with the project keep the contract, run on either lane and hear real recordings."""
 import csv
 import pathlib
 import re
@@ -38,7 +38,8 @@ def test_a_model_keeps_the_contract(model, tmp_path):
     assert signatures(version) == promised(len(labels), card["experiment"]["features"]["n_mels"])
     assert (version / REQUESTS).is_file()
     noise = np.random.default_rng(0).integers(-3000, 3000, 2 * rate).astype(np.int16)
-    described, heard, read = ask(version, [("describe", np.zeros(1, np.int32)), ("serving_default", noise[None] / np.float32(32768)),
+    described, heard, read = ask(version, [("describe", np.zeros(1, np.int32)),
+                                           ("serving_default", noise[None] / np.float32(32768)),
                                            ("detect_wav", [wav_bytes(noise, rate)])], tmp_path)
     assert [label.decode() for label in described["outputs"]["labels"][0]] == labels
     assert heard["outputs"]["posteriors"].shape == (1, 100, len(labels))
@@ -68,6 +69,7 @@ def test_the_default_hears_recordings_that_it_was_not_trained_on(esc10):
     with open(esc10 / "meta" / "esc50.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == str(FOLD)]
     detector, chosen = load_saved_model(DEFAULT_MODEL), rows[::2]
-    found = [detector.labels[detector.posteriors(esc10 / "audio" / row["filename"])[0].max(axis=0).argmax()] for row in chosen]
+    found = [detector.labels[detector.posteriors(esc10 / "audio" / row["filename"])[0].max(axis=0).argmax()]
+             for row in chosen]
     right = [label == row["category"] for label, row in zip(found, chosen)]
     assert len(chosen) == 40 and np.mean(right) > 2 / 3, list(zip(found, (row["category"] for row in chosen)))

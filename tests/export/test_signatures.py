@@ -18,7 +18,8 @@ from contract import evaluated, promised, signatures, wav_bytes
 from fixtures import CLIPS, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_export, shared_run
 
 LENGTHS = [1, HOP, 32 * HOP, 32 * HOP + 1, 33_333]
-EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)
+EXPERIMENTS = pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS],
+                                      ids=lambda experiment: experiment.name)
 
 
 @functools.cache
@@ -72,7 +73,8 @@ def test_channels_are_averaged_as_load_audio_does(channels, tmp_path):
 
 def test_a_file_that_cannot_be_read_is_an_error_of_the_batch():
     for content, message in ((b"text", "wav_bytes: expected a WAV file. Received: 4 bytes"),
-                             (wav_bytes(noise(100), 44100), "expected the rate of the model, 8000 Hz. Received: 44100 Hz")):
+                             (wav_bytes(noise(100), 44100),
+                              "expected the rate of the model, 8000 Hz. Received: 44100 Hz")):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call(POWERSET, "detect_wav", [wav_bytes(noise(100), RATE), content])
 
@@ -132,5 +134,6 @@ def test_an_export_of_an_older_version_is_loaded(tmp_path):
 
 def test_a_description_without_what_is_needed_is_an_error(tmp_path):
     save_old({"labels": list(LABELS), "experiment": MULTI_LABEL.to_dict()}, tmp_path)
-    with pytest.raises(InputError, match="expected a SavedModel with the signatures serving_default and describe.*rate"):
+    with pytest.raises(InputError, match="expected a SavedModel with the signatures "
+                       "serving_default and describe.*rate"):
         load_saved_model(tmp_path)

@@ -1,4 +1,4 @@
-"""WAV files decoded in a graph: the samples that libsndfile reads, whatever chunks are around them, or an error that is text."""
+"""WAV files decoded in a graph: the samples that libsndfile reads, among any chunks, or an error that is text."""
 import functools
 import re
 import struct
@@ -46,12 +46,15 @@ def extensible(code, bits=16):
 DATA = chunk(b"data", (32767 * NOISE[:, 0]).astype("<i2").tobytes())
 FLOATS = chunk(b"data", NOISE[:, 0].astype("<f4").tobytes())
 FILES = {
-    "plain": riff(pcm(), DATA), "longer_format": riff(pcm(extra=bytes(2)), DATA), "extensible": riff(extensible(1), DATA),
-    "junk_first": riff(chunk(b"JUNK", bytes(28)), pcm(), DATA), "list_first": riff(chunk(b"LIST", b"INFOab"), pcm(), DATA),
+    "plain": riff(pcm(), DATA), "longer_format": riff(pcm(extra=bytes(2)), DATA),
+    "extensible": riff(extensible(1), DATA),
+    "junk_first": riff(chunk(b"JUNK", bytes(28)), pcm(), DATA),
+    "list_first": riff(chunk(b"LIST", b"INFOab"), pcm(), DATA),
     "odd_list": riff(pcm(), chunk(b"LIST", b"INFOa"), DATA), "list_last": riff(pcm(), DATA, chunk(b"LIST", b"INFOa")),
     "byte_left_over": riff(pcm(), DATA) + b"x", "half_a_sample": riff(pcm(), chunk(b"data", DATA[8:] + b"x")),
     "63_chunks": riff(pcm(), *[chunk(b"note", b"abc")] * 62, DATA),
-    "two_channels": riff(pcm(2), DATA), "libsndfile": wav_bytes(NOISE[:, 0], RATE), "six_channels": wav_bytes(NOISE, RATE),
+    "two_channels": riff(pcm(2), DATA), "libsndfile": wav_bytes(NOISE[:, 0], RATE),
+    "six_channels": wav_bytes(NOISE, RATE),
     "floats": wav_bytes(NOISE, RATE, subtype="FLOAT"), "float_extensible": riff(extensible(3, 32), FLOATS),
     "loud_floats": wav_bytes(1e6 * NOISE[:, 0], RATE, subtype="FLOAT"), "own_floats": encode_wav(NOISE[:, 0], RATE),
     "one_sample": wav_bytes(NOISE[:1, 0], RATE), "libsndfile_extensible": wav_bytes(NOISE[:, :2], RATE, "WAVEX"),
@@ -91,7 +94,8 @@ NO_SAMPLES = "expected audio. Received: a file whose header tells of 0 samples"
     (wav_bytes(NOISE, RATE, subtype="DOUBLE"), NOT_PCM.format("3 of 64 bits")),
     (riff(pcm(bits=32), FLOATS), NOT_PCM.format("1 of 32 bits")),
     (wav_bytes(NOISE[:, 0], RATE, subtype="IMA_ADPCM"), NOT_PCM.format("17 of 4 bits")),
-    (riff(extensible(3), DATA), NOT_PCM.format("3 of 16 bits")), (riff(pcm(0), DATA), NOT_PCM.format("1 of 16 bits and 0")),
+    (riff(extensible(3), DATA), NOT_PCM.format("3 of 16 bits")),
+    (riff(pcm(0), DATA), NOT_PCM.format("1 of 16 bits and 0")),
     (wav_bytes(NOISE, 44100), "expected the rate of the model, 8000 Hz. Received: 44100 Hz. Resample it"),
     (riff(pcm(), b"data" + b"\x43\x1f" + DATA[6:]), TRUNCATED.format(8003)),
     (riff(pcm(), b"data" + b"\xff" * 4 + DATA[8:]), TRUNCATED.format(4294967295)),  # of a stream

@@ -1,12 +1,15 @@
 """Searches of hyperparameters: their files, what oracles draw, kills, failures, workers, and what is reported."""
 import dataclasses
+import functools
 import json
 import multiprocessing
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import threading
+import time
 
 import keras_tuner
 import numpy as np
@@ -18,9 +21,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.files import read_json, write_json
-from polysed_keras.search import report as search_report
-from polysed_keras.search import trials, tuner, workers
-from polysed_keras.search.oracles import make_oracle
+from polysed_keras.search import report as search_report, trials, tuner
 from polysed_keras.search.report import best_experiment, best_trial, format_progress, plot_search, read_trials
 from polysed_keras.search.space import (
     apply_values,
@@ -29,10 +30,9 @@ from polysed_keras.search.space import (
     objectives,
     planned_epochs,
     read_search,
-    search_space,
     suggest,
 )
-from polysed_keras.search.tuner import run_search
+from polysed_keras.search.tuner import make_oracle, run_search
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.training.runs import load_run, run_experiment
 
@@ -41,7 +41,8 @@ from fixtures import CLIPS, MULTI_LABEL, shared_corpus, shared_run
 FILES = sorted((pathlib.Path(__file__).parents[2] / "tuning").glob("*.json"))
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"
 CONTENT = {"preset": "multilabel_small", "objective": "val_f1", "direction": "max", "algorithm": "random", "trials": 4,
-           "epochs": 2, "seeds": [0, 1], "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}, DROPOUT: [0.0, 0.2]}}
+           "epochs": 2, "seeds": [0, 1],
+           "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}, DROPOUT: [0.0, 0.2]}}
 
 
 def write_search(folder, **changes):
@@ -68,15 +69,15 @@ def trained(monkeypatch):
     """Trials that train nothing, and report nothing but a table; the list of those that were begun."""
     begun = []
 
-    def train(experiment, data, directory, record, objective, last_epoch):
+    def train(experiment, data, directory, record, objective, last_epoch, stop):
         begun.append((record["trial"], last_epoch, directory.joinpath("state.json").exists()))
         (directory / "state.json").touch()
         values = record["values"]
         if values.get(TASKS) == 5:
             trials.record_failure(directory, record, "too many tasks")
             return
-        write_json(record | {"status": "completed", "objective": score(values), "epochs": last_epoch or 2, "seconds": 3.0,
-                             "reason": ""}, directory / "result.json")
+        write_json(record | {"status": "completed", "objective": score(values), "epochs": last_epoch or 2,
+                             "seconds": 3.0, "reason": ""}, directory / "result.json")
 
     monkeypatch.setattr(trials, "_train_apart", train)
     monkeypatch.setattr(tuner, "write_report", lambda *_: None)
@@ -84,7 +85,7 @@ def trained(monkeypatch):
 
 
 def search_in(folder, search, **options):
-    return run_search(search, shared_corpus(), folder / "out", progress=lambda line: None, **options)
+    return run_search(search, shared_corpus(), folder / "out", progress=False, **options)
 
 
 # Search files
@@ -94,9 +95,10 @@ def test_the_searches_that_come_along_are_whole(path):
     search = read_search(path)
     assert search.preset in PRESETS and search.to_dict() == json.loads(path.read_text())
     assert search.experiment.training.epochs == search.epochs and len(planned_epochs(search)) == search.trials
-    lowest, highest = (apply_values(search.experiment, {field: (values if isinstance(values, list) else
-                                                                [values["low"], values["high"]])[index]
-                                                        for field, values in search.ranges.items()}) for index in (0, -1))
+    ends = {field: values if isinstance(values, list) else [values["low"], values["high"]]
+            for field, values in search.ranges.items()}
+    lowest, highest = (apply_values(search.experiment, {field: values[index] for field, values in ends.items()})
+                       for index in (0, -1))
     assert lowest != highest and lowest.name != highest.name
 
 
@@ -112,8 +114,8 @@ def test_the_preset_can_be_changed_beside_the_file(tmp_path):
     search = read_search(path, ["training.segment_hop=64"])
     assert search.experiment.training.segment_hop == 64 and "segment_hop=64" in search.experiment.name
     assert search.to_dict() == json.loads(path.read_text())
-    for assignment, words in [(f"{RATE}=0.1", f"says nothing of. Received: {RATE}"), ("training.seed=1", "Received: training.seed"),
-                              ("training.hop=1", "training.hop")]:
+    for assignment, words in [(f"{RATE}=0.1", f"says nothing of. Received: {RATE}"),
+                              ("training.seed=1", "Received: training.seed"), ("training.hop=1", "training.hop")]:
         with pytest.raises(InputError, match=words):
             read_search(path, [assignment])
 
@@ -180,18 +182,19 @@ def test_ranges_become_the_fields_of_an_experiment():
     ranges = {TASKS: [2, 5, 10], DROPOUT: {"low": 0.0, "high": 0.4}, "model.filters": [[8, 8], [16, 16]],
               "training.learning_rate_schedule": ["cosine", "constant"], "training.alpha": [None, 0.5],
               "training.batch_size": {"low": 8, "high": 64, "step": 2, "sampling": "log"}}
-    assert search_space(hp, preset, ranges).tasks.num_tasks == 2  # the first of all, before an oracle has said anything
+    # the first of all, before an oracle has said anything
+    assert apply_values(preset, suggest(hp, preset, ranges)).tasks.num_tasks == 2
     hp.values |= {TASKS: "5", DROPOUT: 0.123456789, "model.filters": "[16, 16]", "training.alpha": "0.5",
                   "training.learning_rate_schedule": '"constant"', "training.batch_size": "32"}
-    experiment = search_space(hp, preset, ranges)
+    experiment = apply_values(preset, suggest(hp, preset, ranges))
     assert (experiment.tasks.num_tasks, experiment.model.dropout, experiment.model.filters) == (5, 0.1235, (16, 16))
     assert (experiment.training.alpha, experiment.training.batch_size) == (0.5, 32)
     assert experiment.training.learning_rate_schedule == "constant"
     unchanged = dataclasses.replace(experiment, name=preset.name, tasks=preset.tasks, model=preset.model,
                                     training=preset.training)
     assert unchanged == preset
-    assert experiment.name == ("mcmt_2_small num_tasks=5 dropout=0.1235 filters=[16, 16] learning_rate_schedule=constant "
-                               "alpha=0.5")  # a batch of 32 is the preset's
+    assert experiment.name == ("mcmt_2_small num_tasks=5 dropout=0.1235 filters=[16, 16] "
+                               "learning_rate_schedule=constant alpha=0.5")  # a batch of 32 is the preset's
 
 
 @pytest.mark.parametrize("field, values, found", [
@@ -279,7 +282,8 @@ def test_a_search_that_is_killed_goes_on_as_if_it_was_not(algorithm, trained, tm
         kills += 1
         pd.testing.assert_frame_equal(search_in(folder, search), unbroken)
         # one whose result was not in its place yet is gone on with
-        assert len(trained) - begun <= search.trials + 1 and len(list((folder / "out" / "trials").glob("*/"))) == search.trials
+        assert len(trained) - begun <= search.trials + 1
+        assert len(list((folder / "out" / "trials").glob("*/"))) == search.trials
     assert kills > search.trials or kills == len(writes)
     begun = len(trained)
     pd.testing.assert_frame_equal(search_in(tmp_path, search), unbroken)
@@ -291,9 +295,11 @@ def test_the_draws_of_a_gaussian_process_go_on(trained, tmp_path):
     """Where it begins to look for the best values, which the best values need not show."""
     search = tiny_search(tmp_path, algorithm="bayesian", trials=4, ranges=ONE_RANGE)
     running = make_oracle(search, tmp_path / "out")
-    workers.run_worker(running, "a", tuner._trainer(search, shared_corpus(), tmp_path / "out"), search.objective)
+    tuner.run_trials(running, ["a"], functools.partial(tuner.train_trial, search, shared_corpus(), tmp_path / "out"),
+                     search.objective)
     again = make_oracle(search, tmp_path / "out")
-    assert running._random_state.uniform() == again._random_state.uniform() != np.random.RandomState(search.seeds[0] + 1).uniform()
+    fresh = np.random.RandomState(search.seeds[0] + 1)
+    assert running._random_state.uniform() == again._random_state.uniform() != fresh.uniform()
 
 
 def test_a_killed_trial_is_gone_on_with(trained, tmp_path, monkeypatch):
@@ -306,10 +312,11 @@ def test_a_killed_trial_is_gone_on_with(trained, tmp_path, monkeypatch):
         write_result(data, path)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("test_tuning.write_json", die)
+        patch.setitem(globals(), "write_json", die)
         search_in(tmp_path, search)
     search_in(tmp_path, search)
-    assert [(trial, again) for trial, _, again in trained] == [(0, False), (1, False), (2, False), (2, True), (3, False)]
+    assert [(trial, again) for trial, _, again in trained] == [(0, False), (1, False), (2, False), (2, True),
+                                                               (3, False)]
 
 
 def test_draws_are_the_seeds(trained, tmp_path):
@@ -320,13 +327,14 @@ def test_draws_are_the_seeds(trained, tmp_path):
     assert set(tables[0][RATE]).isdisjoint(tables[2][RATE])
 
 
-def test_a_search_goes_on_with_more_trials(trained, tmp_path):
+def test_a_search_goes_on_with_more_trials(trained, tmp_path, capsys):
     few, more = (tiny_search(tmp_path, trials=trials) for trials in (3, 12))
     first, second = search_in(tmp_path, few), search_in(tmp_path, more)
     assert len(second) == 12 and len(trained) == 12
     pd.testing.assert_frame_equal(second[:3], first)
-    lines = []
-    run_search(more, shared_corpus(), tmp_path / "out", progress=lines.append)
+    capsys.readouterr()
+    run_search(more, shared_corpus(), tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and "12 of 12 trials done" in lines[0]  # none is handed out again
     short, long = (tiny_search(tmp_path, trials=trials, algorithm="hyperband") for trials in (2, 5))
     assert [make_oracle(search, tmp_path / "h").hyperband_iterations for search in (short, long)] == [1, 2]
@@ -343,9 +351,9 @@ def test_a_space_of_choices_is_run_out_without_a_repetition(algorithm, trained, 
 def test_hyperband_trains_on_from_the_earlier_round(trained, tmp_path, monkeypatch):
     begins, run_trial = [], tuner.run_trial
 
-    def note(experiment, data, directory, record, objective, *, last_epoch, begin):
-        begins.append((directory.name, begin and begin.name, last_epoch))
-        return run_trial(experiment, data, directory, record, objective, last_epoch=last_epoch, begin=begin)
+    def note(experiment, data, run, record, objective, *, last_epoch, begin, stop):
+        begins.append((run.name, begin and begin.name, last_epoch))
+        return run_trial(experiment, data, run, record, objective, last_epoch=last_epoch, begin=begin, stop=stop)
 
     monkeypatch.setattr(tuner, "run_trial", note)
     table = search_in(tmp_path, tiny_search(tmp_path, algorithm="hyperband", trials=6, epochs=3, ranges=ONE_RANGE))
@@ -392,13 +400,14 @@ def test_values_that_the_data_do_not_allow_fail_the_trial(tmp_path, monkeypatch,
 def test_the_best_epoch_counts(tmp_path, monkeypatch):
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "val_loss": [1.0, 2.0, 3.0],
                             "val_f1": [0.1, 0.6, 0.4]})
-    monkeypatch.setattr("polysed_keras.training.runs.run_experiment", lambda *_, **__: history)
+    monkeypatch.setattr("polysed_keras.training.run_experiment", lambda *_, **__: history)
     monkeypatch.setattr(trials, "_print_to", lambda path: None)
     for objective, value in (("val_f1", 0.6), ("val_loss", 2.0)):  # of the epoch whose weights are kept
         trials._train(MULTI_LABEL, "data", tmp_path, {}, objective, None)
         assert read_json(tmp_path / "result.json")["objective"] == value
-    assert trials._not_finite(history.assign(val_f1=[0.1, np.nan, 0.4]), "val_f1", "val_f1") == "val_f1 is nan in epoch 2"
-    assert trials._not_finite(history.assign(loss=[3.0, 1.0, np.inf]), "val_f1", "val_f1") == "loss is inf in epoch 3"
+    for column, losses, words in (("val_f1", [0.1, np.nan, 0.4], "val_f1 is nan in epoch 2"),
+                                  ("loss", [3.0, 1.0, np.inf], "loss is inf in epoch 3")):
+        assert trials._not_finite(history.assign(**{column: losses}), "val_f1", "val_f1") == words
 
 
 def test_failing_trials_stop_nothing(trained, tmp_path):
@@ -451,6 +460,9 @@ def exiting_process(code):
 
 # Workers
 
+start_process, train_apart = trials.start_process, trials._train_apart  # before tests replace them
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -461,21 +473,21 @@ def test_two_workers_share_an_oracle_and_run_nothing_twice(trained, tmp_path, mo
     """Over KerasTuner's server, all in threads of this process."""
     search = tiny_search(tmp_path, trials=30, ranges={DROPOUT: {"low": 0, "high": 0.5, "step": 0.1}, TASKS: [1, 5]})
     out, handed = tmp_path / "out", {"a": [], "b": []}
-    oracle, train = make_oracle(search, out), tuner._trainer(search, shared_corpus(), out)
-    for name, value in ((workers.TUNER_ID, "chief"), (workers.ORACLE_IP, "127.0.0.1"), (workers.ORACLE_PORT, free_port())):
+    oracle = make_oracle(search, out)
+    for name, value in ((tuner.TUNER_ID, "chief"), (tuner.ORACLE_IP, "127.0.0.1"), (tuner.ORACLE_PORT, free_port())):
         monkeypatch.setenv(name, str(value))
     both = threading.Barrier(2, timeout=60)
 
     def work(name):
-        def note(trial):
+        def note(trial, stop):
             handed[name].append(trial.trial_id)
             if len(handed[name]) == 1:
                 both.wait()  # neither ends its first before the other has one
-            return train(trial)
+            return tuner.train_trial(search, shared_corpus(), out, trial, stop)
 
-        workers.run_worker(workers.OracleClient(None), name, note, search.objective)
+        tuner.run_trials(tuner.OracleClient(None), [name], note, search.objective)
 
-    threading.Thread(target=workers.start_server, args=(oracle,), daemon=True).start()
+    threading.Thread(target=tuner.start_server, args=(oracle,), daemon=True).start()
     threads = [threading.Thread(target=work, args=(name,)) for name in handed]
     for thread in threads:
         thread.start()
@@ -486,6 +498,27 @@ def test_two_workers_share_an_oracle_and_run_nothing_twice(trained, tmp_path, mo
     assert sorted(handed["a"] + handed["b"]) == [f"{trial:02}" for trial in range(12)] and handed["a"] and handed["b"]
     assert (table.status == "failed").sum() == 6 and set(table.reason) == {"", "too many tasks"}
     assert sorted(trial.status for trial in oracle.trials.values()) == ["COMPLETED"] * 6 + ["FAILED"] * 6
+
+
+def test_a_chief_and_a_worker_find_what_one_process_finds(trained, tmp_path, monkeypatch):
+    """By KerasTuner's variables; both in threads of this process, which is what `role` is told apart by."""
+    search = tiny_search(tmp_path)
+    alone = search_in(tmp_path / "alone", search)
+    for name, value in ((tuner.TUNER_ID, "worker0"), (tuner.ORACLE_IP, "127.0.0.1"), (tuner.ORACLE_PORT, free_port())):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(tuner, "role", lambda: threading.current_thread().name)
+    found = {}
+
+    def run():
+        found[threading.current_thread().name] = search_in(tmp_path, search)
+
+    threads = [threading.Thread(target=run, name=name, daemon=True) for name in ("chief", "worker")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found["worker"] is None and len(trained) == 2 * search.trials
+    pd.testing.assert_frame_equal(found["chief"], alone)
 
 
 def test_a_worker_may_end_its_trial_at_a_chief_that_was_restarted(tmp_path):
@@ -502,45 +535,105 @@ def test_a_worker_may_end_its_trial_at_a_chief_that_was_restarted(tmp_path):
 
 def test_what_the_environment_makes_of_a_process(tmp_path, monkeypatch):
     search = tiny_search(tmp_path)
-    for name in (workers.TUNER_ID, workers.ORACLE_IP, workers.ORACLE_PORT):
+    for name in (tuner.TUNER_ID, tuner.ORACLE_IP, tuner.ORACLE_PORT):
         monkeypatch.delenv(name, raising=False)
-    assert workers.role() is None
-    monkeypatch.setenv(workers.ORACLE_IP, "127.0.0.1")
-    monkeypatch.setenv(workers.ORACLE_PORT, "9")
-    with pytest.raises(InputError, match=f"{workers.TUNER_ID}: expected to be set"):
-        workers.role()
+    assert tuner.role() is None
+    monkeypatch.setenv(tuner.ORACLE_IP, "127.0.0.1")
+    monkeypatch.setenv(tuner.ORACLE_PORT, "9")
+    with pytest.raises(InputError, match=f"{tuner.TUNER_ID}: expected to be set"):
+        tuner.role()
     roles = {}
     for name in ("chief", "worker3"):
-        monkeypatch.setenv(workers.TUNER_ID, name)
-        roles[name] = workers.role()
+        monkeypatch.setenv(tuner.TUNER_ID, name)
+        roles[name] = tuner.role()
     assert roles == {"chief": "chief", "worker3": "worker"}
-    with pytest.raises(InputError, match=f"--workers: expected at least 1, and no more where {workers.TUNER_ID} is set"):
+    with pytest.raises(InputError, match=f"--workers: expected at least 1, and no more where {tuner.TUNER_ID} is set"):
         search_in(tmp_path, search, workers=2)
 
 
-def test_workers_that_die_are_replaced_but_not_for_ever(monkeypatch):
+@pytest.mark.parametrize("algorithm", ["random", "hyperband"])
+def test_workers_find_what_one_worker_finds(algorithm, trained, tmp_path):
+    search = tiny_search(tmp_path, algorithm=algorithm, trials=6, epochs=3, ranges=ONE_RANGE)
+    alone, together = (search_in(tmp_path / str(workers), search, workers=workers) for workers in (1, 3))
+    if algorithm == "hyperband":  # rounds wait for one another, so that trials are numbered in another order
+        alone, together = (table.sort_values(["planned", RATE], ignore_index=True).drop(columns="trial")
+                           for table in (alone, together))
+    pd.testing.assert_frame_equal(together, alone)
+    assert len(trained) == 12
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """A function that makes trials start the process that a function of (run, record) returns; the list of them."""
     started = []
 
-    def start(target, name, *_):
-        started.append(name)
-        return exiting_process(1 if len(started) < 3 else 0)
+    def start_with(run_process):
+        def start(target, experiment, data, run, record, objective, last_epoch):
+            started.append((record["trial"], run_process(run, record)))
+            return started[-1][1]
 
-    monkeypatch.setattr(workers, "start_process", start)
-    workers._supervise(["worker0"], [], None, ())
-    assert started == ["worker0"] * 3
-    monkeypatch.setattr(workers, "MAX_DEATHS", 0)
-    started.clear()
-    with pytest.raises(InputError, match="1 that died"):
-        workers._supervise(["worker0"], [], None, ())
-    with pytest.raises(InputError, match="in use"):  # the server's
-        workers._supervise(["worker0"], [OSError("in use")], None, ())
+        monkeypatch.setattr(trials, "start_process", start)
+        monkeypatch.setattr(tuner, "write_report", lambda *_: None)
+        return started
+
+    return start_with
+
+
+def test_a_killed_process_of_a_worker_is_started_again(processes, tmp_path):
+    search = tiny_search(tmp_path, trials=4, ranges=ONE_RANGE)
+    killed = set()
+
+    def train(run, record):
+        if record["trial"] in (0, 2) and record["trial"] not in killed:
+            killed.add(record["trial"])
+            return exiting_process(9)
+        write_json(record | {"status": "completed", "objective": score(record["values"]), "epochs": 2, "seconds": 3.0,
+                             "reason": ""}, run / "result.json")
+        return exiting_process(0)
+
+    started = processes(train)
+    table = search_in(tmp_path, search, workers=2)
+    assert table.status.tolist() == ["completed"] * 4 and killed == {0, 2}
+    assert sorted(trial for trial, _ in started) == [0, 0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_the_processes_and_fails_no_trial(workers, processes, trained, tmp_path, monkeypatch):
+    search, pids = tiny_search(tmp_path, ranges=ONE_RANGE), []
+    unbroken = search_in(tmp_path / "unbroken", search)
+
+    def wait(run, record):
+        process = start_process(time.sleep, 600)
+        pids.append(process.pid)
+        if len(pids) == workers:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return process
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trials, "_train_apart", train_apart)
+        processes(wait)
+        search_in(tmp_path, search, workers=workers)
+    assert len(pids) == workers and not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not list(tmp_path.glob("out/trials/*/result.json")) and not multiprocessing.active_children()
+    pd.testing.assert_frame_equal(search_in(tmp_path, search, workers=workers), unbroken)
+
+
+def test_an_error_of_one_worker_ends_the_search_and_the_others(trained, tmp_path, monkeypatch):
+    """Such as a full disk: the trial has not failed, and the same command goes on."""
+    search = tiny_search(tmp_path)
+    unbroken = search_in(tmp_path / "unbroken", search)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(trials, "read_json", lambda path: (_ for _ in ()).throw(OSError("no space")))
+        search_in(tmp_path, search, workers=2)
+    pd.testing.assert_frame_equal(search_in(tmp_path, search, workers=2), unbroken)
 
 
 # Folders
 
 def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
     search_in(tmp_path, tiny_search(tmp_path))
-    with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another epochs"):
+    with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another "
+                                         "epochs"):
         search_in(tmp_path, tiny_search(tmp_path, epochs=3))
     other = shutil.copytree(shared_corpus(), tmp_path / "other")
     with pytest.raises(InputError, match="Received: another data"):
@@ -563,20 +656,22 @@ RANGES = {RATE: CONTENT["ranges"][RATE], "training.learning_rate_schedule": ["co
 TABLE = pd.DataFrame({
     "trial": range(4), "status": ["completed", "failed", "completed", "completed"], RATE: [1e-3, 1e-2, 1e-1, 3e-2],
     "training.learning_rate_schedule": ["cosine", "constant", "constant", "cosine"], TASKS: [2, 5, 10, 2],
-    "val_f1": [0.5, np.nan, 0.7, 0.6], "epochs": [2, 0, 1, 2], "seconds": [30.0, 5.0, 20.0, 33.0], "reason": ["", "nan", "", ""],
-    "planned": [2] * 4})
+    "val_f1": [0.5, np.nan, 0.7, 0.6], "epochs": [2, 0, 1, 2], "seconds": [30.0, 5.0, 20.0, 33.0],
+    "reason": ["", "nan", "", ""], "planned": [2] * 4})
 TABLE["values"] = TABLE[list(RANGES)].to_dict("records")
 
 
 def points(axes, marker):
-    return [tuple(xy) for line in axes.lines if line.get_marker() == marker for xy in np.round(line.get_xydata(), 6).tolist()]
+    return [tuple(xy) for line in axes.lines if line.get_marker() == marker
+            for xy in np.round(line.get_xydata(), 6).tolist()]
 
 
 def test_the_picture_shows_every_trial_over_every_range():
     figure = plot_search(TABLE, tuple(RANGES), "val_f1", best=TABLE.iloc[2], epochs=2, logarithmic={RATE}, title="x")
     rate, schedule, tasks = figure.axes
-    assert sorted(points(rate, "o")) == [(0.001, 50.0), (0.03, 60.0), (0.1, 70.0)] and points(rate, "*") == [(0.1, 70.0)]
-    assert rate.get_xscale() == "log" and tasks.get_xscale() == "linear" and rate.get_ylabel() == "validation F1, overall (%)"
+    assert sorted(points(rate, "o")) == [(0.001, 50.0), (0.03, 60.0), (0.1, 70.0)]
+    assert points(rate, "*") == [(0.1, 70.0)] and rate.get_ylabel() == "validation F1, overall (%)"
+    assert rate.get_xscale() == "log" and tasks.get_xscale() == "linear"
     assert [text.get_text() for text in schedule.get_xticklabels()] == ["constant", "cosine"]
     assert tasks.get_xticks().tolist() == [2, 5, 10]
     assert sorted(points(schedule, "o")) == [(0.0, 70.0), (1.0, 50.0), (1.0, 60.0)]
@@ -591,8 +686,9 @@ def test_the_picture_shows_every_trial_over_every_range():
     assert names == {"a trial", "a trial of fewer epochs", "failed", "best: trial 2"}
 
 
-@pytest.mark.parametrize("objective, label", [("val_loss", "validation loss (nats)"), ("val_lwlrap", "validation lwlrap (%)"),
-                                              ("val_scene_loss", "validation scene loss (nats)")])
+@pytest.mark.parametrize("objective, label", [
+    ("val_loss", "validation loss (nats)"), ("val_lwlrap", "validation lwlrap (%)"),
+    ("val_scene_loss", "validation scene loss (nats)")])
 def test_a_picture_of_one_range_and_of_failures_only(objective, label, tmp_path):
     table = TABLE.rename(columns={"val_f1": objective})
     axes = plot_search(table, (TASKS,), objective).axes
@@ -639,14 +735,16 @@ def test_choices_of_several_types_are_shown(tmp_path):
     search_report.write_table(tiny_search(tmp_path, ranges=ranges), table, tmp_path)
     assert read_session(tmp_path / "tensorboard" / "0")[0] == {"training.event_hours": "null", DROPOUT: 0.0}
     hours = plot_search(table, tuple(ranges), "val_f1").axes[0]
-    assert [text.get_text() for text in hours.get_xticklabels()] == ["0.5", "none"] and points(hours, "o") == [(1.0, 50.0)]
+    assert [text.get_text() for text in hours.get_xticklabels()] == ["0.5", "none"]
+    assert points(hours, "o") == [(1.0, 50.0)]
 
 
 def test_progress_in_a_line(tmp_path):
     search = tiny_search(tmp_path, ranges=RANGES, trials=8, epochs=2)
     line = format_progress(search, TABLE, workers=2)
     assert line == ("search: 4 of 8 trials done, 1 failed; best: trial 2, val_f1 0.7000 (training.learning_rate=0.1 "
-                    "training.learning_rate_schedule=constant tasks.num_tasks=10); about 44 s left")  # (30 + 5 + 20 + 33) / 2
+                    "training.learning_rate_schedule=constant tasks.num_tasks=10); about 44 s left")
+    # (30 + 5 + 20 + 33) / 2
     assert "best" not in format_progress(search, TABLE[1:2])
     assert "about 2 min left" in format_progress(search, TABLE.assign(seconds=30.0))
     lowest = dataclasses.replace(search, direction="min")
@@ -659,7 +757,7 @@ def test_progress_in_a_line(tmp_path):
 def trained_here(monkeypatch):
     """Trials in this process, which takes a start of TensorFlow less."""
     monkeypatch.setattr(trials, "_print_to", lambda path: None)
-    monkeypatch.setattr(trials, "_train_apart", trials._train)
+    monkeypatch.setattr(trials, "_train_apart", lambda *arguments: trials._train(*arguments[:-1]))
 
 
 @pytest.mark.slow
@@ -682,7 +780,8 @@ def test_tune_ends_in_a_report_an_experiment_and_an_export(trained_here, tmp_pat
     scores = {seed: pd.read_csv(f"out/best/seed{seed}/history.csv").val_f1.max() for seed in (1, 2)}
     card = read_json("out/saved_models/search/1/card.json")
     assert card["validation_f1"] == pytest.approx(max(scores.values()))
-    assert main(["train", "out/best.json", "--data", str(shared_corpus()), "--out", "again", "--set", "training.seed=2"]) == 0
+    command = ["train", "out/best.json", "--data", str(shared_corpus()), "--out", "again", "--set", "training.seed=2"]
+    assert main(command) == 0
     assert pd.read_csv("again/history.csv").val_f1.max() == pytest.approx(scores[2], abs=2e-3)
 
 
@@ -701,5 +800,6 @@ def test_mistakes_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert_mistake(["tune", path, "--data", tmp_path, "--out", path / "out"], "cannot be written")
     for content, word in (("[]", "Experiment"), ('{"name": "x", "width": 3}', "width"), ("{", "readable JSON")):
         (tmp_path / "best.json").write_text(content)
-        assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json", word)
+        assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json",
+                       word)
     assert not (tmp_path / "r").exists()

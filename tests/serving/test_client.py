@@ -1,4 +1,4 @@
-"""Detection by a server: the answers of the export itself, whatever happens on the way, or an error that says what did."""
+"""Detection by a server: the export's own answers, also after faults on the way, or an error that names the fault."""
 import functools
 import json
 import shutil
@@ -20,7 +20,8 @@ from polysed_keras.serving.deployment import write_deployment
 from contract import evaluated
 from fixtures import CLIPS, HOP, POWERSET, RATE, shared_export
 
-pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
+pytest.importorskip("tensorflow_serving.apis",
+                    reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
 from polysed_keras.serving.client import connect  # noqa: E402
 
@@ -129,7 +130,8 @@ def test_events_are_those_of_the_export(address, tmp_path):
 def test_clips_are_labelled_as_by_the_export(address):
     tags = connect(address, "tiny_clips-export", timeout=60).tag(noise(200_000), threshold=0.2)
     pd.testing.assert_frame_equal(tags.drop(columns="tag_confidences"),
-                                  local(CLIPS).tag(noise(200_000), threshold=0.2).drop(columns="tag_confidences"), atol=1e-5)
+                                  local(CLIPS).tag(noise(200_000), threshold=0.2).drop(columns="tag_confidences"),
+                                  atol=1e-5)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1, CONTEXT - 1, CONTEXT, CONTEXT + 1, HOP, SEGMENT])
@@ -242,12 +244,15 @@ def with_nan(posteriors):
 
 
 @pytest.mark.parametrize("fault, kind, message", [
-    (changed(posteriors=with_nan), ConnectionError, "expected posteriors of shape .* with NaN.*What answers there is broken"),
-    (changed(posteriors=lambda value: value[:, :-1]), ConnectionError, r"shape \(1, 513, 4\).*Received: shape \(1, 512, 4\)"),
+    (changed(posteriors=with_nan), ConnectionError,
+     "expected posteriors of shape .* with NaN.*What answers there is broken"),
+    (changed(posteriors=lambda value: value[:, :-1]), ConnectionError,
+     r"shape \(1, 513, 4\).*Received: shape \(1, 512, 4\)"),
     (changed(posteriors=lambda value: value + 1), ConnectionError, "posteriors of shape .* from 0 to 1"),
     (changed(activity=lambda value: value[..., :-1]), ConnectionError, "expected activity of shape"),
     (changed(activity=lambda value: 7 * value), ConnectionError, "expected activity .* from 0 to 1"),
-    (changed(num_frames=lambda value: value - 1), ConnectionError, r"expected num_frames of shape \(1,\), from 513 to 513"),
+    (changed(num_frames=lambda value: value - 1), ConnectionError,
+     r"expected num_frames of shape \(1,\), from 513 to 513"),
     (lambda _, outputs: {"posteriors": outputs["posteriors"]}, ConnectionError, "expected num_frames"),
     (lambda _, outputs: outputs | {"posteriors": np.array([[["text"] * 4] * 513], object)}, ConnectionError,
      "expected posteriors"),
@@ -256,7 +261,8 @@ def with_nan(posteriors):
      "expected an answer of the model. Received: (INTERNAL|UNKNOWN): .*out of order"),
     (fails("NOT_FOUND", "Servable not found"), InputError,
      "Servable not found.*Check --model, and whether the server has dropped its version"),
-], ids=["NaN", "short", "above_1", "labels", "activity", "num_frames", "outputs", "text", "delay", "internal", "version"])
+], ids=["NaN", "short", "above_1", "labels", "activity", "num_frames", "outputs", "text", "delay", "internal",
+        "version"])
 def test_a_wrong_answer_is_an_error(faulty, fault, kind, message):
     server, address = faulty
     detector = connect(address, "tiny_tasks-export", timeout=2 if kind is TimeoutError else 60)
@@ -292,7 +298,8 @@ def test_an_answer_whose_content_is_cut_is_an_error(running):
 
 @pytest.mark.parametrize("body, message", [
     (b'{"predictions": [{"posteriors": [[0.1, ', "DATA_LOSS"), (b"<html>", "DATA_LOSS"), (b"[]", "DATA_LOSS"),
-    (b'{"predictions": []}', "DATA_LOSS"), (b'{"predictions": [1]}', "DATA_LOSS"), (b'{"predictions": [{}]}', "num_frames")])
+    (b'{"predictions": []}', "DATA_LOSS"), (b'{"predictions": [1]}', "DATA_LOSS"),
+    (b'{"predictions": [{}]}', "num_frames")])
 def test_what_is_no_answer_of_tensorflow_serving_is_an_error(running, body, message):
     detector = connect(running.rest, "tiny_tasks-export")
     running.faults.append(lambda *_: body)
@@ -345,7 +352,8 @@ def another(faulty, tmp_path):
     ({"labels": ["beep", "hiss", "hum", "whistle"]},
      r"expected the labels of .*tiny_tasks-export/1, \['beep'.*Received: \['whistle'"),
     ({"sample_rate": 16000}, "expected the sample_rate of .*, 16000. Received: 8000"),
-    ({"segment_frames": 64}, "expected the segment_frames"), ({"time_resolution": 0.04}, "expected the time_resolution")])
+    ({"segment_frames": 64}, "expected the segment_frames"),
+    ({"time_resolution": 0.04}, "expected the time_resolution")])
 def test_another_model_than_expected_is_an_error(another, changes, message):
     folder, card, address = another
     (folder / "card.json").write_text(json.dumps(card))
@@ -360,7 +368,8 @@ def test_a_version_that_is_not_served_is_an_error(another):
     shutil.copytree(folder, folder.parent / "2")
     (folder.parent / "2" / "card.json").write_text(json.dumps(card))
     for model in (folder.parent, folder.parent / "2"):
-        with pytest.raises(InputError, match="expected version 2 of the model 'tiny_tasks-export'. Received: 1, 3 available"):
+        with pytest.raises(InputError, match="expected version 2 of the model 'tiny_tasks-export'. "
+                           "Received: 1, 3 available"):
             connect(address, model)
     assert connect(address, "tiny_tasks-export").description["version"] == 3
 
@@ -387,18 +396,21 @@ def test_a_folder_that_is_no_export_is_an_error(running, tmp_path):
 
 # Addresses
 
-@pytest.mark.parametrize("server", ["localhost", "localhost:port", "ftp://localhost:21", ":8500", "", "http://", "a b:99999999"])
+@pytest.mark.parametrize("server", ["localhost", "localhost:port", "ftp://localhost:21", ":8500", "", "http://",
+                                    "a b:99999999"])
 def test_what_is_no_address_is_an_error(server, capsys, tmp_path):
     soundfile.write(tmp_path / "a.wav", LONG[:100], RATE)
     assert main(["detect", str(tmp_path / "a.wav"), "--model", "street", "--server", server or "x"]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("polysed: server: expected HOST:PORT for gRPC, or http://HOST:PORT") and errors.count("\n") == 1
+    assert errors.startswith("polysed: server: expected HOST:PORT for gRPC, or http://HOST:PORT")
+    assert errors.count("\n") == 1
 
 
 def test_nobody_at_an_address_is_a_line(tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", LONG[:100], RATE)
     for server in ("127.0.0.1:1", "http://127.0.0.1:1"):
-        assert main(["detect", str(tmp_path / "a.wav"), "--model", "street", "--server", server, "--timeout", "0.3"]) == 2
+        assert main(["detect", str(tmp_path / "a.wav"), "--model", "street", "--server", server, "--timeout",
+                     "0.3"]) == 2
         errors = capsys.readouterr().err
         assert errors.startswith(f"polysed: {server}: expected a server that is available within 0.3 s")
         assert errors.count("\n") == 1
@@ -424,9 +436,13 @@ def test_what_cannot_be_waited_for_is_an_error(options, running):
 
 
 def test_several_recordings_at_a_time_share_a_detector(running):
-    detector, waveforms, answers = connect(running.grpc, "tiny_tasks-export"), [noise(BLOCK + 99, seed) for seed in range(4)], {}
-    threads = [threading.Thread(target=lambda index=index: answers.update({index: detector.posteriors(waveforms[index])}))
-               for index in range(4)]
+    detector, answers = connect(running.grpc, "tiny_tasks-export"), {}
+    waveforms = [noise(BLOCK + 99, seed) for seed in range(4)]
+
+    def answer(index):
+        answers[index] = detector.posteriors(waveforms[index])
+
+    threads = [threading.Thread(target=answer, args=[index]) for index in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -45,8 +45,10 @@ def transcribed(name, fields):
 WRAPPED = ".google.protobuf.Int64Value"
 # servables/tensorflow/session_bundle_config.proto and config/monitoring_config.proto
 BatchingParameters = transcribed("BatchingParameters", {
-    "max_batch_size": WRAPPED, "batch_timeout_micros": WRAPPED, "max_enqueued_batches": WRAPPED, "num_batch_threads": WRAPPED,
-    "thread_pool_name": ".google.protobuf.StringValue", "allowed_batch_sizes": INT64, "pad_variable_length_inputs": BOOL})
+    "max_batch_size": WRAPPED, "batch_timeout_micros": WRAPPED, "max_enqueued_batches": WRAPPED,
+    "num_batch_threads": WRAPPED,
+    "thread_pool_name": ".google.protobuf.StringValue", "allowed_batch_sizes": INT64,
+    "pad_variable_length_inputs": BOOL})
 MonitoringConfig = transcribed("MonitoringConfig", {"prometheus_config": {"enable": BOOL, "path": STRING}})
 
 
@@ -121,7 +123,8 @@ def test_names_that_no_address_holds_are_an_error(name, tmp_path):
 
 def test_limits_are_those_asked_for(models, tmp_path, capsys):
     out = tmp_path / "deploy"
-    assert main(["serve-config", str(models), "--out", str(out), "--max-seconds", "300", "--max-batch", "4", "--max-queue", "7",
+    assert main(["serve-config", str(models), "--out", str(out), "--max-seconds", "300", "--max-batch", "4",
+                 "--max-queue", "7",
                  "--timeout", "45"]) == 0
     assert sorted(capsys.readouterr().out.split()) == sorted(str(path) for path in out.iterdir())
     batching = parse(out / "batching.config", BatchingParameters())
@@ -161,7 +164,8 @@ def test_compose_runs_the_official_images_on_a_cpu_or_a_gpu(deploy, models):
     assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"] and "deploy" not in cpu
     assert cpu["command"] == gpu["command"] and cpu["network_mode"] == gpu["network_mode"] == "service:gateway"
     mount = cpu["volumes"][0]
-    assert (deploy / mount["source"]).resolve() == models.resolve() and mount["target"] == "/models" and mount["read_only"]
+    assert (deploy / mount["source"]).resolve() == models.resolve()
+    assert mount["target"] == "/models" and mount["read_only"]
     files = [word.partition("=")[2] for word in cpu["command"] if "file=/config/" in word]
     assert {file.removeprefix("/config/") for file in files} == set(CONFIGS) - {"gateway.conf"}
     assert all((deploy / file.removeprefix("/config/")).is_file() for file in files)
@@ -210,7 +214,8 @@ def test_real_exports_are_configured(tmp_path):
     for experiment in (POWERSET, CLIPS):
         shutil.copytree(shared_export(experiment), tmp_path / "saved_models" / experiment.name)
     write_deployment(tmp_path / "saved_models", tmp_path / "deploy")
-    assert [config.name for config in model_config(tmp_path / "deploy" / "models.config")] == ["tiny_clips", "tiny_tasks"]
+    assert [config.name for config in model_config(tmp_path / "deploy" / "models.config")] == [
+        "tiny_clips", "tiny_tasks"]
 
 
 # Mistakes
@@ -261,8 +266,10 @@ def server():
 
 def test_the_check_of_health_sees_whether_a_model_is_there(server, tmp_path):
     write_deployment(export(tmp_path / "saved_models", "tiny_tasks", 1), tmp_path / "deploy")
-    command = yaml.safe_load((tmp_path / "deploy" / "compose.yaml").read_text())["services"]["serving"]["healthcheck"]["test"][1:]
-    for old, new, code in (("8501", str(server.rest_port), 0), ("tiny_tasks", "tiny", 1), (str(server.rest_port), "1", 1)):
+    services = yaml.safe_load((tmp_path / "deploy" / "compose.yaml").read_text())["services"]
+    command = services["serving"]["healthcheck"]["test"][1:]
+    for old, new, code in (("8501", str(server.rest_port), 0), ("tiny_tasks", "tiny", 1),
+                           (str(server.rest_port), "1", 1)):
         command[-1] = command[-1].replace(old, new)
         assert subprocess.run(command, capture_output=True, timeout=5).returncode == code, command
 

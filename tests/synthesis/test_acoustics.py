@@ -5,7 +5,7 @@ import scipy.signal
 from pyroomacoustics.experimental import measure_rt60
 
 from polysed_keras.synthesis.acoustics import (
-    COLOURS,
+    NOISE_COLOURS,
     Room,
     coloured_noise,
     draw_room,
@@ -69,7 +69,7 @@ def test_noise_falls_as_its_colour(colour, db_per_octave):
 
 
 def test_noise_is_seeded_and_of_any_length():
-    assert set(COLOURS) == {"white", "pink", "brown"}
+    assert set(NOISE_COLOURS) == {"white", "pink", "brown"}
     long = coloured_noise("pink", 2 ** 20 + 1000, RATE, 5)
     np.testing.assert_array_equal(long[:1000], coloured_noise("pink", 1000, RATE, 5))
     np.testing.assert_array_equal(long[2 ** 20:], long[:1000])  # it goes round

@@ -12,8 +12,9 @@ from pyroomacoustics.experimental import measure_rt60
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.datasets.statistics import format_statistics
-from polysed_keras.datasets.tut_sed_synthetic_2016 import read_reference
 from polysed_keras.errors import InputError
+from polysed_keras.events.event_lists import read_events
+from polysed_keras.synthesis import corpus as corpora
 from polysed_keras.synthesis.acoustics import Room, simulate_room
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.corpus import rebuild, synthesize
@@ -68,7 +69,7 @@ def test_layout_and_numbering(corpus):
     for recording in (r for part in dataset.partitions.values() for r in part):
         info = soundfile.info(recording.audio)
         assert (info.samplerate, info.channels, info.frames, info.subtype) == (RATE, 1, 20 * RATE, "PCM_16")
-        assert read_reference(recording, dataset.labels, 20.0)["offset"].max() <= 20.0
+        assert read_events(recording.annotation, dataset.labels, 20.0)["offset"].max() <= 20.0
     assert oct(folder.stat().st_mode)[-3:] == "755"
 
 
@@ -89,7 +90,7 @@ def test_a_mixture_is_rendered_from_its_instruction(corpus, partitions):
     written, _ = soundfile.read(folder / "audio" / f"{stored['name']}.wav")
     np.testing.assert_allclose(rendering.waveform, written, atol=2 ** -15)
     dataset = load_dataset(folder)
-    assert rendering.events.equals(read_reference(dataset.partitions["validate"][1], dataset.labels))
+    assert rendering.events.equals(read_events(dataset.partitions["validate"][1].annotation, dataset.labels))
 
 
 def test_same_seed_same_bytes(corpus, partitions, tmp_path):
@@ -157,11 +158,10 @@ def test_statistics_as_text(corpus):
     assert "train 4 recordings, 1.3 min" in text and all(label in text for label in ("beep", "wail"))
 
 
-def test_progress_counts_up(partitions, tmp_path):
-    seen = []
+def test_progress_counts_up(partitions, tmp_path, capsys):
     synthesize(partitions, tmp_path / "out", dataclasses.replace(SPEC, duration_seconds=1.0), (2, 0, 1),
-               progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+               progress=True)
+    assert "mixtures: " in (shown := capsys.readouterr().err) and "3/3" in shown
     assert list(load_dataset(tmp_path / "out").partitions["validate"]) == []
 
 
@@ -178,8 +178,9 @@ def test_polyphony_on_real_recordings(esc10, tmp_path):
 # From instructions, and with everything that may be added
 
 def everything(extras, **changes):
-    return dataclasses.replace(SPEC, duration_seconds=8.0, background=str(extras / "beds"), event_to_background_db=(6, 20),
-                               distractors=str(extras / "distractors"), gain_change_db=(-3, 3), mean_polyphony=(1, 2), speed=(0.8, 1.25),
+    return dataclasses.replace(SPEC, duration_seconds=8.0, background=str(extras / "beds"),
+                               event_to_background_db=(6, 20), distractors=str(extras / "distractors"),
+                               gain_change_db=(-3, 3), mean_polyphony=(1, 2), speed=(0.8, 1.25),
                                together=(("beep", "hum", 0.5),), apart=(("hiss", "wail"),), stems=True, **changes)
 
 
@@ -187,7 +188,7 @@ def everything(extras, **changes):
 def test_a_corpus_is_written_again_to_the_byte(partitions, extras, tmp_path, rooms):
     room = {"impulse_responses": str(extras / "responses")} if rooms == "recorded" else {"rt60_seconds": (0.1, 0.2)}
     synthesize(partitions, tmp_path / "first", everything(extras, **room), (2, 1, 1), seed=3)
-    rebuild(tmp_path / "first", tmp_path / "again", partitions["train"].folder)
+    rebuild(tmp_path / "first", partitions["train"].folder, tmp_path / "again")
     assert digests(tmp_path / "again") == digests(tmp_path / "first")
     names = {path.name for path in (tmp_path / "first" / "stems").iterdir()}
     assert names == {path.stem for path in (tmp_path / "first" / "audio").iterdir()}
@@ -199,7 +200,7 @@ def test_a_corpus_is_written_again_to_the_byte(partitions, extras, tmp_path, roo
 
 def test_a_corpus_is_written_again_from_a_soundbank_that_was_moved(corpus, partitions, tmp_path):
     shutil.copytree(partitions["train"].folder, tmp_path / "moved")
-    rebuild(corpus[0] / "soundscapes.json", tmp_path / "again", tmp_path / "moved")
+    rebuild(corpus[0] / "soundscapes.json", tmp_path / "moved", tmp_path / "again")
     assert digests(tmp_path / "again") == digests(corpus[0])
 
 
@@ -208,10 +209,10 @@ def test_changed_and_missing_recordings_are_named(corpus, partitions, tmp_path):
     used = sorted(json.loads((corpus[0] / "soundscapes.json").read_text())["recordings"]["soundbank"])[0]
     soundfile.write(tmp_path / "moved" / used, tone(1), RATE)
     with pytest.raises(InputError, match=f"Received 1 others: {used}"):
-        rebuild(corpus[0], tmp_path / "again", tmp_path / "moved")
+        rebuild(corpus[0], tmp_path / "moved", tmp_path / "again")
     (tmp_path / "moved" / used).unlink()
     with pytest.raises(InputError, match=f"{used}: expected a recording that the mixtures use"):
-        rebuild(corpus[0], tmp_path / "again", tmp_path / "moved")
+        rebuild(corpus[0], tmp_path / "moved", tmp_path / "again")
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
@@ -219,7 +220,7 @@ def test_changed_and_missing_recordings_are_named(corpus, partitions, tmp_path):
 def test_broken_instructions(content, tmp_path):
     (tmp_path / "soundscapes.json").write_text(content)
     with pytest.raises(InputError, match="soundscapes.json"):
-        rebuild(tmp_path / "soundscapes.json", tmp_path / "again", tmp_path)
+        rebuild(tmp_path / "soundscapes.json", tmp_path, tmp_path / "again")
 
 
 @pytest.mark.slow
@@ -305,11 +306,13 @@ def test_output_below_a_file(partitions, tmp_path):
         synthesize(partitions, tmp_path / "file" / "out", SPEC, (1, 0, 0))
 
 
-def test_interrupted_synthesis_leaves_nothing(partitions, tmp_path):
-    def stop(done, total):
+def test_interrupted_synthesis_leaves_nothing(partitions, tmp_path, monkeypatch):
+    def stop(events, path):
+        assert any(path.parents[1].rglob("*.wav"))  # in the midst of it
         raise KeyboardInterrupt
+    monkeypatch.setattr(corpora, "write_events", stop)
     with pytest.raises(KeyboardInterrupt):
-        synthesize(partitions, tmp_path / "out", SPEC, (3, 0, 0), progress=stop)
+        synthesize(partitions, tmp_path / "out", SPEC, (3, 0, 0))
     assert not any(tmp_path.iterdir())
 
 
@@ -332,17 +335,18 @@ def _truncate(path, **options):
 
 
 @pytest.mark.parametrize("kind", BAD_AUDIO)
-def test_bad_recording_is_named_before_mixing(tmp_path, kind):
+def test_bad_recording_is_named_before_mixing(tmp_path, kind, capsys):
     folder = tmp_path / "bank" / "rain"
     folder.mkdir(parents=True)
     for name in ("good", "broken"):
         soundfile.write(folder / f"{name}.wav", tone(1), RATE)
-    bank, progress = read_soundbank(tmp_path / "bank"), []
+    bank = read_soundbank(tmp_path / "bank")
     BAD_AUDIO[kind](folder / "broken.wav")
     with pytest.raises(InputError, match=r"broken\.wav") as caught:
         synthesize({name: bank for name in ("train", "validate", "test")}, tmp_path / "out", SPEC, (2, 0, 0),
-                   progress=lambda done, total: progress.append(done))
-    assert "good.wav" not in str(caught.value) and not progress and os.listdir(tmp_path) == ["bank"]
+                   progress=True)
+    assert "good.wav" not in str(caught.value) and "mixtures" not in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["bank"]
 
 
 @pytest.mark.parametrize("write", [
@@ -358,7 +362,7 @@ def test_any_rate_and_channel_count_is_mixed(tmp_path, write):
     synthesize({name: bank for name in ("train", "validate", "test")}, tmp_path / "out", spec, (1, 0, 0))
     recording = load_dataset(tmp_path / "out").partitions["train"][0]
     waveform, rate = soundfile.read(recording.audio)
-    onset, offset = read_reference(recording, ["ring"]).values[0][:2]
+    onset, offset = read_events(recording.annotation, ["ring"]).values[0][:2]
     piece = waveform[round(onset * rate):round(offset * rate)]
     spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece))))
     assert rate == 16000 and np.argmax(spectrum) * rate / len(piece) == pytest.approx(440, abs=4)

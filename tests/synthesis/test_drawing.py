@@ -75,8 +75,8 @@ def test_all_labels_and_recordings_are_drawn(sounds):
 def test_nothing_is_added_by_default(sounds):
     mixture = draw(sounds)
     assert mixture.noise_seed is None and mixture.beds == ()
-    assert {(piece.event_to_background_db, piece.gain_change_db, piece.impulse_response) for piece in mixture.pieces} == {
-        (None, 0.0, None)}
+    assert {(piece.event_to_background_db, piece.gain_change_db, piece.impulse_response)
+            for piece in mixture.pieces} == {(None, 0.0, None)}
 
 
 # Levels, rooms, distractors, backgrounds
@@ -101,7 +101,8 @@ def test_speeds_keep_their_range_and_stay_in_the_recording(sounds):
 
 
 def test_a_mixture_is_in_one_room_with_a_place_a_track(sounds):
-    rooms = tuple(tuple(Room((5, 4, 3), 0.3, (1, 1, place), (number, 2, 1)) for place in range(4)) for number in range(3))
+    rooms = tuple(tuple(Room((5, 4, 3), 0.3, (1, 1, place), (number, 2, 1)) for place in range(4))
+                  for number in range(3))
     used = set()
     for seed in range(20):
         mixture = draw(dataclasses.replace(sounds, rooms=rooms), seed)

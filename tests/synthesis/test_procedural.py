@@ -12,7 +12,12 @@ import soundfile
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis.activity import active_spans, frame_levels
 from polysed_keras.synthesis.drawing import SoundscapeSpec
-from polysed_keras.synthesis.procedural.procedures import PROCEDURES, SAMPLE_RATE, make_instance, write_soundbank
+from polysed_keras.synthesis.procedural.procedures import (
+    PROCEDURAL_SAMPLE_RATE as SAMPLE_RATE,
+    PROCEDURES,
+    make_instance,
+    write_soundbank,
+)
 from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank
 
 INSTANCES = 4

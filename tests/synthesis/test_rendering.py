@@ -12,18 +12,18 @@ from fixtures import RATE, tone
 SPEC = SoundscapeSpec(sample_rate=RATE, duration_seconds=20.0, piece_seconds=(0.5, 3.0), silence_seconds=(0.2, 4.0))
 
 
-def render(pieces, recordings, mixture={}, **changes):
+def render(pieces, recordings, mixture=None, **changes):
     """Waveform and events of pieces of recordings in memory."""
     rendering = render_all(pieces, recordings, mixture, **changes)
     return rendering.waveform, rendering.events
 
 
-def render_all(pieces, recordings, mixture={}, **changes):
+def render_all(pieces, recordings, mixture=None, **changes):
     def read(recording, role, speed):
         waveform = recordings[recording].astype(np.float32)
         return np.interp(np.arange(0, len(waveform), speed), np.arange(len(waveform)), waveform).astype(np.float32)
 
-    return render_mixture(Mixture(tuple(pieces), **mixture), read, dataclasses.replace(SPEC, **changes))
+    return render_mixture(Mixture(tuple(pieces), **mixture or {}), read, dataclasses.replace(SPEC, **changes))
 
 
 def level(waveform):

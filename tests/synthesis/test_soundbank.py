@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from polysed_keras.errors import InputError
 from polysed_keras.audio import is_audio
+from polysed_keras.errors import InputError
 from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank, recording_reader
 
 

@@ -16,7 +16,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.specs.overrides import set_spec_fields
 from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_soundbank, read_soundbank
 from polysed_keras.synthesis.standin import corpora as standin
-from polysed_keras.synthesis.standin.clips import EVENTS, SCENES, draw_clips
+from polysed_keras.synthesis.standin.clips import EVENT_CORPUS, MIDS, SCENE_CORPUS, class_mids, draw_clips
 from polysed_keras.synthesis.standin.corpora import (
     StandinSpec,
     choose_labels,
@@ -25,7 +25,6 @@ from polysed_keras.synthesis.standin.corpora import (
     make_standin,
     make_standin_of,
 )
-from polysed_keras.synthesis.standin.lists import MIDS, class_mids
 from polysed_keras.synthesis.standin.scenes import OCTAVES, Background, background_noise, draw_scenes
 
 from fixtures import RATE, tone, write_bank
@@ -72,7 +71,7 @@ def recordings(clips):
 # Layouts
 
 def test_scenes_are_laid_out_as_tut_urban_acoustic_scenes_2018(made):
-    folder = made[0] / SCENES
+    folder = made[0] / SCENE_CORPUS
     header, *meta = rows(folder / "meta.csv")
     assert header == ["filename", "scene_label", "identifier", "source_label"]
     for file, scene, identifier, source in meta:
@@ -90,7 +89,7 @@ def test_scenes_are_laid_out_as_tut_urban_acoustic_scenes_2018(made):
 
 
 def test_events_are_laid_out_as_audioset(made, instructions):
-    folder = made[0] / EVENTS
+    folder = made[0] / EVENT_CORPUS
     with (folder / "class_labels_indices.csv").open(newline="") as file:
         classes = list(csv.DictReader(file))
     names = {row["mid"]: row["display_name"] for row in classes}
@@ -104,7 +103,7 @@ def test_events_are_laid_out_as_audioset(made, instructions):
         assert re.search(rf"num_ytids={count}, num_segs={count}, .*num_positive_labels="
                          rf"{sum(len(mids.split(',')) for _, mids in listed)}$", lines[1])
         heard = {clip["name"]: {piece["event_label"] for piece in clip["pieces"]}
-                 for clip in instructions["clips"][EVENTS][partition]}
+                 for clip in instructions["clips"][EVENT_CORPUS][partition]}
         assert {video: {names[mid] for mid in mids.split(",")} for video, mids in listed} == heard
         found = {f"Y{video}" for video, _ in listed}
         assert found <= audio
@@ -120,8 +119,9 @@ def test_clips_are_16_bit_mono_of_the_spec_and_sound(made):
 
 
 def test_loaders_read_both_corpora(made, instructions):
-    loaded = load_clips(made[0], f"{SCENES}+{EVENTS}")
-    for task, corpus, labels in (("scene", SCENES, tuple(f"scene{n}" for n in range(4))), ("events", EVENTS, LABELS)):
+    loaded = load_clips(made[0], f"{SCENE_CORPUS}+{EVENT_CORPUS}")
+    scenes = tuple(f"scene{number}" for number in range(4))
+    for task, corpus, labels in (("scene", SCENE_CORPUS, scenes), ("events", EVENT_CORPUS, LABELS)):
         assert loaded[task].labels == labels and not loaded[task].missing
         for partition in PARTITIONS:
             clips = instructions["clips"][corpus][partition]
@@ -132,12 +132,12 @@ def test_loaders_read_both_corpora(made, instructions):
 
 def test_report_counts_clips_and_labels(made, instructions):
     folder, report = made
-    part = report[SCENES]["train"]
-    clips = instructions["clips"][SCENES]["train"]
+    part = report[SCENE_CORPUS]["train"]
+    clips = instructions["clips"][SCENE_CORPUS]["train"]
     assert (part["clips"], part["hours"], part["sources"]) == (60, 0.017, 20)
     assert part["recordings"] == len(recordings(clips))
     assert part["labels"] == {label: sum(label in {piece["event_label"] for piece in clip["pieces"]} for clip in clips)
-                              for label in instructions["labels"][SCENES]}
+                              for label in instructions["labels"][SCENE_CORPUS]}
     assert len(format_report(report).splitlines()) == 6
 
 
@@ -152,7 +152,7 @@ def test_partitions_and_corpora_share_no_source_and_scenes_share_no_location(par
             assert used <= {str(i.path.relative_to(folder)) for i in partitions[partition].instances}
             groups[corpus, partition] = {instructions["sources"][recording] for recording in used}
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) > 40
-    locations = [{clip["source"] for clip in clips} for clips in instructions["clips"][SCENES].values()]
+    locations = [{clip["source"] for clip in clips} for clips in instructions["clips"][SCENE_CORPUS].values()]
     assert [len(part) for part in locations] == [20, 12, 12] and len(set().union(*locations)) == 44
 
 
@@ -187,7 +187,7 @@ def test_what_is_heard_is_what_is_listed_and_is_in_one_partition_and_corpus(tone
     folder, frequencies = tones
     content = json.loads((folder / "standin.json").read_text())
     home = {}
-    for corpus, prefix in ((SCENES, ""), (EVENTS, "Y")):
+    for corpus, prefix in ((SCENE_CORPUS, ""), (EVENT_CORPUS, "Y")):
         for partition, clips in content["clips"][corpus].items():
             for clip in clips:
                 heard = heard_tones(folder / corpus / "audio" / f"{prefix}{clip['name']}.wav", frequencies)
@@ -200,13 +200,13 @@ def test_what_is_heard_is_what_is_listed_and_is_in_one_partition_and_corpus(tone
 def test_a_source_of_several_labels_stays_on_one_side(tmp_path):
     instances = tuple(Instance(tmp_path / f"{label}{number}.wav", label, f"source{number}")
                       for label in ("a", "b", "c") for number in range(5 if label == "c" else 4))
-    labels = {SCENES: ("a", "b"), EVENTS: ("b", "c")}
+    labels = {SCENE_CORPUS: ("a", "b"), EVENT_CORPUS: ("b", "c")}
     halves = divide_sources(Soundbank(tmp_path, ("a", "b", "c"), instances), labels, "train", 0)
     sources = {corpus: {instance.source for instance in half.instances} for corpus, half in halves.items()}
-    assert not sources[SCENES] & sources[EVENTS]
-    assert sources[SCENES] | sources[EVENTS] >= {f"source{number}" for number in range(4)}
+    assert not sources[SCENE_CORPUS] & sources[EVENT_CORPUS]
+    assert sources[SCENE_CORPUS] | sources[EVENT_CORPUS] >= {f"source{number}" for number in range(4)}
     assert {corpus: {i.event_label for i in half.instances} for corpus, half in halves.items()} == {
-        SCENES: {"a", "b"}, EVENTS: {"b", "c"}}
+        SCENE_CORPUS: {"a", "b"}, EVENT_CORPUS: {"b", "c"}}
 
 
 # Labels, k and correlation
@@ -215,18 +215,18 @@ def test_a_source_of_several_labels_stays_on_one_side(tmp_path):
                                                     (4, 0.25, 1), (5, 0.5, 3)])
 def test_correlation_is_the_share_of_event_labels_heard_in_scenes(k, correlation, shared):
     labels = choose_labels(LABELS, StandinSpec(k=k, correlation=correlation), 0)
-    assert len(labels[SCENES]) == 3 and len(labels[EVENTS]) == k
-    assert len(set(labels[SCENES]) & set(labels[EVENTS])) == shared
-    assert set(labels[SCENES] + labels[EVENTS]) <= set(LABELS)
+    assert len(labels[SCENE_CORPUS]) == 3 and len(labels[EVENT_CORPUS]) == k
+    assert len(set(labels[SCENE_CORPUS]) & set(labels[EVENT_CORPUS])) == shared
+    assert set(labels[SCENE_CORPUS] + labels[EVENT_CORPUS]) <= set(LABELS)
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 10])
 def test_k_of_0_is_as_many_as_there_can_be(count):
     labels = [str(number) for number in range(count)]
-    assert len(choose_labels(labels, StandinSpec(), 0)[EVENTS]) == count
-    assert len(choose_labels(labels, StandinSpec(correlation=0.0), 0)[EVENTS]) == count // 2
+    assert len(choose_labels(labels, StandinSpec(), 0)[EVENT_CORPUS]) == count
+    assert len(choose_labels(labels, StandinSpec(correlation=0.0), 0)[EVENT_CORPUS]) == count // 2
     everything = StandinSpec(correlation=1.0, scene_labels=count)
-    assert choose_labels(labels, everything, 0) == {SCENES: labels, EVENTS: labels}
+    assert choose_labels(labels, everything, 0) == {SCENE_CORPUS: labels, EVENT_CORPUS: labels}
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
@@ -237,13 +237,13 @@ def test_written_clips_hold_the_chosen_labels_only(partitions, tmp_path, correla
     heard = {corpus: {piece["event_label"] for clips in parts.values() for clip in clips for piece in clip["pieces"]}
              for corpus, parts in content["clips"].items()}
     assert heard == {corpus: set(labels) for corpus, labels in content["labels"].items()}
-    assert len(heard[EVENTS]) == 2 and len(heard[EVENTS] & heard[SCENES]) == 2 * correlation
-    assert load_clips(tmp_path / "out", EVENTS)["events"].labels == tuple(sorted(heard[EVENTS]))
-    assert min(report[EVENTS]["train"]["labels"].values()) > 5
+    assert len(heard[EVENT_CORPUS]) == 2 and len(heard[EVENT_CORPUS] & heard[SCENE_CORPUS]) == 2 * correlation
+    assert load_clips(tmp_path / "out", EVENT_CORPUS)["events"].labels == tuple(sorted(heard[EVENT_CORPUS]))
+    assert min(report[EVENT_CORPUS]["train"]["labels"].values()) > 5
 
 
 def test_event_clips_have_one_to_three_labels_each_heard_once(instructions):
-    clips = [clip for part in instructions["clips"][EVENTS].values() for clip in part]
+    clips = [clip for part in instructions["clips"][EVENT_CORPUS].values() for clip in part]
     assert {len(clip["labels"]) for clip in clips} == {1, 2, 3}
     assert all(clip["labels"] == sorted(piece["event_label"] for piece in clip["pieces"]) for clip in clips)
     assert all(0 <= piece["onset"] <= piece["onset"] + piece["duration"] <= 1.0 + 1e-9
@@ -252,7 +252,7 @@ def test_event_clips_have_one_to_three_labels_each_heard_once(instructions):
 
 def test_pieces_begin_where_a_recording_sounds(partitions, instructions):
     """write_bank's recordings begin with a gap, and have one between two tones."""
-    for clip in instructions["clips"][SCENES]["train"]:
+    for clip in instructions["clips"][SCENE_CORPUS]["train"]:
         for piece in clip["pieces"]:
             waveform, rate = soundfile.read(partitions["train"].folder / piece["recording"])
             start = round(piece["start"] * rate)
@@ -286,7 +286,7 @@ def test_labels_with_commas_and_quotes_survive_the_layout(tmp_path):
     labels = ("a, b", 'c "d"', "dog")
     bank = write_bank(tmp_path / "bank", labels, takes=10)
     make_standin_of(bank, tmp_path / "out", SMALL)
-    dataset = load_clips(tmp_path / "out", EVENTS)["events"]
+    dataset = load_clips(tmp_path / "out", EVENT_CORPUS)["events"]
     assert dataset.labels == labels
     assert {label for part in dataset.partitions.values() for clip in part for label in clip.labels} <= set(labels)
 
@@ -295,7 +295,7 @@ def test_labels_with_commas_and_quotes_survive_the_layout(tmp_path):
 
 def test_the_same_command_gives_the_same_bytes_and_another_seed_others(partitions, tmp_path):
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
-        make_standin(partitions, tmp_path / name, SMALL, seed)
+        make_standin(partitions, tmp_path / name, SMALL, seed=seed)
     one, two, other = (digests(tmp_path / name) for name in ("one", "two", "other"))
     assert one == two and len(one) == 3 * (8 + 5) + 10
     audio = {digest for path, digest in one.items() if path.endswith(".wav")}
@@ -306,10 +306,10 @@ def test_event_labels_and_hours_change_no_clip_of_a_scene_and_more_hours_no_earl
     make_standin(partitions, tmp_path / "one", SMALL)
     changes = {"k": 2, "correlation": 0.0, "event_hours": (9 * SECOND, 5 * SECOND, 5 * SECOND)}
     make_standin(partitions, tmp_path / "two", dataclasses.replace(SMALL, **changes))
-    assert digests(tmp_path / "one" / SCENES) == digests(tmp_path / "two" / SCENES)
+    assert digests(tmp_path / "one" / SCENE_CORPUS) == digests(tmp_path / "two" / SCENE_CORPUS)
     more = dataclasses.replace(SMALL, scene_hours=(16 * SECOND,) * 3, event_hours=(9 * SECOND,) * 3)
     make_standin(partitions, tmp_path / "more", more)
-    for corpus in (SCENES, EVENTS):
+    for corpus in (SCENE_CORPUS, EVENT_CORPUS):
         few, many = (digests(tmp_path / name / corpus / "audio") for name in ("one", "more"))
         assert set(few.items()) < set(many.items())
 
@@ -318,7 +318,7 @@ def test_event_labels_and_hours_change_no_clip_of_a_scene_and_more_hours_no_earl
 
 def count_events(instructions, partition):
     """(clips, labels) true numbers of events, the kinds of background as (clips, kinds) 0/1, and scenes (clips,)."""
-    clips, labels = instructions["clips"][SCENES][partition], instructions["labels"][SCENES]
+    clips, labels = instructions["clips"][SCENE_CORPUS][partition], instructions["labels"][SCENE_CORPUS]
     heard = [[piece["event_label"] for piece in clip["pieces"]] for clip in clips]
     counts = np.array([[events.count(label) for label in labels] for events in heard])
     kinds = np.eye(len(instructions["backgrounds"]))[[clip["background_kind"] for clip in clips]]
@@ -330,9 +330,9 @@ def test_scenes_can_be_told_by_events_and_background_but_not_by_one_of_them(seed
     """Trained at some locations and tested at others, on what was truly there."""
     spec = dataclasses.replace(SPEC, scenes=6, locations=(10, 4, 8), event_hours=(SECOND,) * 3,
                                scene_hours=(300 * SECOND, 6 * SECOND, 240 * SECOND))
-    sounds = {name: {SCENES: {label: [measured(label)] for label in LABELS[:5]}, EVENTS: {"beep": [measured("beep")]}}
-              for name in PARTITIONS}
-    labels = {SCENES: list(LABELS[:5]), EVENTS: ["beep"]}
+    sounds = {name: {SCENE_CORPUS: {label: [measured(label)] for label in LABELS[:5]},
+                     EVENT_CORPUS: {"beep": [measured("beep")]}} for name in PARTITIONS}
+    labels = {SCENE_CORPUS: list(LABELS[:5]), EVENT_CORPUS: ["beep"]}
     scenes, clips = draw_clips(sounds, labels, spec, seed)
     content = json.loads(json.dumps(scenes | {"labels": labels, "clips": clips}, default=dataclasses.asdict))
     (counts, kinds, scenes), (test_counts, test_kinds, test_scenes) = (count_events(content, name)
@@ -375,7 +375,7 @@ def test_locations_differ_less_than_scenes(instructions):
 
 def test_a_scenes_clips_have_its_mean_number_of_events(instructions):
     means = {place["name"]: place["events_per_clip"] for place in instructions["locations"]["train"]}
-    clips = instructions["clips"][SCENES]["train"]
+    clips = instructions["clips"][SCENE_CORPUS]["train"]
     expected = sum(means[clip["source"]] for clip in clips)
     assert abs(sum(len(clip["pieces"]) for clip in clips) - expected) < 4 * np.sqrt(expected)
     assert len({len(clip["pieces"]) for clip in clips}) > 5
@@ -443,10 +443,10 @@ def test_a_negative_seed_and_a_folder_in_use_are_said(partitions, tmp_path):
 
 # From a folder, from the program's own sounds, from real recordings
 
-def test_progress_and_origin(tmp_path):
-    bank, calls = write_bank(tmp_path / "bank", LABELS, takes=10), []
-    make_standin_of(bank, tmp_path / "out", SMALL, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 39) for done in range(1, 40)]
+def test_progress_and_origin(tmp_path, capsys):
+    bank = write_bank(tmp_path / "bank", LABELS, takes=10)
+    make_standin_of(bank, tmp_path / "out", SMALL, progress=True)
+    assert "clips: " in (shown := capsys.readouterr().err) and "39/39" in shown
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
     assert (content["soundbank"], content["folds"]) == (str(bank), None)
 
@@ -464,11 +464,11 @@ def test_real_recordings(esc10, tmp_path):
     spec = StandinSpec(scene_hours=(12 * 10 * SECOND,) * 3, event_hours=(8 * 10 * SECOND,) * 3, correlation=1.0)
     make_standin_of(esc10, tmp_path / "out", spec, folds=((1, 2), (3,), (4,)))
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
-    for corpus in (SCENES, EVENTS):
+    for corpus in (SCENE_CORPUS, EVENT_CORPUS):
         for partition, folds in (("train", "12"), ("validate", "3"), ("test", "4")):
             used = recordings(content["clips"][corpus][partition])
             assert used and {recording.removeprefix("audio/")[0] for recording in used} <= set(folds)
     events, scenes = ({content["sources"][recording] for part in content["clips"][corpus].values()
-                       for recording in recordings(part)} for corpus in (EVENTS, SCENES))
-    assert not events & scenes and len(content["labels"][EVENTS]) == 5
-    assert load_clips(tmp_path / "out", EVENTS)["events"].labels == tuple(content["labels"][EVENTS])
+                       for recording in recordings(part)} for corpus in (EVENT_CORPUS, SCENE_CORPUS))
+    assert not events & scenes and len(content["labels"][EVENT_CORPUS]) == 5
+    assert load_clips(tmp_path / "out", EVENT_CORPUS)["events"].labels == tuple(content["labels"][EVENT_CORPUS])

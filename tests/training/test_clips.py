@@ -20,6 +20,7 @@ from fixtures import CLIPS, RATE, shared_clips, tone
 
 TASKS = (Task("scene", SCENES, "multi_class"), Task("events", ("a", "b", "c", "d"), "multi_label"))
 SIZES = {"scene": 64, "events": 128}
+NO_AUGMENTATION = AugmentSpec()
 FRAMES, MELS = 25, 32
 
 
@@ -39,10 +40,11 @@ def stored_clips(folder, number, labels, seed, one_hot):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    return {"scene": stored_clips(folder / "scenes", 100, 3, 0, True), "events": stored_clips(folder / "events", 300, 4, 1, False)}
+    return {"scene": stored_clips(folder / "scenes", 100, 3, 0, True),
+            "events": stored_clips(folder / "events", 300, 4, 1, False)}
 
 
-def batches(clips, number, spec=AugmentSpec(), **arguments):
+def batches(clips, number, spec=NO_AUGMENTATION, **arguments):
     dataset = joint_dataset(clips, TASKS, SIZES, spec=spec, seed=3, **arguments)
     return [tuple({name: value.numpy() for name, value in part.items()} if isinstance(part, dict) else part.numpy()
                   for part in batch) for batch in dataset.take(number)]
@@ -62,7 +64,8 @@ def test_a_batch_has_64_scene_clips_and_128_event_clips_with_weights_of_their_ow
 
 
 def test_every_clip_comes_once_a_pass_and_passes_differ(clips):
-    numbers = np.round(1000 * np.concatenate([log_mel[:64, 0, 0] for log_mel, *_ in batches(clips, 25)])).astype(int)  # 16 passes of 100
+    first = np.concatenate([log_mel[:64, 0, 0] for log_mel, *_ in batches(clips, 25)])  # 16 passes of 100
+    numbers = np.round(1000 * first).astype(int)
     passes = numbers[:1600].reshape(16, 100)
     assert all(sorted(order) == list(range(100)) for order in passes)
     assert len({tuple(order) for order in passes}) == 16
@@ -119,7 +122,8 @@ def test_the_head_of_a_loss_without_weight_gets_no_gradient(clips, alpha, still,
         loss = model.compute_loss(log_mel, targets, model(log_mel, training=True), sample_weight=weights)
     gradients = dict(zip((variable.path for variable in model.trainable_variables),
                          tape.gradient(loss, model.trainable_variables)))
-    heads = {name: [g for path, g in gradients.items() if path.startswith(f"{name}_output")] for name in (still, moving)}
+    heads = {name: [gradient for path, gradient in gradients.items() if path.startswith(f"{name}_output")]
+             for name in (still, moving)}
     assert all(gradient is None or not np.any(gradient) for gradient in heads[still]) and len(heads[still]) == 2
     assert all(np.abs(gradient).max() > 1e-5 for gradient in heads[moving])
 
@@ -142,7 +146,8 @@ def test_features_of_a_corpus():
     dataset, spec = load_clips(shared_clips(), CLIPS.dataset)["events"], CLIPS.features
     features = load_clip_features(dataset, "validate", EVENTS, spec, 30, progress=False)
     clip = dataset.partitions["validate"][5]
-    assert features.names[5] == clip.name and features.activity[5].tolist() == [label in clip.labels for label in EVENTS]
+    assert features.names[5] == clip.name
+    assert features.activity[5].tolist() == [label in clip.labels for label in EVENTS]
     expected = compute_log_mel(soundfile.read(clip.audio, dtype="float32")[0], spec)
     read = features.read([5, 6])
     np.testing.assert_allclose(read[0, :25], expected, atol=1e-4)
@@ -163,7 +168,8 @@ def test_fewer_hours_are_a_part_of_more_hours():
     dataset = load_clips(shared_clips(), CLIPS.dataset)["events"]
 
     def names(hours, seed=0):
-        return load_clip_features(dataset, "train", EVENTS, CLIPS.features, 25, hours=hours, seed=seed, progress=False).names
+        return load_clip_features(dataset, "train", EVENTS, CLIPS.features, 25, hours=hours, seed=seed,
+                                  progress=False).names
 
     six, twelve = names(12 / 3600), names(24 / 3600)  # clips of 2 s
     assert len(six) == 6 and len(twelve) == 12 and set(six) < set(twelve)

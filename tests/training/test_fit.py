@@ -1,5 +1,6 @@
 """Training: losses, normalisation, validation, what a run's folder holds, and going on after an interruption."""
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -18,8 +19,7 @@ from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, task_labels
-from polysed_keras.training import fit as training
-from polysed_keras.training import runs as experiments
+from polysed_keras.training import checkpoints, runs as experiments, sources
 from polysed_keras.training.checkpoints import read_history
 from polysed_keras.training.fit import (
     compile_model,
@@ -29,10 +29,10 @@ from polysed_keras.training.fit import (
     restore_checkpoint,
     set_normalization,
     task_losses,
-    validate,
 )
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.training.sources import recording_feed, validate
 
 from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
 
@@ -49,7 +49,8 @@ def tiny_model(tasks=TASKS, shape=(8, 16)):
 def random_recordings(*lengths, labels=5, n_mels=16, seed=0):
     rng = np.random.default_rng(seed)
     return [RecordingFeatures(f"r{index}", rng.normal(-40, 10, (length, n_mels)).astype(np.float32),
-                              rng.integers(0, 2, (length, labels)).astype(np.uint8)) for index, length in enumerate(lengths)]
+                              rng.integers(0, 2, (length, labels)).astype(np.uint8))
+            for index, length in enumerate(lengths)]
 
 
 def load_checkpoint(folder, experiment=None):
@@ -84,8 +85,9 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_tasks(weights):
     assert model.test_on_batch(log_mel, targets, return_dict=True)["loss"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("spec, tasks, shape", [(MULTI_LABEL.model, TASKS, (8, 16)),
-                                                (get_preset("scene_event_joint").model, CLIP_TASKS, (32, 16))], ids=["frames", "clips"])
+@pytest.mark.parametrize("spec, tasks, shape", [
+    (MULTI_LABEL.model, TASKS, (8, 16)), (get_preset("scene_event_joint").model, CLIP_TASKS, (32, 16))],
+    ids=["frames", "clips"])
 def test_training_traces_the_network_once(spec, tasks, shape, monkeypatch):
     traced, train_step = [], keras.Model.train_step
     monkeypatch.setattr(keras.Model, "train_step", lambda model, data: traced.append(1) or train_step(model, data))
@@ -94,14 +96,16 @@ def test_training_traces_the_network_once(spec, tasks, shape, monkeypatch):
     assert set(map(float, model.get_metrics_result().values())) == {0.0}
     activity = {name: np.zeros((2, *output.shape[1:-1], len(task.labels)))
                 for (name, output), task in zip(model.output.items(), tasks, strict=True)}
-    model.fit(np.zeros((2, *shape), "float32"), {task.name: task.encode(activity[task.name]) for task in tasks}, verbose=0)
+    targets = {task.name: task.encode(activity[task.name]) for task in tasks}
+    model.fit(np.zeros((2, *shape), "float32"), targets, verbose=0)
     assert len(traced) == 1
 
 
 def test_rows_of_weight_zero_do_not_count():
     loss = task_losses(TASKS)["first"]
     targets, posteriors = np.array([[0], [3]]), np.array([[[0.7, 0.1, 0.1, 0.1]], [[0.2, 0.2, 0.2, 0.4]]])
-    assert float(loss(targets, posteriors, sample_weight=np.array([[1.0], [0.0]]))) == pytest.approx(-np.log(0.7), rel=1e-5)
+    weighted = loss(targets, posteriors, sample_weight=np.array([[1.0], [0.0]]))
+    assert float(weighted) == pytest.approx(-np.log(0.7), rel=1e-5)
     assert float(loss(targets, posteriors)) == pytest.approx(-np.log([0.7, 0.4]).mean(), rel=1e-5)
 
 
@@ -159,8 +163,8 @@ def test_a_run_is_learnt_and_written_down():
     state = json.loads((folder / "state.json").read_text())
     assert state["checkpoint"] == "epoch-3.weights.h5"
     pd.testing.assert_frame_equal(pd.DataFrame(state["history"]), history)
-    files = {path.name for path in folder.iterdir()}
-    assert files == {"experiment.json", "state.json", "history.csv", "best.weights.h5", "epoch-3.weights.h5", "tensorboard"}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.weights.h5", "epoch-3.weights.h5", "experiment.json", "history.csv", "state.json", "tensorboard"]
     assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
     assert load_run(folder).tasks == (Task("events", ("beep", "hiss", "hum", "whistle"), "multi_label"),)
 
@@ -181,9 +185,9 @@ def test_the_best_epoch_is_kept(experiment):
 
 def test_an_earlier_best_epoch_stays(tmp_path, monkeypatch):
     scores = iter([0.2, 0.6, 0.4])
-    monkeypatch.setattr(training, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
+    monkeypatch.setattr(sources, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
     kept = []
-    monkeypatch.setattr(training.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
+    monkeypatch.setattr(checkpoints.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
     fit_tiny(tmp_path, epochs=3)
     assert kept[0] != kept[1] == kept[2]
 
@@ -198,8 +202,9 @@ def resolved_tiny(epochs):
 
 
 def fit_tiny(folder, epochs, **arguments):
-    recordings = random_recordings(200, 100)
-    return fit_model(resolved_tiny(epochs), recordings, recordings, folder, progress=False, **arguments)
+    recordings, experiment = random_recordings(200, 100), resolved_tiny(epochs)
+    feed = functools.partial(recording_feed, experiment, recordings, recordings)
+    return fit_model(experiment, feed, folder, progress=False, **arguments)
 
 
 def test_the_learning_rate_loss_and_normalisation_are_the_experiments():
@@ -246,7 +251,7 @@ LONGER = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LAB
 TRAIN = f"""
 import sys, dataclasses
 from fixtures import MULTI_LABEL
-from polysed_keras.experiments import run_experiment
+from polysed_keras.training import run_experiment
 spec = dataclasses.replace(MULTI_LABEL.training, epochs={EPOCHS})
 run_experiment(dataclasses.replace(MULTI_LABEL, training=spec), sys.argv[1], sys.argv[2], resume=True, progress=False)
 """
@@ -331,7 +336,7 @@ def epochs_of(folder):
 
 def test_a_finished_run_is_not_trained_further_and_reads_no_audio(monkeypatch):
     folder = shared_run(MULTI_LABEL)
-    monkeypatch.setattr(experiments, "load_recordings", None)
+    monkeypatch.setattr(sources, "load_recordings", None)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "experiment.json"}
     history = run_experiment(MULTI_LABEL, shared_corpus(), folder, resume=True, progress=False)
     assert list(history.epoch) == [1, 2, 3]
@@ -347,7 +352,8 @@ def test_another_experiment_is_not_resumed():
 
 
 def test_other_data_are_not_resumed_with(tmp_path):
-    run, data = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run"), shutil.copytree(shared_corpus(), tmp_path / "data")
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    data = shutil.copytree(shared_corpus(), tmp_path / "data")
     assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3  # the same data, moved
     state = (run / "state.json").read_bytes()
     (data / "meta" / "train0.txt").write_text("")
@@ -380,12 +386,12 @@ MIRRORED = """
 import sys, numpy as np, tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import pathlib, test_training
+import pathlib, test_fit
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
-history = test_training.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
+history = test_fit.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
 with strategy.scope():
-    resumed = test_training.load_checkpoint(sys.argv[1], test_training.resolved_tiny(1))
+    resumed = test_fit.load_checkpoint(sys.argv[1], test_fit.resolved_tiny(1))
 assert resumed.optimizer.iterations.numpy() == 15  # the steps of an epoch
 print(history.to_json())
 """

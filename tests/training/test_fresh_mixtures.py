@@ -46,9 +46,9 @@ def resolved(experiment, **training):
                                training=dataclasses.replace(experiment.training, **training))
 
 
-def drawing(bank, data, experiment=resolved(MULTI_LABEL), **changes):
+def drawing(bank, data, experiment=None, **changes):
     mixing = dataclasses.replace(resolve_mixing(bank, data), **changes)
-    return fresh_recordings(mixing, load_dataset(data), experiment)
+    return fresh_recordings(mixing, load_dataset(data), experiment or resolved(MULTI_LABEL))
 
 
 # What is drawn
@@ -143,7 +143,7 @@ def test_an_interrupted_training_goes_on_with_the_same_mixtures(bank, data, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "draw_recording", stop)
-        with pytest.raises(BaseException):
+        with pytest.raises(BaseException):  # noqa: B017 - TensorFlow may wrap the interruption
             run_experiment(MULTI_LABEL, data, tmp_path / "broken", mixing=mixing, progress=False)
     finished = len(json.loads((tmp_path / "broken" / "state.json").read_text())["history"])
     assert 0 < finished < 3
@@ -177,7 +177,12 @@ def test_the_command_line_makes_what_it_validates_with(tmp_path, bank, monkeypat
 
 def test_combinations_are_noted_as_they_are_drawn(bank, data, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(experiments, "fit_model", lambda _, draw, *__, **___: drawn.extend(draw(0) + draw(1)))
+
+    def fit_model(experiment, feed, *_, **__):
+        draw = feed.args[1]
+        drawn.extend(draw(0) + draw(1))
+
+    monkeypatch.setattr(experiments, "fit_model", fit_model)
     run_experiment(GROUPED, data, tmp_path, mixing=resolve_mixing(bank, data), progress=False)
     seen, = load_seen_combinations([tmp_path])
     for task, columns, combinations in zip(seen.tasks, (slice(0, 2), slice(2, 4)), seen.seen, strict=True):

@@ -1,1 +1,1 @@
-"""Annotated recordings of one's own, made into a corpus."""
+"""Import of annotated recordings: made into a corpus that load_dataset reads."""

@@ -1,14 +1,14 @@
-"""Annotations as other tools write them, read into one form: one function a format, in FORMATS::
+"""Annotations as other tools write them, read into one form by one function per format, in ANNOTATION_FORMATS::
 
-    sed_eval   lines onset, offset, event_label; or a list of many recordings: filename, onset, offset, event_label, or
-               filename, scene_label, onset, offset, event_label[, source[, identifier]]; a filename alone has no
+    sed_eval   lines onset, offset, event_label; or a list of several recordings: filename, onset, offset, event_label,
+               or filename, scene_label, onset, offset, event_label[, source[, identifier]]; a filename alone has no
                events. Separated by tabs, semicolons, commas or spaces, with or without a header.
-    audacity   a label track exported: start TAB end TAB label, and after it possibly a line of a backslash and the
+    audacity   an exported label track: start TAB end TAB label, possibly followed by a line with a backslash and the
                lowest and highest frequency, which is passed over.
-    raven      a selection table: a header, tabs. Labels are in the first of RAVEN_LABELS that is there. A selection has
-               a line for every view (waveform, spectrogram) that was saved; it is one event. Where Begin File or Begin
-               Path is there, File Offset (s) is the onset in that file.
-    urban_sed  train/, validate/ and test/ with a file a recording: start, end, label separated by tabs or spaces.
+    raven      a selection table: a header, tabs. Labels are in the first column of RAVEN_LABELS that there is. A
+               selection has a line for every view (waveform, spectrogram) that was saved; it is one event. If Begin
+               File or Begin Path is there, File Offset (s) is the onset in that file.
+    urban_sed  train/, validate/ and test/ with a file per recording: start, end, label separated by tabs or spaces.
     desed      lists with the header filename, onset, offset, event_label and tabs; a recording without events has a
                line with the other fields empty.
 
@@ -24,7 +24,7 @@ import re
 
 from polysed_keras.audio import AUDIO_SUFFIXES
 from polysed_keras.datasets.loading import PARTITIONS
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".ann")
 RAVEN_LABELS = ("annotation", "species", "label", "common name", "species code", "class", "type", "tag")
@@ -37,10 +37,13 @@ _SHAPES = {3: _EVENT, 4: ("filename", *_EVENT), 5: _SCENE[:5], 6: _SCENE[:6], 7:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """The events of one recording, as they stand there.
+    """The events of one recording, as the annotation has them.
 
-    `recording` is the audio file's name as the source gives it, else the annotation file's without its suffix; `events`
-    are (onset, offset, event_label), 0 <= onset <= offset (seconds; equal: a point); `partition` is urban_sed's folder.
+    Attributes:
+        recording: the audio file's name as the source gives it, else the annotation file's without its suffix.
+        events: (onset, offset, event_label) each, 0 <= onset <= offset in seconds; both are equal for a point.
+        source: the annotation file.
+        partition: the folder of urban_sed, None for other formats.
     """
     recording: str
     events: tuple[tuple[float, float, str], ...]
@@ -49,33 +52,35 @@ class Annotation:
 
 
 def read_annotations(path, format=None):
-    """Read a file of annotations, or all in a folder and its subfolders (SUFFIXES; hidden files and READMEs are not).
+    """Read a file of annotations, or all files in a folder and its subfolders.
 
     Args:
-        path, format: file or folder; a name of FORMATS, None finds it out from the content.
+        path: file, or folder of files with one of SUFFIXES; hidden files and READMEs are passed over.
+        format: a name of ANNOTATION_FORMATS; None to find it out from the content.
 
     Returns:
-        the format's name, and a list of Annotation.
+        str, the format's name, and a list of Annotation.
 
     Raises:
         InputError: nothing is there; the format is unknown or the content does not say which it is; a line (named) is
             not of the format.
     """
-    if format is not None and format not in FORMATS:
-        raise InputError(f"format: expected one of {', '.join(FORMATS)}. Received: {format!r}.")
+    expect(format is None or format in ANNOTATION_FORMATS, "format", f"one of {', '.join(ANNOTATION_FORMATS)}", format)
     paths = _annotation_files(pathlib.Path(path))
     format = format or find_format(paths)
     annotations = []
     for file in paths:
         partition = file.parent.name if format == "urban_sed" and file.parent.name in PARTITIONS else None
         annotations += [Annotation(name or file.stem, tuple(events), file, partition)
-                        for name, events in FORMATS[format](file).items()]
+                        for name, events in ANNOTATION_FORMATS[format](file).items()]
     return format, annotations
 
 
 def find_format(paths):
-    """The one format of all files. Three columns without a header are urban_sed's in a folder of PARTITIONS, else
-    sed_eval's, which reads a plain label track of Audacity just so. Raises InputError where it cannot be told.
+    """Find the one format of all files. Raise InputError if they have none, or several.
+
+    Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
+    track of Audacity too.
     """
     found = {_guess_format(path): path for path in paths}
     found.pop(None, None)  # empty files say nothing
@@ -84,12 +89,12 @@ def find_format(paths):
     if len(found) != 1 or "unknown" in found:
         received = " and ".join(f"{name} ({file})" for name, file in found.items()) or f"empty files only ({paths[0]})"
         raise InputError(f"annotations: expected a format that can be told. Received: {received}. Choose the format: "
-                         f"{', '.join(FORMATS)}; or move files that are no annotations elsewhere.")
+                         f"{', '.join(ANNOTATION_FORMATS)}; or move files that are no annotations elsewhere.")
     return next(iter(found))
 
 
 def read_lines(path):
-    """The lines that are not blank, each as (place for messages, line). Raises InputError where it is not UTF-8."""
+    """Return [(place for messages, line)] of the lines that are not blank. Raise InputError if it is not UTF-8."""
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -97,15 +102,15 @@ def read_lines(path):
     return [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-# What the functions of FORMATS read is said at the top. They return a dict of recording (None: the one that the file is
-# named after) to a list of events, and raise InputError, naming file and line, for what is not of the format.
+# The module's docstring describes the formats. Each function returns a dict of recording (None for the one that the
+# file is named after) to a list of events, and raises InputError, with file and line, for a line in another format.
 def read_sed_eval(path):
-    """A sed_eval event list, of one recording or of many: {recording or None: events}."""
+    """Read a sed_eval event list of one or several recordings: {recording or None: events}."""
     return _read_event_list(read_lines(path))
 
 
 def read_audacity(path):
-    """A label track of Audacity: {None: events}."""
+    """Read a label track of Audacity: {None: events}."""
     events = []
     for place, line in read_lines(path):
         if not (events and line.startswith("\\")):
@@ -114,7 +119,7 @@ def read_audacity(path):
 
 
 def read_raven(path):
-    """A selection table of Raven, of one sound file or several: {recording or None: events}."""
+    """Read a selection table of Raven for one or several sound files: {recording or None: events}."""
     lines = read_lines(path)
     if not lines:
         return {None: []}
@@ -124,7 +129,7 @@ def read_raven(path):
     if label is None or not set(_RAVEN_TIMES) <= set(header):
         raise InputError(f"{lines[0][0]}: expected a selection table's header with Begin Time (s), End Time (s) and a "
                          f"column of labels ({', '.join(RAVEN_LABELS)}). Received: {', '.join(header)}.")
-    found = collections.defaultdict(dict)  # a dict of events: keeps their order, and one of each selection
+    found = collections.defaultdict(dict)  # dicts keep the order, and one event per selection
     for place, line in lines[1:]:
         row = _row(header, line.split("\t"), place)
         event = _event([*(row[name] for name in _RAVEN_TIMES), row[label]], place)
@@ -138,23 +143,23 @@ def read_raven(path):
 
 
 def read_urban_sed(path):
-    """A file of URBAN-SED, start, end and label a line: {None: events}."""
+    """Read a file of URBAN-SED, start, end and label on a line: {None: events}."""
     return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
                    for place, line in read_lines(path)]}
 
 
 def read_desed(path):
-    """A strong-label list of DESED: {recording: events}."""
+    """Read a strong-label list of DESED: {recording: events}."""
     lines = read_lines(path)
     place, line = lines[0] if lines else (path, "")
-    if "filename" not in (_header(line.split("\t"), place) or ()):
-        raise InputError(f"{place}: expected the header filename, onset, offset, event_label, separated by tabs. "
-                         f"Received: {line!r}. Correct the line, or choose another format.")
+    expect("filename" in (_header(line.split("\t"), place) or ()), place,
+           "the header filename, onset, offset, event_label, separated by tabs", line,
+           "Correct the line, or choose another format.")
     return _read_event_list(lines)
 
 
-FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven, "urban_sed": read_urban_sed,
-           "desed": read_desed}
+ANNOTATION_FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven,
+                      "urban_sed": read_urban_sed, "desed": read_desed}
 
 
 def _annotation_files(path):
@@ -207,7 +212,8 @@ def _read_event_list(lines):
 
 
 def _split_lines(lines):
-    """The fields of every line; tabs separate them, else the more frequent of ; and , (labels quoted), else spaces."""
+    """Return the fields of every line, separated by tabs, else by the more frequent of ; and , (labels may be quoted),
+    else by spaces."""
     text = "".join(lines)
     mark = max(";,", key=text.count)
     if "\t" in text or mark not in text:
@@ -216,7 +222,7 @@ def _split_lines(lines):
 
 
 def _header(fields, place):
-    """The columns, by the names of _SHAPES, where the line is a header; None where it is data."""
+    """Return the columns, by the names of _SHAPES, of a header; None for a line of data."""
     names = tuple(_ALIASES.get(name, name) for name in _lower(fields))
     if not {"onset", "event_labels"} & set(names) and names != ("filename",):
         return None

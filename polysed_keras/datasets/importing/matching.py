@@ -1,6 +1,6 @@
-"""Which audio file an annotation belongs to, and which partition a recording.
+"""Match annotations with audio files, and recordings with partitions.
 
-An annotation belongs to the audio file of its name or stem. Where there is none, endings that tools and people add are
+An annotation belongs to the audio file with its name or stem. If there is none, endings that tools and people add are
 taken off the annotation's name (`.Table.1.selections`, `_labels`, `-annotations`, a doubled `.wav`), and `-annot-` is
 read as `-mix-`.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from polysed_keras.audio import AUDIO_SUFFIXES, search_folder
 from polysed_keras.datasets.importing.annotations import Annotation, read_lines
 from polysed_keras.datasets.loading import PARTITIONS
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 _ENDINGS = re.compile(r"(\.table\.\d+)?\.selections?(\.table)?$|[._-](labels?|annot|annotations?|events)$", re.I)
 _HEADER_NAMES = ("filename", "file", "name", "recording")
@@ -23,15 +23,17 @@ _HEADER_NAMES = ("filename", "file", "name", "recording")
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An audio file, its annotation, and the name both get."""
+    """An audio file, its annotation, and the name that both get in the corpus."""
     name: str
     audio: pathlib.Path
     annotation: Annotation
 
 
 def find_recordings(folder):
-    """The audio files in a folder and its subfolders, by name and by stem: dict of str to list of Path, because several
-    folders may have the name. Raises InputError where there is none.
+    """Find the audio files in a folder and its subfolders. Raise InputError if there is none.
+
+    Returns:
+        dict of name, and of stem, to a list of paths: several folders may have a file of that name.
     """
     found = collections.defaultdict(list)
     for path in search_folder(folder) if folder.is_dir() else ():
@@ -48,11 +50,11 @@ def match_annotations(annotations, audio):
 
     Args:
         annotations: list of Annotation.
-        audio: what find_recordings returns.
+        audio: dict of find_recordings.
 
     Returns:
-        list of Pair, sorted by name, and a dict of what has no counterpart: recordings_without_annotation and
-        annotations_without_recording, lists of text.
+        list of Pair, sorted by name, and a dict of files without a counterpart: recordings_without_annotation and
+        annotations_without_recording, lists of str.
 
     Raises:
         InputError: nothing matches; an audio file has two annotations; two audio files are named alike.
@@ -77,7 +79,7 @@ def match_annotations(annotations, audio):
 
 
 def _find(name, audio, place, partition=None):
-    """The audio file that is meant by `name`, or None."""
+    """Return the audio file that `name` means, or None."""
     name = name.replace("\\", "/")
     for key in _keys(name.rpartition("/")[2]):
         paths = audio.get(key, [])
@@ -93,7 +95,7 @@ def _find(name, audio, place, partition=None):
 
 
 def _keys(name):
-    """What an audio file may be called whose annotation is called `name`, the likeliest first."""
+    """Return the names that the audio file of an annotation called `name` may have, the likeliest first."""
     stem = _without_audio_suffix(name)
     bare = _without_audio_suffix(_ENDINGS.sub("", stem))
     return dict.fromkeys((name, stem, bare, bare.replace("-annot-", "-mix-")))
@@ -105,7 +107,7 @@ def _without_audio_suffix(name):
 
 
 def _name_pairs(home):
-    """A pair for each audio file, named by its stem; where folders of partitions share a stem, by partition_stem."""
+    """Return a Pair per audio file, named by its stem, or by partition_stem if folders of partitions share the stem."""
     by_stem = collections.defaultdict(list)
     for path in sorted(home):
         by_stem[path.stem].append(path)
@@ -122,7 +124,17 @@ def _name_pairs(home):
 
 
 def partition_pairs(pairs, audio, format, file, seed):
-    """The partition of each pair, by name, as `datasets.import_recordings` says; those in none are not there.
+    """Choose the partition of each pair, as `datasets.import_recordings` describes.
+
+    Args:
+        pairs: list of Pair.
+        audio: dict of find_recordings.
+        format: a name of ANNOTATION_FORMATS.
+        file: None, or the path of a partition file.
+        seed: int, for the random partition.
+
+    Returns:
+        dict of the pair's name to its partition; pairs in no partition are left out.
 
     Raises:
         InputError: a line of the file is wrong or names no audio; an urban_sed annotation is in no partition's folder.
@@ -145,9 +157,8 @@ def _read_partition(file, pairs, audio):
         fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
         if number == 0 and fields[0].lower() in _HEADER_NAMES:
             continue
-        if len(fields) != 2 or fields[1] not in PARTITIONS:
-            raise InputError(f"{place}: expected a file name, a tab or comma, and {', '.join(PARTITIONS)}. Received: "
-                             f"{line.strip()!r}. Correct the line.")
+        expect(len(fields) == 2 and fields[1] in PARTITIONS, place,
+               f"a file name, a tab or comma, and {', '.join(PARTITIONS)}", line.strip(), "Correct the line.")
         path = _find(fields[0], audio, place)
         if path is None:
             raise InputError(f"{place}: {fields[0]} is no audio file there. Correct or remove the line.")
@@ -160,6 +171,6 @@ def _partition_at_random(names, seed):
     names = sorted(names)
     np.random.default_rng(seed).shuffle(names)
     held_out = max(1, round(0.2 * len(names))) if len(names) > 2 else 0
-    sizes = (held_out, held_out or len(names) - 1)  # two: one for training, one for the test
+    sizes = (held_out, held_out or len(names) - 1)  # of two recordings, one is for the test
     order = ["validate"] * sizes[0] + ["test"] * sizes[1]
     return dict(zip(names, order + ["train"] * (len(names) - len(order))))

@@ -1,6 +1,6 @@
-"""One's own annotated recordings, in any format of `annotations`, into the layout of `tut_sed_synthetic_2016`.
+"""Import of annotated recordings, in any format of `annotations`, into the layout of `tut_sed_synthetic_2016`.
 
-What is left out or repaired on the way is counted in the report; nothing is changed in silence.
+Everything that is left out or repaired is counted in the report; nothing is changed in silence.
 """
 import collections
 import logging
@@ -11,12 +11,14 @@ import shutil
 
 import pandas as pd
 import soundfile
+from tqdm import tqdm
 
 from polysed_keras.datasets.importing.annotations import read_annotations
 from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.datasets.statistics import count_recording, summarize
-from polysed_keras.errors import InputError
+from polysed_keras.datasets.tut_sed_synthetic_2016 import write_file_lists
+from polysed_keras.errors import InputError, expect
 from polysed_keras.events import COLUMNS, PRECISION, merge_events, write_events
 from polysed_keras.files import atomic_directory, write_json
 
@@ -24,10 +26,10 @@ _HINTS = {"recordings_without_annotation": " An empty annotation would say that 
 _log = logging.getLogger(__name__)
 
 
-def import_recordings(audio_dir, annotations, out, format=None, labels=None, partition=None, seed=0, progress=None):
+def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, partition=None, seed=0, progress=False):
     """Write a corpus of annotated recordings: audio/, meta/, evaluation_setup/, labels.txt and import.json, the report.
 
-    Audio files are linked (hard) where the file system can, else copied. Recordings without an annotation are left out;
+    Audio files are hard links if the file system has them, else copies. Recordings without an annotation are left out;
     an empty annotation says that nothing sounds. Same-label events that overlap or touch are merged; events are cut at
     the recording's end; points and events beyond the end are left out.
 
@@ -35,26 +37,29 @@ def import_recordings(audio_dir, annotations, out, format=None, labels=None, par
         audio_dir: folder of audio files, with any subfolders.
         annotations: file or folder of annotations.
         out: the new folder; it appears when all is done.
-        format: a name of `datasets.FORMATS`; None finds it out.
-        labels: the labels to import, in the order of the network's outputs; events of others are left out. None: all,
-            sorted.
+        format: a name of ANNOTATION_FORMATS; None to find it out from the content.
+        labels: the labels to import, in the order of the network's outputs; events with others are left out. None for
+            all labels, sorted.
         partition: None, or a file of lines `filename TAB train|validate|test` (or a comma); recordings that it does not
             name are left out. None divides urban_sed by its folders, the rest at random: 60, 20 and 20 % of the
-            recordings, at least one in each where there are three.
-        seed: of the random partition, 0 or above.
-        progress: None or a function of (recordings done, recordings in all).
+            recordings, and at least one each if there are three.
+        seed: int, 0 or above, for the random partition.
+        progress: bool, whether bars and lines of progress are shown.
 
     Returns:
-        dict, as in import.json: what was read, `partitions` (each `statistics.summarize`'s dict), `left_out`,
+        dict, as in import.json: the arguments, `partitions` (each `statistics.summarize`'s dict), `left_out`,
         `repaired` (number of events by kind), `repaired_recordings` and `sources` (both by recording).
 
     Raises:
         InputError: nothing to import; files that cannot be read; lines, names or partitions that are wrong; an audio
             file with two annotations or two audio files with one stem; `out` is not empty or cannot be written.
+
+    Example:
+        >>> report = import_recordings("recordings", "labels", "data")
+        >>> report["left_out"], report["repaired"]
     """
     labels = _checked_labels(labels)
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
+    expect(seed >= 0, "seed", "0 or a positive integer", seed)
     with atomic_directory(out) as folder:
         audio = find_recordings(pathlib.Path(audio_dir))
         format_found, found = read_annotations(annotations, format)
@@ -87,7 +92,7 @@ def _checked_labels(labels):
 
 
 def _read_durations(pairs):
-    """Seconds by name of a pair; all files that are not readable are named in one error."""
+    """Return seconds by name of a pair. All unreadable files are named in one error."""
     durations, mistakes = {}, []
     for pair in pairs:
         try:
@@ -113,9 +118,9 @@ def _repair_all(pairs, labels, durations):
 
 
 def _repair(rows, duration):
-    """Events (DataFrame) that lie in the recording, are longer than 0 and do not overlap their like; what it took."""
+    """Return the events (DataFrame) cut to the recording and merged, and the number of repairs by kind."""
     kept, counts = [], collections.Counter()
-    end = math.floor(1e6 * duration + 1e-3) / 1e6  # what a file of six decimals can say
+    end = math.floor(1e6 * duration + 1e-3) / 1e6  # an event list file has six decimals
     for onset, offset, label in ((round(onset, 6), round(offset, 6), label) for onset, offset, label in rows):
         if offset - onset < PRECISION / 2:
             counts["points_left_out"] += 1
@@ -148,17 +153,15 @@ def _statistics(home, events, labels, durations):
 
 
 def _write(folder, pairs, events, home, labels, progress):
-    for part in ("audio", "meta", "evaluation_setup"):
+    for part in ("audio", "meta"):
         (folder / part).mkdir()
-    for done, pair in enumerate(pairs, start=1):
-        _link(pair.audio, folder / "audio" / f"{pair.name}{pair.audio.suffix}")
+    files = {name: [] for name in PARTITIONS}
+    for pair in tqdm(pairs, "recordings", unit="recording", disable=not progress):
+        file = f"{pair.name}{pair.audio.suffix}"
+        _link(pair.audio, folder / "audio" / file)
         write_events(events[pair.name], folder / "meta" / f"{pair.name}.txt")
-        if progress:
-            progress(done, len(pairs))
-    for name in PARTITIONS:
-        lines = [f"audio/{pair.name}{pair.audio.suffix}\n" for pair in pairs if home[pair.name] == name]
-        (folder / "evaluation_setup" / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        files[home[pair.name]].append(file)
+    write_file_lists(folder, files, labels)
 
 
 def _link(source, target):

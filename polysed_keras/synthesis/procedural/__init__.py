@@ -1,1 +1,1 @@
-"""Sounds of sixteen labels made by small physical models."""
+"""Synthetic sounds of sixteen labels, made by small physical models."""

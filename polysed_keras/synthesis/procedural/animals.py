@@ -1,4 +1,4 @@
-"""Voices of animals: bird_singing, cat_meowing, dog_barking."""
+"""Synthetic voices of animals: bird_singing, cat_meowing, dog_barking."""
 import numpy as np
 
 from polysed_keras.synthesis.procedural.synthesis import (
@@ -17,7 +17,7 @@ from polysed_keras.synthesis.procedural.synthesis import (
 
 
 def _syllable(rng, rate, center):
-    """A note of a bird: the syrinx whistles, nearly without harmonics; it bends, and trills or stays."""
+    """Make a note of a bird: the syrinx whistles almost without harmonics, bends the pitch, and may trill."""
     length, bend = rng.uniform(0.04, 0.22), rng.uniform(-0.35, 0.35)
     time = time_axis(length, rate)
     pitch = center * rng.uniform(0.75, 1.35) * np.exp(bend * (2 * time / length - 1))
@@ -26,7 +26,7 @@ def _syllable(rng, rate, center):
 
 
 def bird_singing(rng, rate):
-    """Motifs of whistled syllables; a bird has a few and repeats each. Others answer from afar."""
+    """Make motifs of whistled syllables: each bird repeats a few, and others answer from afar."""
     seconds, sounds, onsets = rng.uniform(5, 12), [], []
     for distance in (1.0, 0.25, 0.12)[:rng.integers(1, 4)]:
         center = log_uniform(rng, 2300, 5500)
@@ -42,7 +42,7 @@ def bird_singing(rng, rate):
 
 
 def _meow(rng, rate, size):
-    """The mouth opens and closes: m, i, a, u. A cat's vocal tract is about 6 cm, a third of a man's."""
+    """Make a meow: the mouth opens and closes (m, i, a, u); the vocal tract has 6 cm, a third of a man's."""
     length, height, peak = rng.uniform(0.6, 1), size * rng.uniform(480, 600), rng.uniform(1.2, 1.43)
     pitch = height * curve((0.9, peak * 0.95, peak, 0.97 * peak, 0.9 * peak, rng.uniform(0.65, 0.9)), length, rate)
     sound = glottis(rng, rate, pitch, rng.uniform(0.35, 0.5), rng.uniform(0.32, 0.5), rng.uniform(0.01, 0.035))
@@ -54,7 +54,7 @@ def _meow(rng, rate, size):
 
 
 def cat_meowing(rng, rate):
-    """Meows of one cat, seconds apart."""
+    """Make meows of one cat, seconds apart."""
     seconds, size = rng.uniform(4, 9), rng.uniform(0.9, 1.2)
     onsets = random_onsets(rng, seconds, 1.2, 2.0, 1.0)
     sound = place([rng.uniform(0.6, 1) * _meow(rng, rate, size) for _ in onsets], onsets, seconds, rate)
@@ -62,7 +62,7 @@ def cat_meowing(rng, rate):
 
 
 def _bark(rng, rate, size):
-    """Air bursts through the folds as the mouth opens and closes again: 40 ms of rise, hoarse, over in 0.1 to 0.2 s."""
+    """Make a bark: a hoarse burst as the mouth opens and closes, rising in 40 ms and over in 0.1 to 0.2 s."""
     length = rng.uniform(0.24, 0.36)
     since = time_axis(length, rate) - 0.04
     pitch = size * rng.uniform(480, 620) * (1 + rng.uniform(0.3, 0.5) * np.exp(-np.abs(since) / rng.uniform(0.08, 0.2)))
@@ -74,7 +74,7 @@ def _bark(rng, rate, size):
 
 
 def dog_barking(rng, rate):
-    """Bouts of one to five barks of one dog; a small size is a large dog."""
+    """Make bouts of one to five barks of one dog; a larger dog has a smaller `size`, hence a lower pitch."""
     seconds, size = rng.uniform(4, 9), log_uniform(rng, 0.75, 1.25)
     sounds, onsets = [], []
     for start in random_onsets(rng, seconds, 1.0, 2.8):

@@ -1,4 +1,4 @@
-"""Blows and blasts: footsteps, glass_smash, gun_shot, horsewalk."""
+"""Synthetic blows and blasts: footsteps, glass_smash, gun_shot, horsewalk."""
 import numpy as np
 
 from polysed_keras.synthesis.procedural.synthesis import (
@@ -16,7 +16,7 @@ from polysed_keras.synthesis.procedural.synthesis import (
 
 
 def _heel(rng, rate, modes, hardness):
-    """A heel gives way over 12 ms, so the modes of shoe and floor ring for a few milliseconds only."""
+    """Make the knock of a heel: it gives way for 12 ms, so shoe and floor ring for a few milliseconds only."""
     blow = rng.standard_normal(round(0.2 * rate)) * envelope(0.2, rate, 0.012 / hardness, rng.uniform(0.0015, 0.004))
     knock = resonate(blow, rate, modes * rng.uniform(0.95, 1.05, len(modes)), 0.0026)
     thud = band_pass(blow, rate, 40, 200)
@@ -29,7 +29,7 @@ def _sole(rng, rate, softness):
 
 
 def footsteps(rng, rate):
-    """A heel knocks on the floor, then the sole rolls down; the left shoe is not the right one. Steps in a corridor."""
+    """Make steps in a corridor: a heel knocks, then the sole rolls down; left and right shoe differ."""
     seconds, pace = rng.uniform(5, 12), rng.uniform(0.45, 0.56)
     modes, hardness = log_uniform(rng, 280, 340) * rng.uniform(1, 1.7, 6), rng.uniform(0.95, 1.25)
     weight, roll, softness = rng.uniform(0.08, 0.15), rng.uniform(0.052, 0.066), rng.uniform(0.02, 0.04)
@@ -45,7 +45,7 @@ def footsteps(rng, rate):
 
 
 def glass_smash(rng, rate):
-    """The pane breaks, then shards fall and ring: free plates, so their modes are not harmonic."""
+    """Make a pane that breaks, then shards that fall and ring: free plates, so their modes are not harmonic."""
     seconds = rng.uniform(2.5, 5)
     sounds, onsets = [], []
     for start in random_onsets(rng, seconds, 1.5, 3, 1.2):
@@ -61,7 +61,7 @@ def glass_smash(rng, rate):
 
 
 def gun_shot(rng, rate):
-    """Friedlander's blast wave, gas from the muzzle, an echo and the field's tail; single shots or bursts."""
+    """Make shots or bursts: Friedlander's blast wave, gas from the muzzle, an echo and a tail."""
     seconds, burst = rng.uniform(3, 7), rng.random() < 0.3
     pressure = rng.uniform(0.0003, 0.002)
     tail, echo = rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.25)
@@ -79,7 +79,7 @@ def gun_shot(rng, rate):
 
 
 def _clop(rng, rate, hoof):
-    """A hoof meets the road within some milliseconds: its hollow resonates, like half of a coconut; iron, a thud."""
+    """Make a hoof's clop: its hollow resonates like half a coconut, with iron and a thud."""
     blow = rng.standard_normal(round(0.15 * rate)) * envelope(0.15, rate, 0.0078, rng.uniform(0.009, 0.017))
     hollow = resonate(blow, rate, hoof * np.array((1, 1.7, 2.6)), rng.uniform(0.6, 1.2) / hoof, (1, 0.2, 0.3))
     iron, thud = band_pass(blow, rate, 2000, 9000), band_pass(blow, rate, 60, 300)
@@ -88,7 +88,7 @@ def _clop(rng, rate, hoof):
 
 
 def horsewalk(rng, rate):
-    """Four hooves one after the other; the two of a side follow closely the faster it goes. On a road, outdoors."""
+    """Make a horse on a road outdoors: four hooves in turn; the two on a side follow closer the faster it goes."""
     seconds, stride, lag = rng.uniform(5, 12), rng.uniform(0.54, 0.66), rng.uniform(0.11, 0.2)
     hooves, sounds, onsets = log_uniform(rng, 980, 1150) * rng.uniform(0.85, 1.2, 4), [], []
     softest = rng.uniform(0.4, 0.8)

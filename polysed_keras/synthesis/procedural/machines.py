@@ -1,4 +1,4 @@
-"""Machines: alarms_and_sirens, bus, mixer, motorcycle."""
+"""Synthetic machines: alarms_and_sirens, bus, mixer, motorcycle."""
 import numpy as np
 import scipy.signal
 
@@ -20,7 +20,7 @@ from polysed_keras.synthesis.procedural.synthesis import (
 
 
 def alarms_and_sirens(rng, rate):
-    """Two tones, a wail, a yelp or a beeper, through a horn that is driven too hard."""
+    """Make two tones, a wail, a yelp or a beeper, through an overdriven horn."""
     seconds, low = rng.uniform(5, 14), rng.uniform(450, 900)
     time, high = time_axis(seconds, rate), low * rng.uniform(1.4, 2.2)
     kind = rng.choice(["two tones", "wail", "yelp", "beeper"])
@@ -37,7 +37,7 @@ def alarms_and_sirens(rng, rate):
 
 
 def _engine(rng, rate, firing, cylinders, pipe, ringing, tilt, sharpness, turbulence):
-    """Firing pulses of cylinders that are not alike, through the resonances of a pipe whose gains follow a power."""
+    """Make firing pulses of unequal cylinders through the resonances of a pipe whose gains follow a power."""
     weights = 1 + rng.uniform(0.1, 0.3) * rng.uniform(-1, 1, cylinders)
     pulses = strokes(rng, rate, firing, weights, rng.uniform(0.05, 0.2), sharpness)
     pulses += turbulence * rng.standard_normal(len(pulses)) * pulses ** 2
@@ -47,7 +47,7 @@ def _engine(rng, rate, firing, cylinders, pipe, ringing, tilt, sharpness, turbul
 
 
 def _gears(rng, seconds, rate):
-    """Speed of an engine, from idling (0) to its highest (1): it idles, or pulls through the gears, or both."""
+    """Draw an engine's speed, from idling (0) to its highest (1): it idles, or pulls through the gears, or both."""
     knots = [0.0] * rng.integers(2, 30)
     for _ in range(rng.integers(0, 4)):
         top = rng.uniform(0.6, 1)
@@ -56,7 +56,7 @@ def _gears(rng, seconds, rate):
 
 
 def bus(rng, rate):
-    """A six-cylinder Diesel engine: slow firing pulses, the knock of each on the block, gears, tyres, air brakes."""
+    """Make a six-cylinder Diesel engine: slow firing pulses, their knock on the block, gears, tyres, air brakes."""
     seconds = rng.uniform(7, 14)
     speed = _gears(rng, seconds, rate)
     firing = rng.uniform(21, 27) * (1 + rng.uniform(0.3, 0.8) * speed) * drift(rng, seconds, rate, 20, 0.995, 1.005)
@@ -75,10 +75,7 @@ def bus(rng, rate):
 
 
 def mixer(rng, rate):
-    """A kitchen mixer: a universal motor runs up; a buzzing shaft, a whining gear, food that is thrown about.
-
-    The bowl resonates with all of it.
-    """
+    """Make a kitchen mixer: a motor runs up, its shaft buzzes, its gear whines, food whirls, the bowl resonates."""
     seconds, speed = rng.uniform(6, 14), log_uniform(rng, 110, 240)
     time = time_axis(seconds, rate)
     run_up = (1 - np.exp(-time / rng.uniform(0.1, 0.4))) * np.minimum((seconds - time) / 0.4, 1) ** 0.5
@@ -96,7 +93,7 @@ def mixer(rng, rate):
 
 
 def motorcycle(rng, rate):
-    """One to four cylinders that fire unevenly into a short pipe; the rider plays with the throttle."""
+    """Make one to four cylinders that fire unevenly into a short pipe, with a rider who plays with the throttle."""
     seconds = rng.uniform(6, 14)
     throttle = np.maximum(drift(rng, seconds, rate, rng.uniform(0.3, 0.6), -0.5, 1), 0)
     firing = rng.uniform(15, 27) * (1 + rng.uniform(1.5, 2.8) * throttle)

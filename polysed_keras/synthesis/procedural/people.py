@@ -1,4 +1,4 @@
-"""Voices and hands of people: baby_crying, crowd_applause, crowd_cheering."""
+"""Synthetic voices and hands of people: baby_crying, crowd_applause, crowd_cheering."""
 import numpy as np
 import scipy.signal
 
@@ -22,19 +22,19 @@ from polysed_keras.synthesis.procedural.synthesis import (
 
 
 def _cry(rng, rate, length, height, hoarse):
-    """One expiration: the pitch rises and falls; an infant's tract of 8 cm resonates near 1.1, 3.3 and 5.5 kHz."""
+    """Make one cry: the pitch rises and falls; an infant's tract of 8 cm resonates near 1.1, 3.3 and 5.5 kHz."""
     arch = (rng.uniform(0.75, 0.9), 1, rng.uniform(0.97, 1.1), rng.uniform(0.9, 1.05), rng.uniform(0.65, 0.85))
     pitch = height * curve(arch, length, rate)
     vibrato = 1 + 0.015 * np.sin(2 * np.pi * rng.uniform(5, 9) * time_axis(length, rate))
     sound = glottis(rng, rate, pitch * vibrato, 0.05 + hoarse, rng.uniform(0.6, 0.9), 0.01 + 0.05 * hoarse)
-    # i-a: "la", the tongue is low, then the mouth closes
+    # As in "la": the tongue is low, then the mouth closes.
     formants = rng.uniform(0.9, 1.1) * np.array([(900, 1150, 1200, 1150, 900), (2000, 1900, 1900, 1900, 1800),
                                                  (3400, 3500, 3500, 3500, 3300), (5400, 5600, 5600, 5600, 5400)])
     return throat(sound, rate, formants, (1, 0.7, 0.6, 0.2), 0.12) * swell(length, rate, 0.08, rng.uniform(0.1, 0.3))
 
 
 def baby_crying(rng, rate):
-    """An expiration of about a second, a short gasp for air, and again; longer pauses between bouts."""
+    """Make cries of about a second with short gasps for air, and longer pauses between bouts."""
     seconds, height = rng.uniform(5, 12), log_uniform(rng, 380, 520)
     hoarse, pace = rng.uniform(0, 0.25), rng.uniform(0.6, 1.1)
     sounds, onsets, start = [], [], rng.uniform(0.05, 0.4)
@@ -52,7 +52,7 @@ def baby_crying(rng, rate):
 
 
 def _clap(rng, rate):
-    """Two hands: a blow of some milliseconds on the air between the palms, deeper where they are cupped, and a hiss."""
+    """Make one clap: a blow of milliseconds on the air between the palms, deeper if they are cupped, and a hiss."""
     blow = rng.standard_normal(round(0.06 * rate)) * envelope(0.06, rate, 0.0005, rng.uniform(0.01, 0.03))
     hands = rng.uniform(900, 2700)
     body = resonate(blow, rate, hands * np.array((1, 1.9)), rng.uniform(1, 1.2) / hands, (1, 0.5))
@@ -61,7 +61,7 @@ def _clap(rng, rate):
 
 
 def _audience(rng, rate, seconds, people, far):
-    """Claps of many people, each with hands, a pace and a distance (1 to `far`) of their own."""
+    """Make the claps of many people, each with their own hands, pace and distance (1 to `far`)."""
     shapes, sounds, onsets = [_clap(rng, rate) for _ in range(24)], [], []
     for _ in range(people):
         gap, loudness, shape = 1 / rng.uniform(2.7, 4.9), 1 / log_uniform(rng, 1, far), shapes[rng.integers(24)]
@@ -74,7 +74,7 @@ def _audience(rng, rate, seconds, people, far):
 
 
 def crowd_applause(rng, rate):
-    """Claps of many hands: those near can be heard one by one, those far off and the hall's echoes make a wash."""
+    """Make applause: near claps are heard one by one, far ones and the hall's echoes make a wash."""
     seconds, people = rng.uniform(5, 11), int(log_uniform(rng, 45, 90))
     sound = _audience(rng, rate, seconds, people, rng.uniform(2.8, 4.6))
     hall = add_room(rng, sound, rate, rng.uniform(0.5, 1.0), rng.uniform(0.2, 0.35), rng.uniform(2900, 4000), 700)
@@ -86,7 +86,7 @@ VOWELS = {"a": (800, 1250, 2700, 3800), "e": (550, 1900, 2600, 3800), "o": (500,
 
 
 def _shout(rng, rate):
-    """A voice at the top of its range, on one or two vowels: "woo", "yeah", "hey", "aah"."""
+    """Make a shout at the top of a voice's range, on one or two vowels: "woo", "yeah", "hey", "aah"."""
     size = rng.choice((1.0, 1.17, 1.3))  # man, woman, child
     length, height = rng.uniform(0.45, 1.2), size * rng.uniform(440, 880)
     pitch = height * curve((rng.uniform(0.75, 1), 1.05, 1.1, 1, rng.uniform(0.6, 1)), length, rate)
@@ -105,7 +105,7 @@ def _whistle(rng, rate):
 
 
 def crowd_cheering(rng, rate):
-    """Shouts of a crowd, near ones over a roar of far ones, with claps and now and then a whistle."""
+    """Make a crowd's shouts, near ones over a roar of far ones, with claps and sometimes a whistle."""
     seconds, half = rng.uniform(5, 11), rate // 2
     voices, number = [_shout(rng, half) for _ in range(14)], int(seconds * rng.uniform(8, 13))
     chosen = rng.integers(len(voices), size=number)

@@ -1,8 +1,8 @@
 """A soundbank made by synthesis, so that the entire chain runs without a download.
 
-The 16 labels of TUT-SED Synthetic 2016, each a small physical model with random parameters: a source (glottal pulses,
-a blast, a motor, drops) excites resonances under an envelope and is repeated as the real sound is, in the manner of
-A. Farnell, "Designing Sound" (MIT Press, 2010). `benchmarks/procedural_labels.py` lets a tagger judge them.
+Each of the 16 labels of TUT-SED Synthetic 2016 is a small physical model with random parameters: a source (glottal
+pulses, a blast, a motor, drops) excites resonances under an envelope and is repeated as the real sound is, after
+A. Farnell, "Designing Sound" (MIT Press, 2010). `benchmarks/procedural_labels.py` has a tagger judge them.
 """
 import pathlib
 import zlib
@@ -14,8 +14,8 @@ from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory
 from polysed_keras.synthesis.procedural import animals, impacts, machines, people, weather
 
-SAMPLE_RATE = 44100
-# One procedure a label: (rng, sample_rate) -> waveform.
+PROCEDURAL_SAMPLE_RATE = 44100
+# One procedure per label: (rng, sample_rate) -> waveform, float64 (samples,).
 PROCEDURES = {
     "alarms_and_sirens": machines.alarms_and_sirens, "baby_crying": people.baby_crying,
     "bird_singing": animals.bird_singing, "bus": machines.bus, "cat_meowing": animals.cat_meowing,
@@ -25,6 +25,7 @@ PROCEDURES = {
     "motorcycle": machines.motorcycle, "rain": weather.rain, "thunder": weather.thunder,
 }
 
+
 def write_soundbank(folder, instances=12, seed=0, labels=None):
     """Write a soundbank: a folder per label with `instances` FLAC files of 2 to 14 s (44.1 kHz, mono, 16 bit).
 
@@ -32,12 +33,18 @@ def write_soundbank(folder, instances=12, seed=0, labels=None):
 
     Args:
         folder: the new folder; it appears when all is done.
-        instances: recordings a label.
+        instances: int, recordings per label.
         seed: int, 0 or above.
         labels: names of PROCEDURES; None for all.
 
+    Returns:
+        pathlib.Path of the folder.
+
     Raises:
         InputError: a label is unknown, a number is out of range, the folder exists or cannot be written.
+
+    Example:
+        >>> write_soundbank("soundbank", instances=3, labels=["rain", "dog_barking"])
     """
     labels = tuple(PROCEDURES) if labels is None else tuple(labels)
     unknown = sorted(set(labels) - set(PROCEDURES))
@@ -50,12 +57,22 @@ def write_soundbank(folder, instances=12, seed=0, labels=None):
             (temporary / label).mkdir()
             for index in range(instances):
                 path = temporary / label / f"{label}-{index:02d}.flac"
-                soundfile.write(path, make_instance(label, index, seed), SAMPLE_RATE, "PCM_16")
+                soundfile.write(path, make_instance(label, index, seed), PROCEDURAL_SAMPLE_RATE, "PCM_16")
     return pathlib.Path(folder)
 
 
-def make_instance(label, index, seed=0, sample_rate=SAMPLE_RATE):
-    """One recording of a label: float32 (samples,), its peak between 0.3 and 0.9."""
+def make_instance(label, index, seed=0, sample_rate=PROCEDURAL_SAMPLE_RATE):
+    """Make a recording of a label.
+
+    Args:
+        label: a name of PROCEDURES.
+        index: int, which recording.
+        seed: int, 0 or above.
+        sample_rate: Hz.
+
+    Returns:
+        float32 (samples,), with a peak between 0.3 and 0.9.
+    """
     rng = np.random.default_rng(np.random.SeedSequence((seed, zlib.crc32(label.encode()), index)))
     waveform = PROCEDURES[label](rng, sample_rate)
     return (waveform * (rng.uniform(0.3, 0.9) / np.max(np.abs(waveform)))).astype(np.float32)

@@ -1,29 +1,30 @@
 """Building blocks of synthetic sounds: sources, resonances, envelopes, repetition, room.
 
-Times are in seconds and frequencies in Hz; `rate` is the sample rate; sounds are float64 (samples,).
+Arguments mean the same in all functions: times and `seconds` are in seconds, frequencies, `low`, `high` and `pitch` in
+Hz, `rate` is the sample rate in Hz, `rng` a numpy Generator. Sounds and curves are float64 (samples,).
 """
 import numpy as np
 import scipy.signal
 
 
 def time_axis(seconds, rate):
-    """Time of every sample."""
+    """Return the time of every sample."""
     return np.arange(round(seconds * rate)) / rate
 
 
 def log_uniform(rng, low, high, size=None):
-    """Random numbers whose logarithms are uniform: frequencies, sizes, distances."""
+    """Draw random numbers whose logarithms are uniform, for frequencies, sizes and distances."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
 def curve(values, seconds, rate):
-    """Straight lines between values that are equally far apart in time."""
+    """Make a curve of straight lines between values at equal distances in time."""
     time = time_axis(seconds, rate)
     return np.interp(time, np.linspace(0, seconds, len(values)), values)
 
 
 def drift(rng, seconds, rate, points_per_second, low, high):
-    """A random curve between two values."""
+    """Draw a random curve between two values, with straight lines between points."""
     knots = rng.uniform(low, high, max(int(seconds * points_per_second), 1) + 3)
     return np.interp(time_axis(seconds, rate) * points_per_second, np.arange(len(knots)), knots)
 
@@ -31,12 +32,12 @@ def drift(rng, seconds, rate, points_per_second, low, high):
 # Sources
 
 def band_noise(rng, seconds, rate, low, high):
-    """White noise between two frequencies."""
+    """Make white noise between two frequencies."""
     return band_pass(rng.standard_normal(round(seconds * rate)), rate, low, high)
 
 
 def harmonics(frequency, rate, amplitudes):
-    """Sum of harmonics of a frequency curve; those above 0.45 of the sample rate are left out."""
+    """Sum up harmonics of a frequency curve, without those above 0.45 of the sample rate."""
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     top = 0.45 * rate / np.min(frequency)
     before, now, twice = np.zeros(len(phase)), np.sin(phase), 2 * np.cos(phase)
@@ -50,7 +51,7 @@ def harmonics(frequency, rate, amplitudes):
 
 
 def glottis(rng, rate, pitch, breath=0.1, tilt=1.0, jitter=0.01):
-    """Pulses of vocal folds, of -6 dB an octave (tilt 1) as they leave the mouth, and breath in time with them."""
+    """Make pulses of vocal folds that fall by 6 dB per octave (tilt 1), with breath in time with them."""
     seconds = len(pitch) / rate
     pitch = pitch * (1 + drift(rng, seconds, rate, 60, -1, 1) * jitter)
     pulses = harmonics(pitch, rate, 1 / np.arange(1, min(int(0.35 * rate / pitch.min()), 60) + 1) ** tilt)
@@ -59,9 +60,9 @@ def glottis(rng, rate, pitch, breath=0.1, tilt=1.0, jitter=0.01):
 
 
 def strokes(rng, rate, turns, weights, variation, sharpness):
-    """Pulses of an engine: one a turn of `turns` (Hz, curve), a steep rise and an exponential fall.
+    """Make pulses of an engine, one per turn of a curve in Hz, with a steep rise and an exponential fall.
 
-    The weights are those of the cylinders, in turn; no two pulses are alike, by `variation`.
+    Weights are those of the cylinders, in turn; `variation` makes every pulse different.
     """
     phase = np.cumsum(turns) / rate
     number = phase.astype(int)
@@ -70,22 +71,22 @@ def strokes(rng, rate, turns, weights, variation, sharpness):
 
 
 def scaled(sound):
-    """A sound at a root mean square of 1, to be weighted."""
+    """Scale a sound to a standard deviation of 1, before it is weighted."""
     return sound / sound.std()
 
 
 # Resonances
 
 def band_pass(sound, rate, low, high, order=2):
-    """Butterworth filter between two frequencies."""
+    """Filter a sound by a Butterworth band-pass between two frequencies."""
     band = scipy.signal.butter(order, (low, min(high, 0.45 * rate)), "bandpass", fs=rate, output="sos")
     return scipy.signal.sosfilt(band, sound)
 
 
 def resonate(excitation, rate, frequencies, decay, gains=None):
-    """Sum of resonances (two poles, zeros at both ends of the spectrum) of unit peaks.
+    """Excite resonances (two poles, zeros at both ends of the spectrum) of unit peaks and sum them up.
 
-    They ring for `decay` seconds (to 37 %; a number, or one a frequency).
+    They ring for `decay` seconds (to 37 %), a number or one per frequency.
     """
     ringing, ones = np.zeros_like(excitation), np.ones(len(frequencies))
     for frequency, duration, gain in zip(frequencies, decay * ones, ones if gains is None else gains):
@@ -99,7 +100,9 @@ def throat(sound, rate, formants, gains, bandwidth=0.1):
     """Shape a sound by moving formants.
 
     Args:
-        formants: a row a formant with its frequencies at equally distant times.
+        sound: float64 (samples,).
+        rate: sample rate in Hz.
+        formants: a row per formant with its frequencies at equal distances in time.
         gains: height of each formant's peak.
         bandwidth: width of a formant over its frequency.
     """
@@ -117,14 +120,14 @@ def throat(sound, rate, formants, gains, bandwidth=0.1):
 # Envelopes
 
 def envelope(seconds, rate, attack, decay):
-    """Rise for `attack` seconds, then fall exponentially (to 37 % in `decay`), reaching 0 at the end."""
+    """Make a curve that rises for `attack` seconds, then falls exponentially (to 37 % in `decay`) to 0 at the end."""
     time = time_axis(seconds, rate)
     fall = np.exp(-np.maximum(time - attack, 0) / decay)
     return np.minimum(time / attack, 1) * fall * np.minimum((seconds - time) / 0.01, 1)
 
 
 def swell(seconds, rate, attack, release):
-    """Rise for `attack` seconds, stay, and fall for `release` seconds, both along a cosine."""
+    """Make a curve that rises for `attack` seconds, stays, and falls for `release` seconds, both along a cosine."""
     time = time_axis(seconds, rate)
     edge = np.minimum(np.minimum(time / attack, (seconds - time) / release), 1)
     return 0.5 - 0.5 * np.cos(np.pi * edge)
@@ -133,7 +136,7 @@ def swell(seconds, rate, attack, release):
 # Repetition
 
 def place(sounds, onsets, seconds, rate):
-    """Sum of sounds that begin at `onsets`; what passes the end is cut off."""
+    """Sum up sounds that begin at `onsets`, cut off at the end."""
     total = np.zeros(round(seconds * rate))
     for sound, onset in zip(sounds, onsets):
         start = round(onset * rate)
@@ -143,7 +146,7 @@ def place(sounds, onsets, seconds, rate):
 
 
 def random_onsets(rng, seconds, low, high, last=0.5):
-    """Times with gaps between `low` and `high`, at least one, until `last` seconds before the end."""
+    """Draw times with gaps between `low` and `high`, at least one, until `last` seconds before the end."""
     onsets = rng.uniform(0.02, 0.3) + np.cumsum(rng.uniform(low, high, int(seconds / low) + 1)) - low
     return onsets[:max(np.sum(onsets < seconds - last), 1)]
 
@@ -151,7 +154,7 @@ def random_onsets(rng, seconds, low, high, last=0.5):
 # Room
 
 def add_room(rng, sound, rate, decay, amount, high=5000, low=150):
-    """Add reverberation: an exponentially decaying noise as impulse response; `amount` is its peak over the sound's."""
+    """Add reverberation by a decaying noise as impulse response; `amount` is its peak over the sound's."""
     tail = band_noise(rng, 3 * decay, rate, low, high) * np.exp(-time_axis(3 * decay, rate) / decay)
     wet = scipy.signal.fftconvolve(sound, tail)[:len(sound)]
     return sound + amount * wet * np.max(np.abs(sound)) / np.max(np.abs(wet))

@@ -1,4 +1,4 @@
-"""Weather: rain, thunder."""
+"""Synthetic weather: rain, thunder."""
 import numpy as np
 import scipy.signal
 
@@ -6,12 +6,12 @@ from polysed_keras.synthesis.procedural.synthesis import band_noise, drift, log_
 
 
 def _impulses(rng, samples, per_sample, peakiness=1.0):
-    """Drops of random sizes at random times."""
+    """Draw drops of random sizes at random times."""
     return rng.exponential(1, samples) ** peakiness * (rng.random(samples) < per_sample)
 
 
 def rain(rng, rate):
-    """Drops at three distances: a wash, a patter of splashes of some milliseconds, and single ones that ring."""
+    """Make drops at three distances: a wash, a patter of splashes of milliseconds, and single drops that ring."""
     seconds, low, high = rng.uniform(8, 14), log_uniform(rng, 600, 1100), rng.uniform(9000, 13000)
     samples = round(seconds * rate)
     wash = scaled(band_noise(rng, seconds, rate, low, high))
@@ -26,7 +26,7 @@ def rain(rng, rate):
 
 
 def thunder(rng, rate):
-    """Parts of a lightning channel at growing distance: each clap is later and duller; a near one begins by a crack."""
+    """Make the claps of a lightning channel: farther parts are later and duller; near ones begin with a crack."""
     seconds = rng.uniform(6, 13)
     time, strike = time_axis(seconds, rate), rng.uniform(0.05, 0.6)
     claps, bright, spread = np.zeros(len(time)), np.zeros(len(time)), rng.uniform(0.5, 1.3)
@@ -35,7 +35,7 @@ def thunder(rng, rate):
         since = time - strike - delay
         clap = rng.uniform(0.2, 1) * np.clip(since / rng.uniform(0.05, 0.2), 0, 1) * np.exp(-since.clip(0) / decay)
         claps += clap
-        bright += clap * np.exp(-delay / rng.uniform(0.2, 0.9))  # air takes the high frequencies of what is far off
+        bright += clap * np.exp(-delay / rng.uniform(0.2, 0.9))  # air absorbs high frequencies over distance
     claps *= drift(rng, seconds, rate, rng.uniform(4.5, 6.5), 0.12, 1)
     edge = rng.uniform(180, 290)
     rumble = scaled(band_noise(rng, seconds, rate, rng.uniform(30, 60), edge) * claps)

@@ -1,1 +1,1 @@
-"""Stand-ins for paper 2's corpora: clips of scenes and of events."""
+"""Stand-ins for the two corpora of paper 2: scenes, clips, and the corpora written from them."""

@@ -1,9 +1,9 @@
-"""An embedded stand-in for TUT Urban Acoustic Scenes 2018 and AudioSet, in their layouts, from any soundbank.
+"""A stand-in for TUT Urban Acoustic Scenes 2018 and AudioSet, in their layouts, from any soundbank.
 
-Neither corpus may be passed on. Here what paper 2 varies is under control: the number of event labels, the hours of
-event clips, and how many of the event labels are heard in the scenes too. No recording is in two partitions, or in
-clips both of scenes and of events: half of the sources of every label are for either. So the clips of scenes stay the
-same whatever the event labels and hours are, and event labels have as many sources, heard in scenes or not.
+Neither corpus may be passed on. A stand-in also controls the variables of paper 2: the number of event labels, the
+hours of event clips, and the share of event labels that are heard in scenes too. No recording is in two partitions, or
+both in scene clips and in event clips: each gets half of the sources of every label. So scene clips do not depend on
+the event labels and hours, and event labels have as many sources whether scenes have them or not.
 """
 import collections
 import dataclasses
@@ -12,48 +12,70 @@ import pathlib
 import tempfile
 
 import soundfile
+from tqdm import tqdm
 
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_directory, check_new_directory, write_json
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.procedural.procedures import write_soundbank
 from polysed_keras.synthesis.soundbank import partition_soundbank, read_soundbank, recording_reader
-from polysed_keras.synthesis.standin.clips import EVENTS, SCENES, draw_clips, generator, render_clip
-from polysed_keras.synthesis.standin.lists import write_event_lists, write_scene_lists
+from polysed_keras.synthesis.standin.clips import (
+    EVENT_CORPUS,
+    SCENE_CORPUS,
+    draw_clips,
+    generator,
+    render_clip,
+    write_event_lists,
+    write_scene_lists,
+)
 from polysed_keras.synthesis.standin.scenes import StandinSpec
 
-INSTRUCTIONS = "standin.json"
-PROCEDURAL_INSTANCES = 20  # of a label: 6 for scenes and 6 for events in training
+STANDIN_INSTRUCTIONS = "standin.json"
+PROCEDURAL_INSTANCES = 20  # per label: in training 6 for scenes and 6 for events
 
 
-def make_standin_of(soundbank, out, spec=StandinSpec(), folds=None, seed=0, progress=None):
-    """Write a stand-in from a soundbank's folder, or, where it is None, from sounds that the program makes.
+def make_standin_of(soundbank, out, spec=None, *, folds=None, seed=0, progress=False):
+    """Write a stand-in from a soundbank's folder, or from procedural sounds.
 
-    Args, returns and raises: as make_standin and `synthesis.partition_soundbank`.
+    Args:
+        soundbank: folder of the soundbank; None for procedural sounds.
+        out: the new folder; it appears when all is done.
+        spec: StandinSpec; None for its defaults.
+        folds: None or three sequences of fold numbers, as for `partition_soundbank`.
+        seed: int, 0 or above.
+        progress: bool, whether bars and lines of progress are shown.
+
+    Returns:
+        dict of make_standin.
+
+    Raises:
+        InputError: as make_standin, read_soundbank and partition_soundbank.
+
+    Example:
+        >>> print(format_report(make_standin_of("esc10", "standin", StandinSpec(scenes=3))))
     """
     check_new_directory(out)
     with tempfile.TemporaryDirectory() as temporary:
         folder = soundbank or write_soundbank(pathlib.Path(temporary) / "soundbank", PROCEDURAL_INSTANCES, seed)
         partitions = partition_soundbank(read_soundbank(folder), folds=folds, seed=seed)
         origin = {"soundbank": str(soundbank) if soundbank else {"procedural_seed": seed}, "folds": folds}
-        return make_standin(partitions, out, spec, seed, progress, origin)
+        return make_standin(partitions, out, spec, seed=seed, origin=origin, progress=progress)
 
 
-def make_standin(partitions, out, spec=StandinSpec(), seed=0, progress=None, origin=None):
-    """Write clips of scenes and of events, each in its corpus's layout, and standin.json: all that they are made of.
+def make_standin(partitions, out, spec=None, *, seed=0, origin=None, progress=False):
+    """Write clips of scenes and of events, each in its corpus's layout, and standin.json, their full instructions.
 
-    A clip depends on the seed, the corpus, the partition and its number there alone, given the rest of the spec, not on
-    how many hours are asked for.
+    A clip depends on the seed, the corpus, the partition, its number there and the spec, but not on the hours.
 
     Args:
         partitions: dict of "train", "validate", "test" to Soundbank (`synthesis.partition_soundbank`).
         out: the new folder; it appears when all is done.
-        spec: StandinSpec.
+        spec: StandinSpec; None for its defaults.
         seed: int, 0 or above.
-        progress: None or a function of (clips done, clips in all).
-        origin: what standin.json says of where the partitions came from; None for the soundbank's folder and no folds.
+        origin: dict of `soundbank` and `folds`, for standin.json; None for the soundbank's folder and no folds.
+        progress: bool, whether bars and lines of progress are shown.
 
     Returns:
         dict of corpus ("tut_urban_acoustic_scenes_2018", "audioset") to dict of partition to its clips, hours, sources
@@ -63,9 +85,8 @@ def make_standin(partitions, out, spec=StandinSpec(), seed=0, progress=None, ori
         InputError: too few labels for `k` and `correlation`, a label with too few sources, sounds that are not usable,
             `out` is not empty or cannot be written.
     """
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or a positive integer. Received: {seed}.")
-    bank = partitions["train"]
+    expect(seed >= 0, "seed", "0 or a positive integer", seed)
+    spec, bank = spec or StandinSpec(), partitions["train"]
     labels = choose_labels(bank.labels, spec, seed)
     halves = {name: divide_sources(partitions[name], labels, name, seed) for name in PARTITIONS}
     with atomic_directory(out) as folder:
@@ -74,23 +95,31 @@ def make_standin(partitions, out, spec=StandinSpec(), seed=0, progress=None, ori
                   for name in PARTITIONS}
         scenes, clips = draw_clips(sounds, labels, spec, seed)
         _write_audio(folder, clips, read, spec, progress)
-        write_scene_lists(folder / SCENES, clips[SCENES])
-        write_event_lists(folder / EVENTS, clips[EVENTS], labels[EVENTS], spec.clip_seconds)
+        write_scene_lists(folder / SCENE_CORPUS, clips[SCENE_CORPUS])
+        write_event_lists(folder / EVENT_CORPUS, clips[EVENT_CORPUS], labels[EVENT_CORPUS], spec.clip_seconds)
         head = {"seed": seed, **(origin or {"soundbank": str(bank.folder), "folds": None}),
                 "spec": dataclasses.asdict(spec), "labels": labels}
-        write_json(head | _plain(scenes) | {"sources": _sources(sounds), "clips": _plain(clips)}, folder / INSTRUCTIONS)
+        write_json(head | _plain(scenes) | {"sources": _sources(sounds), "clips": _plain(clips)},
+                   folder / STANDIN_INSTRUCTIONS)
     return _report(clips, labels, spec)
 
 
 def choose_labels(labels, spec, seed):
-    """The labels that are heard in scenes and the event labels, by corpus: a dict of two sorted lists.
+    """Choose the labels that are heard in scenes and the event labels.
+
+    Args:
+        labels: the soundbank's labels.
+        spec: StandinSpec.
+        seed: int, 0 or above.
+
+    Returns:
+        dict of corpus to a sorted list of labels.
 
     Raises:
         InputError: there are too few for the spec's scene_labels, k and correlation.
     """
     total, heard = len(labels), spec.scene_labels or math.ceil(len(labels) / 2)
-    if heard > total:
-        raise InputError(f"scene_labels: expected at most {total}, the soundbank's labels. Received: {heard}.")
+    expect(heard <= total, "scene_labels", f"at most {total}, the soundbank's labels", heard)
     shared = {k: math.floor(spec.correlation * k + 0.5) for k in range(1, total + 1)}
     possible = [k for k in shared if shared[k] <= heard and k - shared[k] <= total - heard]
     k = spec.k or max(possible, default=0)
@@ -102,22 +131,32 @@ def choose_labels(labels, spec, seed):
                          f"soundbank's {total} labels in scenes. Received: {k}{hint}. Change k, correlation or "
                          "scene_labels.")
     order = generator(seed, "labels").permutation(sorted(labels)).tolist()
-    return {SCENES: sorted(order[:heard]), EVENTS: sorted(order[:shared[k]] + order[heard:heard + k - shared[k]])}
+    events = order[:shared[k]] + order[heard:heard + k - shared[k]]
+    return {SCENE_CORPUS: sorted(order[:heard]), EVENT_CORPUS: sorted(events)}
 
 
 def divide_sources(bank, labels, partition, seed):
-    """Divide the sources of a partition's Soundbank between the corpora, label by label: a dict of corpus to Soundbank.
+    """Divide the sources of a partition between the corpora, label by label.
+
+    Args:
+        bank: Soundbank of the partition.
+        labels: dict of corpus to its labels.
+        partition: "train", "validate" or "test".
+        seed: int, 0 or above.
+
+    Returns:
+        dict of corpus to Soundbank.
 
     Raises:
         InputError: a corpus's label has no source there; two are needed, also where only one corpus uses the label.
     """
-    home = {}  # of a source with several labels, too
+    home = {}  # a source may have several labels
     for label in bank.labels:
         sources = sorted({instance.source for instance in bank.instances if instance.event_label == label})
         generator(seed, "sources", partition, label).shuffle(sources)
         for source in sources:
             counts = collections.Counter(home[other] for other in sources if other in home)
-            home.setdefault(source, SCENES if counts[SCENES] <= counts[EVENTS] else EVENTS)
+            home.setdefault(source, min((SCENE_CORPUS, EVENT_CORPUS), key=counts.__getitem__))  # scenes if equal
     halves = {}
     for corpus, wanted in labels.items():
         half = tuple(instance for instance in bank.instances
@@ -132,35 +171,33 @@ def divide_sources(bank, labels, partition, seed):
 
 
 def _measure(bank, labels, read, spec):
-    # no gap is bridged, so that a piece that begins in a span can be heard
+    # No gap is bridged, so that a piece that begins in a span can be heard.
     whole = SoundscapeSpec(sample_rate=spec.sample_rate, bridge_seconds=0.0, burst_seconds=0.0)
     measured = measure_soundbank(bank, read, whole).instances
     return {label: [instance for instance in measured if instance.event_label == label] for label in labels}
 
 
 def _plain(value):
-    """Dataclasses in lists and dicts as dicts, for JSON."""
+    """Return dataclasses in lists and dicts as dicts, for JSON."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [dataclasses.asdict(item) for item in value]
 
 
 def _sources(sounds):
-    """The source of every recording there was to draw from."""
+    """Return the source of every recording that clips are drawn from."""
     return {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
             for instances in by_label.values() for instance in instances}
 
 
 def _write_audio(folder, clips, read, spec, progress):
-    total, done = sum(map(sum, spec.clips())), 0
-    for corpus, prefix in ((SCENES, ""), (EVENTS, "Y")):
+    for corpus in clips:
         (folder / corpus / "audio").mkdir(parents=True)
-        for clip in (clip for part in clips[corpus].values() for clip in part):
-            path = folder / corpus / "audio" / f"{prefix}{clip.name}.wav"
-            soundfile.write(path, render_clip(clip, read, spec).waveform, spec.sample_rate, "PCM_16")
-            done += 1
-            if progress:
-                progress(done, total)
+    named = [(folder / corpus / "audio" / f"{prefix}{clip.name}.wav", clip)
+             for corpus, prefix in ((SCENE_CORPUS, ""), (EVENT_CORPUS, "Y"))
+             for part in clips[corpus].values() for clip in part]
+    for path, clip in tqdm(named, "clips", unit="clip", disable=not progress):
+        soundfile.write(path, render_clip(clip, read, spec).waveform, spec.sample_rate, "PCM_16")
 
 
 def _report(clips, labels, spec):
@@ -176,7 +213,7 @@ def _report(clips, labels, spec):
 
 
 def format_report(report):
-    """Text for the terminal of make_standin's answer."""
+    """Format the dict that make_standin returns for a terminal: a str of several lines."""
     return "\n".join(
         f"{corpus} {name}: {part['clips']} clips, {part['hours']:.2f} h, of {part['recordings']} recordings: "
         + ", ".join(f"{label} {count}" for label, count in part["labels"].items())

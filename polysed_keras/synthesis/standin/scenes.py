@@ -1,9 +1,8 @@
 """Acoustic scenes as distributions over events and backgrounds.
 
-A scene is a collection of events in no order (paper 2, section 1): how many events a clip of it has on average, how
-often each label is among them, and what is heard behind them. Scenes share labels and backgrounds, so neither one event
-nor the background tells them apart. A location is a scene with everything a little different;
-`standin_clips` draws clips from it.
+A scene is an unordered collection of events (paper 2, section 1): the mean number of events in a clip, the share of
+each label in them, and the share of each background. Scenes share labels and backgrounds, so that neither a single
+event nor the background tells them apart. A location is a variation of a scene; `clips` draws clips from locations.
 """
 import dataclasses
 import itertools
@@ -12,11 +11,11 @@ import numbers
 import numpy as np
 import scipy.fft
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import expect
 
-OCTAVES = 62.5 * 2.0 ** np.arange(9)  # Hz, where the spectrum of a background is given
-CANDIDATES = 50  # sets of scenes that are drawn, to take the one whose closest scenes are the least alike
-# How many numbers a field has, and the least that each may be; whole numbers where that is one.
+OCTAVES = 62.5 * 2.0 ** np.arange(9)  # Hz, the frequencies at which the spectrum of a background is given
+CANDIDATES = 50  # sets of scenes that are drawn; the one whose two closest scenes differ most is taken
+# How many numbers a field has, and the least value of each: an int if they have to be whole numbers.
 _FIELDS = {"scenes": (1, 2), "locations": (3, 1), "scene_hours": (3, 0.0), "event_hours": (3, 0.0), "k": (1, 0),
            "correlation": (1, 0.0), "scene_labels": (1, 0), "backgrounds": (1, 1), "concentration": (1, 0.01),
            "location_concentration": (1, 0.1), "events_per_clip": (2, 0.0), "labels_per_event_clip": (2, 1),
@@ -29,19 +28,23 @@ class StandinSpec:
     """How a stand-in is made. Triples are for train, validate and test; pairs are the ends of uniform distributions.
 
     Attributes:
-        scenes, locations: numbers of scenes, and of each scene's locations.
-        scene_hours, event_hours: of scene clips and of event clips.
+        scenes: number of scenes.
+        locations: numbers of locations per scene.
+        scene_hours, event_hours: hours of scene clips and of event clips.
         k: number of event labels; 0 for as many as `correlation` allows.
         correlation: share of the event labels, 0 to 1, that are heard in scenes too.
         scene_labels: number of labels heard in scenes; 0 for half of the soundbank's, rounded up.
-        backgrounds: number of kinds of background that the scenes share.
-        concentration: of the Dirichlet distribution of scenes; the lower, the fewer labels and backgrounds has a scene.
-        location_concentration: the higher, the more alike are a scene's locations.
-        events_per_clip: mean number of events in the clips of a scene.
+        backgrounds: number of backgrounds that the scenes share.
+        concentration: of the Dirichlet distribution of scenes; a lower one gives a scene fewer labels and backgrounds.
+        location_concentration: a higher one makes a scene's locations more alike.
+        events_per_clip: mean number of events per clip of a scene.
         labels_per_event_clip: number of labels of an event clip, each heard once.
         piece_seconds: length of an event.
         event_to_background_db: level of an event's loudest 400 ms over the background.
-        background_dbfs: RMS of a kind of background.
+        background_dbfs: RMS of a background.
+
+    Raises:
+        InputError: values that no stand-in can be made with.
     """
     scenes: int = 6
     locations: tuple[int, int, int] = (10, 4, 8)
@@ -62,27 +65,28 @@ class StandinSpec:
     clip_seconds: float = 10.0
 
     def __post_init__(self):
-        """Raises InputError for values that no stand-in can be made with."""
         for name, (count, low) in _FIELDS.items():
             value = getattr(self, name)
             values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
             kind = "whole number" if isinstance(low, int) else "number"
-            self._expect(len(values) == count and all(_is_number(part, low) for part in values), name,
+            self._check(len(values) == count and all(_is_number(part, low) for part in values), name,
                          f"{count} {kind}{'s' * (count > 1)} of at least {low:g}")
             if count > 1:
                 object.__setattr__(self, name, values)  # a list, as JSON has it, becomes the same spec
-            self._expect(count != 2 or values[0] <= values[-1], name, "the lower number first")
-        self._expect(self.correlation <= 1, "correlation", "0 to 1")
-        self._expect(self.piece_seconds[1] <= self.clip_seconds, "piece_seconds", "no more than clip_seconds")
+            self._check(count != 2 or values[0] <= values[-1], name, "the lower number first")
+        self._check(self.correlation <= 1, "correlation", "0 to 1")
+        self._check(self.piece_seconds[1] <= self.clip_seconds, "piece_seconds", "no more than clip_seconds")
         for name, counts in zip(("scene_hours", "event_hours"), self.clips()):
-            self._expect(min(counts) > 0, name, "time for a clip (of each scene) in each partition")
+            self._check(min(counts) > 0, name, "time for a clip (of each scene) in each partition")
 
-    def _expect(self, condition, name, expected):
-        if not condition:
-            raise InputError(f"{name}: expected {expected}. Received: {getattr(self, name)!r}.")
+    def _check(self, condition, name, expected):
+        expect(condition, name, expected, getattr(self, name))
 
     def clips(self):
-        """Numbers of scene clips, equally many of each scene, and of event clips: two tuples, train, validate, test."""
+        """Return the numbers of scene clips, equally many per scene, and of event clips.
+
+        Both are tuples for train, validate and test.
+        """
         scene, event = ([hours * 3600 / self.clip_seconds for hours in triple]
                         for triple in (self.scene_hours, self.event_hours))
         return tuple(self.scenes * round(number / self.scenes) for number in scene), tuple(map(round, event))
@@ -94,8 +98,10 @@ def _is_number(value, low):
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """Noise with a spectrum of `bands_db` (power per hertz, at OCTAVES), an RMS of `dbfs`, and a gain that swings by
-    `swing_db` `swing_hz` times a second."""
+    """Noise with a spectrum of `bands_db` (power per hertz, at OCTAVES), an RMS of `dbfs` and a swinging gain.
+
+    The gain swings by `swing_db`, `swing_hz` times per second.
+    """
     bands_db: tuple[float, ...]
     dbfs: float
     swing_db: float
@@ -104,8 +110,14 @@ class Background:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A scene, or a location of one: the mean number of events in a clip, the share that each label has in them, the
-    share of clips that each kind of background has, and what a location adds to their spectrum and level."""
+    """A scene, or a location of one.
+
+    Attributes:
+        events_per_clip: mean number of events.
+        label_shares: share of each label in the events.
+        background_shares: share of each background in the clips.
+        bands_db, gain_db: what a location adds to the spectrum and level of backgrounds.
+    """
     name: str
     events_per_clip: float
     label_shares: tuple[float, ...]
@@ -115,7 +127,12 @@ class Scene:
 
 
 def draw_scenes(rng, num_labels, spec):
-    """Scenes that share labels and backgrounds: of several sets the one whose two closest scenes differ most.
+    """Draw scenes that share labels and backgrounds: of several sets, the one whose two closest scenes differ most.
+
+    Args:
+        rng: numpy Generator.
+        num_labels: int, number of labels that are heard in scenes.
+        spec: StandinSpec.
 
     Returns:
         tuple of Scene.
@@ -135,7 +152,7 @@ def _least_difference(shares):
 
 
 def draw_location(rng, scene, name, spec):
-    """A location of a scene: a Scene with everything a little different, where nothing has a share of 0."""
+    """Draw a location of a scene: a Scene with another name, everything a little different and no share of 0."""
     shares = (rng.dirichlet(spec.location_concentration * np.array(part) + 0.1).tolist()
               for part in (scene.label_shares, scene.background_shares))
     return Scene(name, scene.events_per_clip * rng.lognormal(0, 0.2), *map(tuple, shares),
@@ -143,19 +160,29 @@ def draw_location(rng, scene, name, spec):
 
 
 def draw_background(rng, spec):
-    """A random Background: it falls by 1 to 6 dB an octave, give or take some dB at each of them."""
+    """Draw a random Background for a StandinSpec; it falls by 1 to 6 dB per octave, with some dB of deviation."""
     bands = rng.uniform(-6, -1) * np.arange(len(OCTAVES)) + rng.normal(0, 4, len(OCTAVES))
     return Background(tuple(bands.round(2).tolist()), round(rng.uniform(*spec.background_dbfs), 2), rng.uniform(0, 8),
                       rng.uniform(0.05, 0.5))
 
 
 def background_noise(background, num_samples, sample_rate, seed):
-    """Noise of a Background's spectrum and swing, float32 (num_samples,); its RMS is 1."""
+    """Make noise with a Background's spectrum and swing, and an RMS of 1.
+
+    Args:
+        background: Background.
+        num_samples: int.
+        sample_rate: Hz.
+        seed: int.
+
+    Returns:
+        float32 (num_samples,).
+    """
     rng = np.random.default_rng(seed)
     length = scipy.fft.next_fast_len(num_samples, real=True)
     frequencies = scipy.fft.rfftfreq(length, 1 / sample_rate)
     bands_db = np.interp(np.log2(np.maximum(frequencies, 1.0)), np.log2(OCTAVES), background.bands_db)
-    bands_db[frequencies < 20.0] = -200.0  # nobody hears them
+    bands_db[frequencies < 20.0] = -200.0  # not audible
     spectrum = rng.standard_normal((length // 2 + 1, 2), np.float32) * _amplitude(bands_db)[:, None]
     noise = scipy.fft.irfft(spectrum.view(np.complex64)[:, 0], length)[:num_samples]
     phase = np.linspace(0, 2 * np.pi * background.swing_hz * num_samples / sample_rate, num_samples, dtype=np.float32)
@@ -164,5 +191,5 @@ def background_noise(background, num_samples, sample_rate, seed):
 
 
 def _amplitude(level_db):
-    # exp of float32 is many times as fast as a power of 10
+    # exp of float32 is many times faster than a power of 10.
     return np.exp(np.asarray(level_db, np.float32) * np.float32(np.log(10) / 20))

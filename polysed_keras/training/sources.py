@@ -1,0 +1,226 @@
+"""Sources of training data: one class for recordings and one for clips, with the same methods.
+
+A source opens the data of an Experiment, resolves its tasks with their labels, loads partitions and feeds trainings.
+`source_class` alone tells experiments on recordings (paper 1) and on clips (paper 2) apart.
+"""
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from polysed_keras.datasets import joint_frames, load_clips, load_dataset
+from polysed_keras.errors import InputError
+from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
+from polysed_keras.models import decode_activity, predict_posteriors
+from polysed_keras.specs import Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
+from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
+from polysed_keras.training.fit import task_losses, task_weights
+from polysed_keras.training.fresh_mixtures import fresh_recordings
+from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
+from polysed_keras.training.seen import COMBINATIONS, record_combinations
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Feed:
+    """The input of one training.
+
+    Attributes:
+        recordings: list of RecordingFeatures, by which the network's input is normalised.
+        steps: number of batches per epoch.
+        dataset: tf.data.Dataset of batches, endless or until the last epoch.
+        validate: function of the network that returns a dict of val_loss and measures.
+    """
+
+    recordings: list
+    steps: int
+    dataset: tf.data.Dataset
+    validate: Callable
+
+
+def recording_feed(experiment, recordings, validation, first_epoch=0):
+    """Return the Feed of a training on recordings.
+
+    Args:
+        experiment: Experiment with resolved tasks.
+        recordings: list of RecordingFeatures, or a function of the epoch (0, 1, ...) that returns one.
+        validation: list of RecordingFeatures.
+        first_epoch: number of epochs that are finished already.
+
+    Raises:
+        InputError: no recordings.
+    """
+    spec, tasks = experiment.training, experiment.tasks
+    first = recordings(first_epoch) if callable(recordings) else recordings
+    segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
+    order = {"seed": spec.seed, "first_epoch": first_epoch}
+    if callable(recordings):
+        dataset = fresh_segment_dataset(lambda epoch: first if epoch == first_epoch else recordings(epoch), tasks,
+                                        **segments, **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
+    else:
+        dataset = segment_dataset(recordings, tasks, **segments, **order)
+    return Feed(first, num_batches(first, **segments), dataset,
+                lambda model: validate(model, validation, tasks, spec.segment_frames))
+
+
+def clip_feed(experiment, clips, validation, first_epoch=0):
+    """Return the Feed of a training on clips.
+
+    An epoch is one pass over the clips of the first task: paper 2's scenes, if there are any.
+
+    Args:
+        experiment: Experiment with resolved tasks.
+        clips: {task name: ClipFeatures} to train on.
+        validation: {task name: ClipFeatures}.
+        first_epoch: number of epochs that are finished already.
+    """
+    spec, tasks, weights = experiment.training, experiment.tasks, task_weights(experiment)
+    batch_sizes = {task.name: spec.event_batch_size if index else spec.batch_size for index, task in enumerate(tasks)}
+    steps = epoch_steps(clips[tasks[0].name], spec.batch_size)
+    dataset = joint_dataset(clips, tasks, batch_sizes, spec=experiment.augment, seed=spec.seed,
+                            first_step=first_epoch * steps)
+    sampled = [recording for task in tasks for recording in clips[task.name].sample()]
+    return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
+
+
+def validate(model, recordings, tasks, segment_frames):
+    """Return the mean loss over tasks and frames and the overall F1 (0..1): {"val_loss", "val_f1"}.
+
+    Args:
+        model: network of `tasks`.
+        recordings: list of RecordingFeatures.
+        tasks: tuple of Task.
+        segment_frames: number of frames that the network takes at once.
+    """
+    labels, losses = task_labels(tasks), task_losses(tasks)
+    counts, posteriors = 0, []
+    for recording in recordings:
+        posteriors.append(predict_posteriors(model, recording.log_mel, tasks, segment_frames))
+        counts = counts + frame_counts(recording.event_roll, decode_activity(posteriors[-1], tasks))
+    event_roll = np.concatenate([recording.event_roll for recording in recordings])
+    loss = np.mean([losses[task.name](task.encode(task_activity(event_roll, labels, task)),
+                                      np.concatenate([part[task.name] for part in posteriors])) for task in tasks])
+    return {"val_loss": float(loss), "val_f1": float(f_score(counts.sum(axis=0)))}
+
+
+def validate_clips(model, clips, tasks, weights):
+    """Return the weighted loss of clips and the loss and measure of each task.
+
+    Args:
+        model: network of `tasks`.
+        clips: {task name: ClipFeatures}.
+        tasks: tuple of Task.
+        weights: {task name: weight of its loss}.
+
+    Returns:
+        dict of val_loss, val_<task>_loss, val_accuracy of a `multi_class` task and val_lwlrap of a `multi_label` task.
+    """
+    losses, result = task_losses(tasks), {"val_loss": 0.0}
+    for task in tasks:
+        activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
+        loss = float(losses[task.name](task.encode(activity), posteriors))
+        result |= {f"val_{task.name}_loss": loss, "val_loss": result["val_loss"] + weights[task.name] * loss}
+        if task.encoding == "multi_class":
+            result["val_accuracy"] = macro_accuracy(activity.argmax(axis=-1), posteriors.argmax(axis=-1))
+        else:
+            result["val_lwlrap"] = lwlrap(activity, posteriors)
+    return result
+
+
+class RecordingSource:
+    """A corpus of recordings, which are labelled frame by frame.
+
+    Args:
+        experiment: Experiment.
+        data: folder of the corpus.
+        mixing: Mixing, if training mixtures are drawn anew every epoch.
+        progress: whether bars are shown.
+
+    Attributes:
+        experiment: the Experiment with its tasks resolved.
+        datasets: the corpora, a list.
+
+    Raises:
+        InputError: unusable data, or tasks or a mixing that do not fit them.
+    """
+
+    feed = staticmethod(recording_feed)
+
+    def __init__(self, experiment, data, mixing=None, progress=True):
+        dataset = load_dataset(data, experiment.dataset)
+        tasks = resolve_tasks(experiment.tasks, dataset.labels, label_affinity(experiment.tasks, dataset))
+        self.experiment, self.datasets = dataclasses.replace(experiment, tasks=tasks), [dataset]
+        self._draw = fresh_recordings(mixing, dataset, self.experiment) if mixing else None
+        self._progress = progress
+
+    def load(self, partition):
+        """Return a partition as a list of RecordingFeatures; event rolls have the tasks' labels in order."""
+        labels = task_labels(self.experiment.tasks)
+        return load_recordings(self.datasets[0], partition, labels, self.experiment.features, progress=self._progress)
+
+    def load_training(self, run, *, resume):
+        """Return what `feed` takes to train on; label combinations are noted in the run's folder."""
+        return record_combinations(self._draw or self.load("train"), self.experiment.tasks,
+                                   pathlib.Path(run) / COMBINATIONS, resume=resume)
+
+
+class ClipSource:
+    """Corpora of clips, which are labelled as a whole. Arguments, attributes and errors as of RecordingSource."""
+
+    feed = staticmethod(clip_feed)
+
+    def __init__(self, experiment, data, mixing=None, progress=True):
+        if mixing:
+            raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of "
+                             "clips. Make a corpus of clips by polysed standin.")
+        self._clips, self._progress = load_clips(data, experiment.dataset), progress
+        labels = {name: dataset.labels for name, dataset in self._clips.items()}
+        self.experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
+        self.datasets = list(self._clips.values())
+        for task in self.experiment.tasks:
+            unknown = sorted(set(task.labels) - set(labels[task.name]))
+            if unknown:
+                raise InputError(f"{self._clips[task.name].folder}: expected the labels of task {task.name}. "
+                                 f"Received a corpus without {', '.join(unknown)}.")
+
+    def load(self, partition):
+        """Return a partition as {task name: ClipFeatures}."""
+        spec, tasks = self.experiment.training, self.experiment.tasks
+        return {task.name: load_clip_features(
+            self._clips[task.name], partition, task.labels, self.experiment.features, spec.segment_frames,
+            hours=spec.event_hours if partition == "train" and task.name == "events" else None,
+            seed=spec.seed, progress=self._progress) for task in tasks}
+
+    def load_training(self, run, *, resume):
+        """Return what `feed` takes to train on."""
+        return self.load("train")
+
+
+def source_class(experiment):
+    """Return RecordingSource or ClipSource, as an Experiment needs."""
+    return ClipSource if experiment.clip_level else RecordingSource
+
+
+def label_affinity(tasks, dataset):
+    """Return the affinity of labels by which a Decomposition's strategy groups them; None if it takes none.
+
+    Args:
+        tasks: Decomposition, or a tuple of Task.
+        dataset: datasets.Dataset; labels that sound together are those of its training annotations.
+
+    Returns:
+        float64 array (labels, labels) in 0..1, or None.
+
+    Raises:
+        InputError: the strategy `confusion`, whose groups are made from a run by evaluation.find_groups; no annotated
+            events.
+    """
+    strategy = tasks.strategy if isinstance(tasks, Decomposition) and tasks.groups is None else None
+    if strategy in ("cooccurrence", "anti_cooccurrence"):
+        return cooccurrence(joint_frames(dataset, "train"))
+    if strategy == "confusion":
+        raise InputError("strategy: 'confusion' needs the errors of a trained run. Received: none. Make groups by "
+                         f"polysed decompose {dataset.folder} --num-tasks N --strategy confusion --run RUN --out "
+                         "groups.json, and train with --set tasks.groups=groups.json.")
+    return None
