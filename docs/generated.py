@@ -1,7 +1,12 @@
-"""What pages are made of at build time: the zoo's table from PRESETS, the commands' options from their parsers, and the
-pages that are files of the repository."""
+"""Sphinx extension that fills pages at build time.
+
+The zoo's table comes from PRESETS, the commands' options from their parsers, and the reference and the list of rooms
+from the modules' docstrings. Some pages are files of the repository.
+"""
 import argparse
+import ast
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -13,15 +18,69 @@ from sphinx.util.nodes import make_refnode
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md",
          "esc10": "saved_models/esc10/README.md"}
+BASE = "errors", "files"  # the two modules that stand in no room, on one page of the reference
 NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35  # of TUT-SED Synthetic 2016, of TUT Urban 2018, of paper 2's event sets
 HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s"
 
 
+def rooms():
+    """Return ORDER of tests/test_layers.py: packages and modules, each after those that it may import."""
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text("utf-8"))
+    (order,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "ORDER")
+    return ast.literal_eval(order)
+
+
+def modules_of(room):
+    """Return {dotted name after the package's: path} of a room's modules, each package before its modules."""
+    folder = ROOT / "polysed_keras" / room
+    paths = folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]
+    names = {}
+    for path in paths:
+        parts = path.relative_to(ROOT / "polysed_keras").with_suffix("").parts
+        names[".".join(parts[:-1] if path.name == "__init__.py" else parts)] = path
+    return dict(sorted(names.items()))
+
+
+def caption(path):
+    """Return the first sentence of a module's docstring."""
+    paragraph = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n\n")[0].split())
+    return re.match(r".*?(?:\.(?= |$)|$)", paragraph)[0].replace("::", ".")
+
+
+def architecture():
+    """Return Markdown: a section per room with its caption and its modules."""
+    lines = []
+    for room in rooms():
+        modules = modules_of(room)
+        page = "base" if room in BASE else room
+        lines += [f"### {room}", "", f"{caption(modules.pop(room))}" +
+                  ("" if room == "__main__" else f" ([reference](reference/{page}.rst))"), ""]
+        lines += [f"- `{name.partition('.')[2]}`: {caption(path)}" for name, path in modules.items()] + [""]
+    return "\n".join(lines)
+
+
+def reference(page):
+    """Return reStructuredText: the title of a room's page, and what is in each of its modules."""
+    names = BASE if page == "base" else (page,)
+    lines = [" and ".join(names), "=" * 80, ""]
+    for room in names:
+        for name, path in modules_of(room).items():
+            lines += [*([name, "-" * 80, ""] if name != page else []), f".. automodule:: polysed_keras.{name}"]
+            lines += ["   :no-members:"] * (path.name == "__init__.py") + [""]  # its names are in the modules, once
+    return "\n".join(lines)
+
+
 def include_page(app, docname, source):
-    """Fill a page with a file of the repository, whose links then begin at this folder."""
+    """Fill a page with a file of the repository, whose links then begin at this folder, or from docstrings."""
+    folder, _, page = docname.rpartition("/")
+    if folder == "reference" and page != "index":
+        source[0] = reference(page)
+    elif docname == "architecture":
+        source[0] = source[0].replace("<!-- rooms -->", architecture())
     if docname in PAGES:
         path = ROOT / PAGES[docname]
-        source[0] = re.sub(r"\[([^\]]*)\]\(([^)#]+)\)", lambda match: _link(path.parent, match), path.read_text("utf-8"))
+        source[0] = re.sub(r"\[([^\]]*)\]\(([^)#]+)\)", lambda match: _link(path.parent, match),
+                           path.read_text("utf-8"))
         app.env.note_dependency(str(path))
 
 
@@ -30,11 +89,12 @@ def _link(folder, match):
     if not target.is_relative_to(ROOT) or not target.exists():
         return match[0]
     pages = {(ROOT / file): f"{page}.md" for page, file in PAGES.items()}
-    return match[1] if target.is_dir() else f"[{match[1]}]({pages.get(target, f'../{target.relative_to(ROOT)}')})"
+    path = pages.get(target) or os.path.relpath(target, ROOT / "docs")
+    return match[1] if target.is_dir() else f"[{match[1]}]({path})"
 
 
 def _resolved(experiment):
-    """With as many labels as the paper's corpora have; they need no names to be counted."""
+    """Return an Experiment with as many labels as the paper's corpora have; to be counted they need no names."""
     from polysed_keras.models import with_num_labels
     if not experiment.clip_level:
         return with_num_labels(experiment, NUM_LABELS)
@@ -49,7 +109,7 @@ def _tasks_text(tasks):
 
 
 def zoo_rows(clip_level):
-    """A tuple of texts for every preset of clips, or of recordings, as HEADER says."""
+    """Yield a tuple of texts, as HEADER names them, per preset of clips or of recordings."""
     import keras
 
     from polysed_keras.models import experiment_cost
@@ -60,9 +120,9 @@ def zoo_rows(clip_level):
             with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
                 cost = experiment_cost(experiment)
             reference = experiment.reference.partition(" after ")[0].partition(", ")
-            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"), _tasks_text(experiment.tasks),
-                   f"{experiment.model.backbone}, {experiment.model.head}", f"{cost.weights:,}",
-                   f"{cost.multiply_adds / 1e6:,.1f}")
+            yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"),
+                   _tasks_text(experiment.tasks), f"{experiment.model.backbone}, {experiment.model.head}",
+                   f"{cost.weights:,}", f"{cost.multiply_adds / 1e6:,.1f}")
 
 
 class Zoo(SphinxDirective):
@@ -97,7 +157,8 @@ def _section(name, summary, parser):
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
     text = parser.format_help()
     section = nodes.section("", nodes.title(text=name), ids=[f"polysed-{name}"], names=[f"polysed-{name}"])
-    section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."), nodes.literal_block(text, text, language="none")]
+    section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."),
+                nodes.literal_block(text, text, language="none")]
     return section
 
 

@@ -1,1 +1,2 @@
-from .parsers import build_parser as build_parser, fold_lists as fold_lists
+from .main import build_parser as build_parser
+from .parsers import fold_lists as fold_lists

@@ -1,11 +1,31 @@
 """Commands that make corpora and check them."""
 import pathlib
 
-from polysed_keras.cli.parsers import MIXTURES
+from polysed_keras.cli.parsers import (
+    ANNOTATION_FORMATS,
+    CORPORA,
+    FOLDS,
+    MIXTURE_OPTIONS,
+    MIXTURES,
+    SOUNDBANK_OPTIONS,
+    command,
+    one_of,
+    option,
+    set_option,
+)
+from polysed_keras.errors import InputError
 
 
+@command("synthesize",
+    one_of(*SOUNDBANK_OPTIONS),
+    option("--from", dest="instructions", metavar="CORPUS",
+           help="make the mixtures of this corpus's soundscapes.json again, to the byte"),
+    option("--out", required=True, metavar="DATA", help="folder of the new corpus"),
+    *MIXTURE_OPTIONS,
+    set_option("fields of SoundscapeSpec, such as background=pink 'event_to_background_db=[6, 30]'"),
+    option("--seed", type=int, default=0))
 def synthesize(arguments):
-    """Write a corpus of mixtures from a soundbank, or again from the instructions of one."""
+    """Make a corpus of mixtures from a soundbank."""
     import tempfile
 
     from polysed_keras.datasets import format_statistics
@@ -25,12 +45,11 @@ def synthesize(arguments):
 
 
 def _source(arguments, again):
-    """What instructions say of the soundbank: its folder, or the seed of procedural sounds."""
+    """Return the soundbank's folder, or {"procedural_seed": seed} of sounds that the program makes."""
     if arguments.soundbank or again:
         return arguments.soundbank or again["soundbank"]
     if arguments.procedural:
         return {"procedural_seed": arguments.seed}
-    from polysed_keras.errors import InputError
     raise InputError("synthesize: expected --soundbank DIR, --procedural or --from CORPUS. Received: none of them.")
 
 
@@ -42,22 +61,31 @@ def _soundbank_folder(source, temporary):
 
 
 def soundscape_spec(arguments, assignments):
-    """The SoundscapeSpec of a command's arguments."""
+    """Return the SoundscapeSpec of a command's arguments and FIELD=VALUE assignments."""
     from polysed_keras.specs import set_spec_fields
     from polysed_keras.synthesis import SoundscapeSpec
     return set_spec_fields(SoundscapeSpec(duration_seconds=arguments.duration), assignments)
 
 
 def write_mixtures(arguments, folder, source, out, mixtures, spec):
-    """Write a corpus of a soundbank's mixtures; its statistics."""
+    """Write a corpus of mixtures of the soundbank in a folder, and return its statistics."""
     from polysed_keras.synthesis import corpus as corpora, partition_soundbank, read_soundbank
     partitions = partition_soundbank(read_soundbank(folder), folds=arguments.folds, seed=arguments.seed)
     return corpora.synthesize(partitions, out, spec, tuple(mixtures), seed=arguments.seed, progress=True,
                               origin={"soundbank": source, "folds": arguments.folds})
 
 
+@command("import",
+    option("audio", metavar="AUDIO_DIR", help="folder of audio files"),
+    option("annotations", metavar="ANNOTATIONS", help="a file or a folder, matched to audio by name"),
+    option("--out", required=True, metavar="DATA", help="folder of the new corpus"),
+    option("--format", choices=ANNOTATION_FORMATS, help="of the annotations; default: told by their content"),
+    option("--labels", nargs="+", help="only these, in this order; default: all, sorted"),
+    option("--partition", metavar="FILE", help="lines of a file name, a tab, and train, validate or test; "
+           "default: URBAN-SED's folders, else 60/20/20 %% of the recordings at random"),
+    option("--seed", type=int, default=0, help="of the random partition"))
 def import_corpus(arguments):
-    """Write a corpus from one's own annotated recordings."""
+    """Make a corpus of recordings that are annotated already."""
     from polysed_keras.datasets import format_statistics, import_recordings
     report = import_recordings(arguments.audio, arguments.annotations, arguments.out, format=arguments.format,
                                labels=arguments.labels, partition=arguments.partition, seed=arguments.seed,
@@ -65,8 +93,14 @@ def import_corpus(arguments):
     print(format_statistics(report["partitions"]))
 
 
+@command("standin",
+    one_of(*SOUNDBANK_OPTIONS, required=True),
+    option("--out", required=True, metavar="DATA", help="folder of both new corpora"),
+    FOLDS,
+    set_option("fields of StandinSpec, such as scenes=8 k=10 correlation=1"),
+    option("--seed", type=int, default=0))
 def standin(arguments):
-    """Write a stand-in for paper 2's two corpora."""
+    """Make clips of scenes and of events that stand in for paper 2's corpora."""
     from polysed_keras.specs import set_spec_fields
     from polysed_keras.synthesis import StandinSpec, format_report, make_standin_of
     spec = set_spec_fields(StandinSpec(), arguments.set)
@@ -74,8 +108,12 @@ def standin(arguments):
                                         seed=arguments.seed, progress=True)))
 
 
+@command("check",
+    option("corpus", choices=CORPORA),
+    option("--data", required=True, metavar="DIR", help="folder of the corpus"),
+    option("--out", metavar="FILE", help="write the report with all names as JSON too"))
 def check(arguments):
-    """Say what of a corpus is missing, corrupt, short or at another rate; exit code 1 where something is."""
+    """Tell which files of a corpus are missing, corrupt, short or at another rate."""
     from polysed_keras.datasets import check_corpus, format_check
     report = check_corpus(arguments.corpus, arguments.data, progress=True)
     print(format_check(report))

@@ -2,7 +2,16 @@
 import pathlib
 import sys
 
+from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, option
+from polysed_keras.errors import InputError
 
+
+@command("export",
+    option("run", metavar="RUN"),
+    option("--out", required=True, metavar="saved_models/NAME", help="the next version is made in this folder"),
+    option("--runtimes", nargs="+", choices=RUNTIMES, default=[],
+           help="convert it for these too, into VERSION/runtimes/, with a report on what they lose"),
+    option("--data", help="corpus on whose test recordings the report is made; default: noise and tones"))
 def export(arguments):
     """Export a run as a SavedModel, and for other runtimes."""
     from polysed_keras.export import export_run
@@ -15,10 +24,19 @@ def export(arguments):
     print(format_parity(export_runtimes(arguments.run, version, arguments.runtimes, arguments.data)))
 
 
+@command("detect",
+    option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
+    MODEL,
+    option("--out", metavar="DIR", help="write a file per recording into this folder, instead of to the terminal"),
+    option("--format", choices=DETECTION_FORMATS, default="tsv"),
+    *EVENT_OPTIONS,
+    option("--server", metavar="HOST:PORT",
+           help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
+    option("--timeout", type=float, default=60.0, metavar="SECONDS",
+           help="how long to wait for the server's answer, and for a server that is unavailable"))
 def detect(arguments):
-    """Detect events, or label clips, in audio files and folders of them."""
+    """Detect events, or label clips, in audio files."""
     from polysed_keras.audio import find_audio
-    from polysed_keras.errors import InputError
     from polysed_keras.files import check_writable
     paths = find_audio(arguments.audio)
     if arguments.out:
@@ -52,12 +70,11 @@ def _detector(arguments):
 
 
 def _check_stems(paths):
-    from polysed_keras.errors import InputError
     stems = {}
     for path in paths:
         if stems.setdefault(path.stem, path) != path:
-            raise InputError(f"{stems[path.stem]} and {path}: expected different names, because both would be written to "
-                             f"{path.stem}. Detect them into different folders.")
+            raise InputError(f"{stems[path.stem]} and {path}: expected different names, because both would be written "
+                             f"to {path.stem}. Detect them into different folders.")
 
 
 def _write_found(found, path, arguments, clip_level):
@@ -71,8 +88,16 @@ def _write_found(found, path, arguments, clip_level):
         print(path, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
 
 
+@command("listen",
+    option("source", nargs="?", choices=("microphone", "-"), default="microphone",
+           help="- reads 16-bit PCM from stdin: a WAV file, or raw samples with --rate"),
+    MODEL,
+    option("--rate", type=int, metavar="HZ", help="rate of raw samples, or of the microphone; default: its own"),
+    option("--channels", type=int, metavar="N", help="channels of raw samples, which are averaged; default: 1"),
+    option("--device", help="microphone: number or part of its name, as `python -m sounddevice` lists them"),
+    *EVENT_OPTIONS)
 def listen(arguments):
-    """Print events as they close, of a microphone or of what is piped in, until it ends or Ctrl-C."""
+    """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
     from polysed_keras.audio import open_microphone, open_pipe, resample_blocks, until_interrupted
     if arguments.source == "-":
         rate, blocks = open_pipe(sys.stdin.buffer, arguments.rate, arguments.channels)
@@ -95,22 +120,35 @@ def _print_events(events):
         print(f"{onset:.3f}", f"{offset:.3f}", label, f"{confidence:.3f}", sep="\t", flush=True)
 
 
+@command("serve-config",
+    option("models", metavar="MODELS", help="folder of exports, such as saved_models/, with NAME/VERSION in it"),
+    option("--out", required=True, metavar="DIR", help="the new folder"),
+    option("--max-seconds", type=int, metavar="N",
+           help="longest audio of a file; default: the length into which clients cut longer ones"),
+    option("--max-batch", type=int, default=4, metavar="N", help="most files per request, and per batch of requests"),
+    option("--max-queue", type=int, default=16, metavar="N", help="most batches that wait"),
+    option("--timeout", type=int, default=120, metavar="SECONDS", help="longest time for an answer"))
 def serve_config(arguments):
-    """Write what TensorFlow Serving and the containers around it need to serve exported models."""
+    """Write the files with which TensorFlow Serving, compose and Kubernetes serve exports."""
     from polysed_keras.serving import write_deployment
     for path in write_deployment(arguments.models, arguments.out, arguments.max_seconds, arguments.max_batch,
                                  arguments.max_queue, arguments.timeout):
         print(path)
 
 
+@command("view",
+    option("audio", metavar="AUDIO", help="a file"),
+    MODEL,
+    option("--reference", metavar="TSV", help="reference events: lines of onset, offset (seconds) and label"),
+    option("--out", required=True, metavar="PAGE", help="the page, such as page.html"))
 def view(arguments):
-    """Write a page to look at and listen to the events of a recording."""
+    """Write an HTML page to look at and listen to the events of a recording."""
     from polysed_keras.audio import find_audio
-    from polysed_keras.errors import InputError
     from polysed_keras.files import check_writable
     (audio, *others), out = find_audio([arguments.audio]), pathlib.Path(arguments.out)
     if others:
-        raise InputError(f"{arguments.audio}: expected one recording. Received: {1 + len(others)}. View each by itself.")
+        raise InputError(f"{arguments.audio}: expected one recording. Received: {1 + len(others)}. "
+                         "View each by itself.")
     if out.is_dir():
         raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
     check_writable(out.parent)

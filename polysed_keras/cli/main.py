@@ -1,31 +1,42 @@
-"""The command line: `polysed COMMAND`. Only the standard library is imported before a command runs."""
+"""The program `polysed`. Nothing slow is imported before a command runs."""
+import argparse
 import logging
 import os
 import sys
 
+from polysed_keras import __version__
 from polysed_keras.cli import data, detection, training
-from polysed_keras.cli.parsers import build_parser
+from polysed_keras.errors import InputError
 
-COMMANDS = {
-    "synthesize": data.synthesize, "import": data.import_corpus, "standin": data.standin, "check": data.check,
-    "decompose": training.decompose, "widen": training.widen, "train": training.train, "evaluate": training.evaluate,
-    "sweep": training.sweep, "tune": training.tune, "presets": training.presets, "demo": training.demo,
-    "export": detection.export, "serve-config": detection.serve_config, "detect": detection.detect,
-    "listen": detection.listen, "view": detection.view,
-}
+
+def build_parser():
+    """Return the argument parser of `polysed`. Parsed arguments hold the command's function as `function`."""
+    parser = argparse.ArgumentParser(prog="polysed", description="Polyphonic sound event detection.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
+    for module in (data, training, detection):
+        for function in vars(module).values():
+            if hasattr(function, "add_parser"):
+                function.add_parser(commands)
+    return parser
 
 
 def main(argv=None):
-    """Run a command. Returns 0 on success, 1 where `check` found something, 2 after a line on a user's mistake, 130 when
-    interrupted."""
+    """Run a command and return its exit code.
+
+    Args:
+        argv: list of str, the arguments; those of the process by default.
+
+    Returns:
+        0 on success, 1 if `check` found something wrong, 2 after a line on a user's mistake, 130 if interrupted.
+    """
     arguments = build_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
     for noisy in ("tensorflow", "absl", "h5py", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    from polysed_keras.errors import InputError
     try:
-        return COMMANDS[arguments.command](arguments) or 0
+        return arguments.function(arguments) or 0
     except (InputError, OSError) as error:
         print(f"polysed: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,17 @@ import dataclasses
 import pathlib
 
 from polysed_keras.cli.data import soundscape_spec, write_mixtures
-from polysed_keras.cli.parsers import MIXTURES
+from polysed_keras.cli.parsers import (
+    DECOMPOSITIONS,
+    EVENT_CHOICES,
+    MIXTURE_OPTIONS,
+    MIXTURES,
+    SWEEPS,
+    command,
+    option,
+    set_option,
+)
+from polysed_keras.errors import InputError
 
 
 def _runtime(arguments):
@@ -16,8 +26,28 @@ def _runtime(arguments):
     return {"jit_compile": arguments.xla, "strategy": tf.distribute.MirroredStrategy() if arguments.mirrored else None}
 
 
+@command("train",
+    option("preset", metavar="PRESET",
+           help="a name that `polysed presets` lists, or a JSON file, such as a search's best.json"),
+    option("--data", help="folder of the corpus: audio/, meta/, evaluation_setup/"),
+    option("--soundbank", metavar="DIR", help="draw new training mixtures from this soundbank every epoch, in the way "
+           "that DATA was made; without DATA, validation and test mixtures are made first, in RUN/data"),
+    *MIXTURE_OPTIONS,
+    option("--mix", nargs="+", default=[], metavar="FIELD=VALUE",
+           help="settings of new mixtures, as for synthesize --set"),
+    option("--kept-epochs", type=int, default=1, metavar="N",
+           help="use each new mixture for N epochs; with 3, a third of each epoch's mixtures are new"),
+    option("--out", required=True, metavar="RUN", help="the run's folder"),
+    set_option("fields of the preset, such as training.epochs=3"),
+    option("--pretrained", metavar="RUN", help="begin with the weights of this run, except for its outputs"),
+    option("--resume", action="store_true", help="go on from the last finished epoch"),
+    option("--mixed-precision", action="store_true", help="use float16 on a GPU"),
+    option("--xla", action="store_true", help="compile by XLA; slower for several tasks on a CPU"),
+    option("--mirrored", action="store_true", help="use all GPUs of this machine"),
+    option("--deterministic", action="store_true", help="the same weights to the bit; slower on a GPU"),
+    lambda parser: parser.set_defaults(seed=0))
 def train(arguments):
-    """Train a preset on a corpus, or on mixtures that are drawn anew every epoch."""
+    """Train a preset on a corpus, or on new mixtures every epoch."""
     from polysed_keras.specs import get_preset, load_plugin, set_fields
     for path in arguments.plugin:
         load_plugin(path)
@@ -37,10 +67,9 @@ def train(arguments):
 
 
 def _training_data(arguments):
-    """The corpus to train on; with --soundbank what it validates with, and how training mixtures are drawn."""
+    """Return the corpus's folder, and how training mixtures are drawn if there is a soundbank, else None."""
     if not arguments.soundbank:
         if not arguments.data:
-            from polysed_keras.errors import InputError
             raise InputError("train: expected --data DATA, --soundbank DIR or both. Received: neither.")
         return arguments.data, None
     from polysed_keras.training import resolve_mixing
@@ -53,16 +82,28 @@ def _training_data(arguments):
     return data, resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)
 
 
+@command("evaluate",
+    option("runs", nargs="+", metavar="RUN"),
+    option("--data", required=True, help="folder of the corpus"),
+    option("--partition", choices=("train", "validate", "test"), default="test"),
+    option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
 def evaluate(arguments):
-    """Evaluate runs side by side."""
+    """Compare runs in tables of scores with intervals."""
     from polysed_keras.evaluation import evaluate_runs, format_tables, report_tables, write_report
     results = evaluate_runs(arguments.runs, arguments.data, arguments.partition)
     tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
 
 
+@command("decompose",
+    option("data", metavar="DATA", help="folder of the corpus"),
+    option("--num-tasks", type=int, required=True, metavar="N", help="number of groups"),
+    option("--strategy", choices=DECOMPOSITIONS, default="contiguous"),
+    option("--run", help="for the strategy confusion: group labels that this run confuses in validation"),
+    option("--seed", type=int, default=0, help="of the strategy random"),
+    option("--out", metavar="FILE.json", help="write the groups, for train --set tasks.groups=FILE.json"))
 def decompose(arguments):
-    """Print groups of labels, one a line, and write them as train --set tasks.groups=FILE takes them."""
+    """Divide the labels of a corpus into groups, one per task."""
     from polysed_keras.evaluation import find_groups
     from polysed_keras.files import write_json
     from polysed_keras.specs import Decomposition
@@ -74,16 +115,32 @@ def decompose(arguments):
         write_json(groups, arguments.out)
 
 
+@command("widen",
+    option("preset", metavar="PRESET", help="such as multilabel_small"),
+    option("--like", required=True, metavar="PRESET", help="the preset whose cost to reach, such as mcmt_8_small"),
+    option("--num-labels", type=int, required=True, metavar="N", help="number of labels of the corpus"))
 def widen(arguments):
-    """Print what two presets cost, and the widths at which the first costs as much as the second."""
+    """Find the widths at which a preset costs as much as another."""
     from polysed_keras.models import format_widening, with_num_labels
     from polysed_keras.specs import get_preset
     print(format_widening(*(with_num_labels(get_preset(name), arguments.num_labels)
                             for name in (arguments.preset, arguments.like))))
 
 
+@command("sweep",
+    option("name", choices=SWEEPS),
+    option("--data", required=True, help="folder with both corpora of clips"),
+    option("--out", required=True, help="folder for runs/, NAME.csv and NAME.png; finished trainings are not repeated"),
+    option("--points", nargs="+", help="values to try; default: the paper's"),
+    option("--seeds", type=int, default=4, metavar="N", help="number of trainings per point"),
+    option("--small", action="store_true", help="use the presets for a CPU"),
+    option("--k", type=int, default=35, help="number of events, or as many as there are"),
+    option("--choice", choices=EVENT_CHOICES, default="random", help="which events are taken"),
+    option("--tagger", metavar="MODEL", help="SavedModel that ranks the events in the scenes, such as YAMNet"),
+    option("--endpoint", help="the tagger's output that holds its scores; default: found out"),
+    set_option("fields of all trainings, as for train --set"))
 def sweep(arguments):
-    """Train and test every point of one of paper 2's experiments."""
+    """Run one of paper 2's experiments: alpha, events, hours, k, transfer or regularizers."""
     from polysed_keras.papers import build_study, format_sweep, parse_values, run_sweep, sweep_alpha
     values = parse_values(arguments.name, arguments.points)
     study = build_study(arguments.data, values, small=arguments.small, k=arguments.k, choice=arguments.choice,
@@ -95,6 +152,16 @@ def sweep(arguments):
         print(f"balanced alpha (equation 3), from the two baselines' validation losses: {sweep_alpha(table):.3f}")
 
 
+@command("tune",
+    option("search", metavar="SEARCH", help="a JSON file with preset, ranges, objective, direction, algorithm, "
+           "trials, epochs and seeds"),
+    option("--data", required=True, help="folder of the corpus"),
+    option("--out", required=True, help="folder for trials.csv, trials.png, best.json and more; finished trials are "
+           "not repeated"),
+    option("--workers", type=int, default=1, metavar="N", help="processes that train trials side by side; for "
+           "other machines see KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT"),
+    option("--export", action="store_true", help="train the best values with all seeds and export the best network"),
+    set_option("fields of all trials, as for train --set"))
 def tune(arguments):
     """Search hyperparameters, or go on with a search."""
     from polysed_keras.search import read_search
@@ -105,6 +172,7 @@ def tune(arguments):
         print(export_best(search, arguments.data, arguments.out))
 
 
+@command("presets")
 def presets(arguments):
     """List the presets."""
     from polysed_keras.specs import PRESETS
@@ -112,10 +180,12 @@ def presets(arguments):
         tasks = experiment.tasks
         outputs = (f"{len(tasks)} {' + '.join(task.encoding for task in tasks)}" if isinstance(tasks, tuple)
                    else f"{tasks.num_tasks} {tasks.encoding}")
-        print(f"{name:29} {experiment.model.backbone:12} {experiment.model.head:10} {outputs:27} {experiment.reference}")
+        print(f"{name:29} {experiment.model.backbone:12} {experiment.model.head:10} {outputs:27} "
+              f"{experiment.reference}")
 
 
+@command("demo", option("--out", default="demo", metavar="DIR"))
 def demo(arguments):
-    """Sounds to mixtures to detectors to events, on sounds made by the program."""
+    """Run the whole chain in minutes, on sounds that the program makes."""
     from polysed_keras.papers import run_demo
     run_demo(arguments.out)

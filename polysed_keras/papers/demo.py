@@ -165,5 +165,5 @@ def run_demo(out):
 def _train(name, data, run):
     print(f"3. training {name}")
     history = run_experiment(set_fields(get_preset(name), SETTINGS), data, run, resume=bool(read_history(run)))
-    save_figure(plot_training(history, name), run / "training.png")
+    save_figure(plot_training(history, title=name), run / "training.png")
     return run

@@ -137,7 +137,8 @@ def test_view_writes_a_page(model, data, tmp_path, capsys):
     assert main(["view", str(audio), "--model", str(model), "--reference", str(annotation), "--out", str(page)]) == 0
     assert f"{audio} -> {page} (" in capsys.readouterr().out
     assert json.loads(page.read_text().split('id="data">')[1].split("<")[0])["labels"] == list(LABELS)
-    assert_mistake(capsys, ["view", audio, "--model", model, "--out", tmp_path / "new"], "--out", tmp_path / "new" / "page.html")
+    assert_mistake(capsys, ["view", audio, "--model", model, "--out", tmp_path / "new"], "--out",
+                   tmp_path / "new" / "page.html")
     assert_mistake(capsys, ["view", data / "audio", "--model", model, "--out", page], data / "audio", "one recording")
     assert_mistake(capsys, ["view", audio, "--model", tmp_path, "--out", page], tmp_path, "polysed export")
 
@@ -155,7 +156,8 @@ def test_eight_kilohertz_and_six_channels(model, tmp_path, capsys):
 def test_silent_and_short_audio_is_detected_in(model, tmp_path, capsys):
     soundfile.write(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
     soundfile.write(tmp_path / "one_sample.wav", np.zeros(1), RATE)
-    assert main(["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--out", str(tmp_path / "e")]) == 0
+    arguments = ["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--out", str(tmp_path / "e")]
+    assert main(arguments) == 0
     assert {path.name for path in (tmp_path / "e").iterdir()} == {"silent.tsv", "one_sample.tsv"}
 
 
@@ -174,7 +176,8 @@ def test_broken_audio_gets_no_events(damage, words, model, tmp_path, capsys):
 def test_what_is_left_of_a_truncated_file_is_used(model, tmp_path, capsys):
     soundfile.write(tmp_path / "cut.wav", np.full(2 * RATE, 0.1), RATE)
     (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:-2 * RATE])  # 16 bit: half of it
-    assert main(["detect", str(tmp_path / "cut.wav"), "--model", str(model), "--threshold", "0", "--labels", "hum"]) == 0
+    arguments = ["detect", str(tmp_path / "cut.wav"), "--model", str(model), "--threshold", "0", "--labels", "hum"]
+    assert main(arguments) == 0
     printed = capsys.readouterr()
     assert float(printed.out.split("\t")[2]) == pytest.approx(1.0, abs=0.021)
     assert "cut.wav" in printed.err and "truncated" in printed.err
@@ -190,7 +193,8 @@ def test_a_byte_order_mark_and_overlapping_annotations_are_read(data, tmp_path):
 
 
 def test_procedural_synthesis(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__", (3, 0, None))  # recordings
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__",
+                        (3, 0, None))  # three recordings per label
     out = tmp_path / "data"
     arguments = ["synthesize", "--procedural", "--out", str(out), "--mixtures", "1", "1", "1", "--duration", "10"]
     assert main(arguments) == 0
@@ -209,14 +213,16 @@ def test_own_recordings_are_imported(data, tmp_path, capsys):
     recordings = load_recordings(load_dataset(tmp_path / "own"), "train", ("hiss", "hum"), FEATURES, progress=False)
     assert all(recording.event_roll[:300].sum(axis=0).tolist() == [50, 75] for recording in recordings)  # 20 ms each
     assert_mistake(capsys, arguments, "own", "exists")
-    assert_mistake(capsys, ["import", tmp_path / "no", tmp_path / "labels", "--out", tmp_path / "other"], tmp_path / "no")
+    arguments = ["import", tmp_path / "no", tmp_path / "labels", "--out", tmp_path / "other"]
+    assert_mistake(capsys, arguments, tmp_path / "no")
 
 
 def test_a_corpus_is_made_again(data, tmp_path, capsys):
     write_bank(tmp_path / "bank", ("beep", "hum"), 3)
-    first = ["synthesize", "--soundbank", str(tmp_path / "bank"), "--mixtures", "1", "0", "0", "--duration", "5", "--out"]
-    assert main([*first, str(tmp_path / "a"), "--set", "background=pink", "event_to_background_db=[10, 20]", "stems=true",
-                 "sample_rate=8000"]) == 0
+    bank = ["--soundbank", str(tmp_path / "bank")]
+    first = ["synthesize", *bank, "--mixtures", "1", "0", "0", "--duration", "5", "--out"]
+    assert main([*first, str(tmp_path / "a"), "--set", "background=pink", "event_to_background_db=[10, 20]",
+                 "stems=true", "sample_rate=8000"]) == 0
     assert main(["synthesize", "--from", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
@@ -241,10 +247,18 @@ def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
 
 
 def test_choices_are_the_tables():
-    assert set(parsers.FORMATS) == set(DETECTION_FORMATS) and set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
+    assert set(parsers.DETECTION_FORMATS) == set(DETECTION_FORMATS)
+    assert set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
     assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == EVENT_CHOICES
     assert parsers.DECOMPOSITIONS == DECOMPOSITIONS
+
+
+def test_listen_offers_no_option_that_it_ignores(capsys):
+    for option in ("--server", "--timeout"):
+        with pytest.raises(SystemExit) as stop:
+            main(["listen", "-", option, "9"])
+        assert stop.value.code == 2 and f"unrecognized arguments: {option}" in capsys.readouterr().err
 
 
 def test_presets_are_listed(capsys):
@@ -369,7 +383,8 @@ def test_broken_data_stops_before_training(name, content, words, tmp_path, capsy
     ("tasks.num_tasks=5", ["1 to 4", "5"]), ("tasks.groups=[[\"hum\"]]", ["groups", "exactly one group"]),
     ("epochs=3", ["training.epochs"]), ("training.epochs", ["FIELD=VALUE"]), ("training.seed=-1", ["training.seed"])])
 def test_impossible_settings(setting, words, data, tmp_path, capsys):
-    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", tmp_path / "a", "--set", setting], *words)
+    arguments = ["train", "multilabel_small", "--data", data, "--out", tmp_path / "a", "--set", setting]
+    assert_mistake(capsys, arguments, *words)
     assert not (tmp_path / "a" / "state.json").exists()
 
 

@@ -53,7 +53,7 @@ def test_multiply_adds_of_a_network_of_clips():
 
 @pytest.mark.parametrize("name, weights", [("multilabel", 3_233_360), ("mcmt_2", 8_866_014)])
 def test_weights_of_the_papers_networks(name, weights):
-    """Without the normalisation's, as the README has them."""
+    """Without the normalisation's, as the zoo has them."""
     assert experiment_cost(with_num_labels(get_preset(name), 16)).weights == weights
 
 
