@@ -39,6 +39,8 @@ def _runtime(arguments):
            help="use each new mixture for N epochs; with 3, a third of each epoch's mixtures are new"),
     option("--out", required=True, metavar="RUN", help="the run's folder"),
     set_option("fields of the preset, such as training.epochs=3"),
+    option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
+           help="run these files, which register backbones, heads, corpora or encodings; the run keeps copies"),
     option("--pretrained", metavar="RUN", help="begin with the weights of this run, except for its outputs"),
     option("--resume", action="store_true", help="go on from the last finished epoch"),
     option("--mixed-precision", action="store_true", help="use float16 on a GPU"),
