@@ -7,7 +7,9 @@ class InputError(ValueError):
     The message names it, says what was expected and what was received, and often what to do.
 
     Example:
-        >>> raise InputError("epochs: expected at least 1. Received: 0.")
+        >>> ps.get_preset("mcmt_3")
+        Traceback (most recent call last):
+        polysed_keras.errors.InputError: preset: expected a path of a .json file, or one of ... Received: 'mcmt_3'.
     """
 
 

@@ -87,8 +87,9 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         InputError: the name is unknown, or the folder does not have the corpus's layout.
 
     Example:
-        >>> dataset = load_dataset("data")
+        >>> dataset = ps.load_dataset("data")
         >>> dataset.labels, len(dataset.partitions["train"])
+        (('beep', 'hiss', 'hum', 'whistle'), 3)
     """
     if corpus in registered("corpus"):
         return registered("corpus")[corpus](pathlib.Path(folder))

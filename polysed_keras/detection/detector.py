@@ -41,7 +41,9 @@ class Detector:
         self.sample_rate = description["sample_rate"]
         self.time_resolution = description["time_resolution"]
         # The experiment stays plain dicts: an Experiment would need the plug-ins that the model was trained with.
-        self.clip_level = description.get("clip_level", description["experiment"]["model"]["head"] == "pooled")
+        # An output per segment, not per frame, tells models of clips, whatever their head is called.
+        self.clip_level = description["segment_frames"] > 1 and (
+            round(self.time_resolution * self.sample_rate) == description["segment_frames"] * description["hop_length"])
         self._samples_per_output = round(self.time_resolution * self.sample_rate)
         self.context_samples = description["win_length"] - description["hop_length"]
         self.segment_samples = description["segment_frames"] * description["hop_length"]

@@ -22,7 +22,8 @@ def export_run(run, out):
         InputError: no trained run there, or `out` cannot be written.
 
     Example:
-        >>> export_run("runs/mine", "saved_models/mine")
+        >>> ps.export_run("runs/mine", "saved_models/mine").name
+        '1'
     """
     experiment = load_run(run)
     model = load_best_model(experiment, run)

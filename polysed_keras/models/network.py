@@ -56,9 +56,9 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
         InputError: missing labels, an unknown preset, backbone or head, or parts that do not fit together.
 
     Example:
-        >>> task = Task("events", ("rain", "wind"), "multi_label")
-        >>> model = build_model("multilabel_small", labels=task.labels)
-        >>> history = model.fit(np.zeros((2, 128, 64)), {task.name: task.encode(np.zeros((2, 128, 2)))})
+        >>> model = ps.build_model("multilabel_small", labels=["rain", "wind"])
+        >>> log_mel, events = np.zeros((2, 128, 64)), np.zeros((2, 128, 2))
+        >>> history = model.fit(log_mel, {"events": events}, verbose=0)
     """
     if isinstance(design, ModelSpec):
         expect(tasks or labels, "labels", 'tasks, or a list of labels, such as ["rain", "wind"]', labels)

@@ -25,8 +25,10 @@ def load_detector(source=None, *, model=None, **options):
         ConnectionError, TimeoutError: as `connect`.
 
     Example:
-        >>> load_detector().detect("street.wav")
-        >>> load_detector("localhost:8500", model="mine").detect("street.wav")
+        >>> events = ps.load_detector().detect("street.wav")
+        >>> list(events.columns)
+        ['onset', 'offset', 'event_label', 'confidence']
+        >>> ps.load_detector("localhost:8500", model="mine").detect("street.wav")    # doctest: +SKIP
     """
     if _is_address(source):
         if model is None:  # TensorFlow Serving does not list its models

@@ -17,7 +17,7 @@ from .plugins import (
     register as register,
     registered as registered,
 )
-from .presets import PRESETS as PRESETS, get_preset as get_preset
+from .presets import PRESETS as PRESETS, get_preset as get_preset, list_presets as list_presets
 from .tasks import (
     Decomposition as Decomposition,
     Task as Task,

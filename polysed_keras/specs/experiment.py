@@ -162,8 +162,9 @@ class Experiment:
         features, model, training, augment: the specs above; augment is for networks of clips only.
 
     Example:
-        >>> experiment = Experiment("mine", training=TrainSpec(epochs=3), tasks=decompose(["rain", "wind"], 1))
-        >>> model = build_model(experiment)
+        >>> experiment = ps.Experiment("mine", tasks=ps.decompose(["rain", "wind"], 1))
+        >>> experiment.training.epochs, experiment.features.time_resolution
+        (10, 0.02)
     """
 
     name: str

@@ -33,9 +33,9 @@ def register(kind, name=None, *, frames=False, clips=False):
         InputError: an unknown kind, a fact that the kind does not have, or a name that something else has.
 
     Example:
-        >>> @register("backbone", frames=True)
+        >>> @ps.register("backbone", frames=True)
         ... def one_map(x, spec, use_cudnn):
-        ...     return [(keras.layers.Reshape((*x.shape[1:], 1))(x),)]
+        ...     return [(x[..., None],)]
     """
     expect(kind in _REGISTRY, "register", f"one of {', '.join(_REGISTRY)}", kind)
     expect(not frames or kind == "backbone", "frames", "True for a backbone only", kind)
@@ -95,8 +95,7 @@ def load_plugin(path):
         InputError: no such file, an error in it, or nothing registered by it.
 
     Example:
-        >>> load_plugin("my_backbone.py")
-        >>> model = build_model(ModelSpec(backbone="my_backbone"), labels=["rain", "wind"])
+        >>> ps.load_plugin("my_backbone.py")
     """
     path = pathlib.Path(path)
     expect(path.suffix == ".py" and path.is_file(), "--plugin", "a Python file, FILE.py", str(path))

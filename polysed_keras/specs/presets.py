@@ -79,17 +79,33 @@ PRESETS |= _clips("event_tagger_densenet", "section 4.2: ranks events (theirs kn
                   "audioset", (EVENTS,), DENSENET121, batch_size=128)
 
 
+def list_presets():
+    """List the names of all presets; `get_preset` returns the Experiment of one.
+
+    Returns:
+        Tuple of str.
+
+    Example:
+        >>> "mcmt_8" in ps.list_presets()
+        True
+    """
+    return tuple(PRESETS)
+
+
 def get_preset(name):
     """Return the Experiment of a preset or of a JSON file, such as a search's best.json.
 
     Args:
         name: a key of PRESETS, or the path of a .json file.
 
+    Returns:
+        Experiment.
+
     Raises:
         InputError: an unknown name, or a file that holds no Experiment.
 
     Example:
-        >>> get_preset("mcmt_8").training.epochs
+        >>> ps.get_preset("mcmt_8").training.epochs
         10
     """
     if str(name).endswith(".json"):

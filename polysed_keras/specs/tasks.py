@@ -26,7 +26,7 @@ class Task:
         InputError: an unknown encoding, a label twice, or a powerset of more than 12 labels.
 
     Example:
-        >>> task = Task("weather", ("rain", "wind"), "powerset")
+        >>> task = ps.Task("weather", ("rain", "wind"), "powerset")
         >>> task.encode([[1, 1], [0, 1]])
         array([3, 2], dtype=int32)
     """
@@ -137,7 +137,7 @@ def decompose(labels, num_tasks, strategy="contiguous", *, encoding="powerset", 
             label once.
 
     Example:
-        >>> [task.labels for task in decompose(["rain", "wind", "dog"], 2)]
+        >>> [task.labels for task in ps.decompose(["rain", "wind", "dog"], 2)]
         [('rain', 'wind'), ('dog',)]
     """
     labels = tuple(labels)

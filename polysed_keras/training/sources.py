@@ -13,10 +13,9 @@ import tensorflow as tf
 from polysed_keras.datasets import joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
-from polysed_keras.models import decode_activity, predict_posteriors
+from polysed_keras.models import decode_activity, predict_posteriors, task_losses, task_weights
 from polysed_keras.specs import Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
 from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
-from polysed_keras.training.fit import task_losses, task_weights
 from polysed_keras.training.fresh_mixtures import fresh_recordings
 from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
@@ -124,7 +123,7 @@ def validate_clips(model, clips, tasks, weights):
         if task.encoding == "multi_class":
             result["val_accuracy"] = macro_accuracy(activity.argmax(axis=-1), posteriors.argmax(axis=-1))
         else:
-            result["val_lwlrap"] = lwlrap(activity, posteriors)
+            result["val_lwlrap"] = lwlrap(activity, task.label_posteriors(posteriors))
     return result
 
 
