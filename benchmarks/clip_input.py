@@ -2,9 +2,9 @@
 
     python benchmarks/clip_input.py [--clips 240] [--stored 20000]
 
-Reading: 10 s clips of 24 bit, 48 kHz, stereo, as TUT Urban Acoustic Scenes 2018 has them, to log-mel features, with as many
-threads as there are cores: by load_audio (soundfile and soxr), and with tensorflow-io's decoder in its place. Both in one
-run, alternating, as a ratio.
+Reading: 10 s clips of 24 bit, 48 kHz, stereo, as TUT Urban Acoustic Scenes 2018 has them, to log-mel features, with as
+many threads as there are cores: by load_audio (soundfile and soxr), and with tensorflow-io's decoder in its place. Both
+in one run, alternating, as a ratio.
 
 Memory: an epoch of batches of 192 clips from features on disk, many times what the process may grow by; the resident
 set after the first tenth and at the end.
@@ -96,16 +96,21 @@ def watch_memory(folder, number):
     clips = {name: ClipFeatures(tuple(map(str, range(number))), tuple(paths), np.asarray(labels, np.uint8), frames,
                                 spec.n_mels)
              for name, labels in (("scene", scenes), ("events", activity))}
-    tasks = Task("scene", tuple(map(str, range(10))), "multi_class"), Task("events", tuple(map(str, range(35))), "multi_label")
+    tasks = (
+        Task("scene", tuple(map(str, range(10))), "multi_class"),
+        Task("events", tuple(map(str, range(35))), "multi_label"),
+    )
     steps = number // 128
     dataset = joint_dataset(clips, tasks, {"scene": 64, "events": 128}, spec=AugmentSpec(2, 25, 2, 8, 0.2), seed=0)
     started, resident = time.perf_counter(), []
     for _ in dataset.take(steps):
         resident.append(resident_mib())
     seconds, early = time.perf_counter() - started, resident[steps // 10]
-    print(f"{number} clips on disk, {number * frames * spec.n_mels * 4 / 2 ** 20:.0f} MiB: {steps} batches of 192, "
-          f"{192 * steps / seconds:.0f} clips/s; resident {early:.0f} MiB after a tenth, {resident[-1]:.0f} MiB at the end, "
-          f"at most {max(resident):.0f} MiB")
+    print(
+        f"{number} clips on disk, {number * frames * spec.n_mels * 4 / 2**20:.0f} MiB: {steps} batches of 192, "
+        f"{192 * steps / seconds:.0f} clips/s; resident {early:.0f} MiB after a tenth, "
+        f"{resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/false_alarms.py AUDIO_DIR MODEL [MODEL ...]
 
-Events an hour and the share of the time with an event, for each exported model: decoded as the model's tasks say, and at
-thresholds of the label posteriors with events of at least 0.2 s. Such audio: `polysed synthesize --set
+Events an hour and the share of the time with an event, for each exported model: decoded as the model's tasks say, and
+at thresholds of the label posteriors with events of at least 0.2 s. Such audio: `polysed synthesize --set
 'labels_per_mixture=[0,0]'` with a background, rooms and distractors.
 """
 import argparse
@@ -43,4 +43,6 @@ if __name__ == "__main__":
         for settings in SETTINGS:
             events, active, hours = count_alarms(detector, paths, settings)
             shown = " ".join(f"{name}={value}" for name, value in settings.items()) or "own decoding"
-            print(f"{model:28} {shown:32} {events / hours:7.0f} events/h   {active / hours:6.1%} of the time", flush=True)
+            print(
+                f"{model:28} {shown:32} {events / hours:7.0f} events/h   {active / hours:6.1%} of the time", flush=True
+            )

@@ -2,11 +2,12 @@
 
     python benchmarks/on_the_fly.py SOUNDBANK [--folds 1,2 3 4] [--epochs 9] [--only RUN ...]
 
-All train `multilabel_small` for as many steps an epoch: on 15 mixtures of 300 s and segments every 32 frames, or on 30 new
-ones and segments every 64, which repeat less of what they hold; of these all are new in every epoch, or a third, or an
-eighth. A machine's speed drifts by more than what is measured, so they take turns: each is a process that trains one epoch
-and is then stopped until the others have trained theirs. What counts is the ratio to the epoch of written mixtures of the
-same turn; the first epoch, which traces the graph, is left out. Run it on a machine that does nothing else.
+All train `multilabel_small` for as many steps an epoch: on 15 mixtures of 300 s and segments every 32 frames, or on 30
+new ones and segments every 64, which repeat less of what they hold; of these all are new in every epoch, or a third, or
+an eighth. A machine's speed drifts by more than what is measured, so they take turns: each is a process that trains one
+epoch and is then stopped until the others have trained theirs. What counts is the ratio to the epoch of written
+mixtures of the same turn; the first epoch, which traces the graph, is left out. Run it on a machine that does nothing
+else.
 """
 import argparse
 import multiprocessing
@@ -83,8 +84,10 @@ def main():
         seconds = time_turns({name: runs[name] for name in names}, data, arguments.epochs)
     for name, values in seconds.items():
         ratios = [value / written for value, written in zip(values, seconds["written"])]
-        print(f"{name:17} {statistics.mean(values):6.1f} s an epoch; ratio: median {statistics.median(ratios):.3f}, of all "
-              f"{sum(values) / sum(seconds['written']):.3f}; turns {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        print(
+            f"{name:17} {statistics.mean(values):6.1f} s an epoch; ratio: median {statistics.median(ratios):.3f}, "
+            f"of all {sum(values) / sum(seconds['written']):.3f}; turns {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def esc10():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of several processes one begins with the zoo, which takes half of the time, so that none is left alone with it."""
+    """Let one of several processes begin with the zoo, which takes longest, so that none is left alone with it."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.path.name != "test_zoo.py")
 

@@ -12,7 +12,8 @@ from polysed_keras.export.saved_model import load_saved_model
 
 from fixtures import HOP, POWERSET, RATE, run_python, shared_export, start_python
 
-pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
+pytest.importorskip("tensorflow_serving.apis",
+                    reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
 CLIENTS, SECONDS, NAME = 8, 60, "tiny_tasks-export"
 BLOCK = 16 * 32 * HOP
@@ -30,7 +31,8 @@ import pathlib, sys
 from polysed_keras.serving import connect
 events = connect(sys.argv[1], sys.argv[2], timeout=120).detect(sys.argv[3])
 events.to_csv(sys.argv[4], index=False)
-print(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+print(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if
+line.startswith("VmHWM")).split()[1])
 """
 
 
@@ -45,7 +47,11 @@ def server():
 
 def noise(samples, seed):
     rng = np.random.default_rng(seed)
-    tone = 0.3 * np.sin(np.arange(samples) * rng.uniform(0.2, 2)) * (np.sin(np.arange(samples) / rng.uniform(500, 2000)) > 0)
+    tone = (
+        0.3
+        * np.sin(np.arange(samples) * rng.uniform(0.2, 2))
+        * (np.sin(np.arange(samples) / rng.uniform(500, 2000)) > 0)
+    )
     return (tone + rng.normal(0, 0.01, samples)).astype(np.float32)
 
 
@@ -78,8 +84,8 @@ def together(client, seconds):
 
 
 def latencies(results):
-    return "p50 %.0f ms, p95 %.0f ms, p99 %.0f ms" % tuple(
-        1000 * np.percentile([seconds for _, seconds in results], (50, 95, 99)))
+    p50, p95, p99 = 1000 * np.percentile([seconds for _, seconds in results], (50, 95, 99))
+    return f"p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms"
 
 
 def test_eight_clients_for_a_minute_get_right_answers_in_flat_memory(server):
@@ -114,13 +120,14 @@ def test_latency_against_the_size_of_a_batch(server):
     ways = [open_transport(server[1], NAME, 60) for _ in range(CLIENTS)]
     print(f"{CLIENTS} clients, requests of files of {seconds} s:")
     for files in (1, 2, 4, 8):
-        def client(index):
+        def client(index, files=files):
             answer = ways[index].predict(1, "detect_wav", "wav_bytes", [content] * files).result()
             assert answer["num_frames"].tolist() == [seconds * 50] * files
             return files * seconds
 
         results = together(client, 15)
-        print(f"{files} a request: {latencies(results)}, {sum(audio for audio, _ in results) / 15:.0f} s of audio a second")
+        audio = sum(audio for audio, _ in results) / 15
+        print(f"{files} a request: {latencies(results)}, {audio:.0f} s of audio a second")
 
 
 def write_recording(path, minutes):
@@ -137,7 +144,9 @@ def test_an_hour_is_detected_in_bounded_memory_as_by_the_export(server, tmp_path
         begin = time.monotonic()
         printed = run_python(DETECT, server[1], NAME, recording, tmp_path / "events.csv")
         peaks[minutes] = int(printed) / 1024
-        print(f"{minutes} min: peak {peaks[minutes]:.0f} MiB, {time.monotonic() - begin:.0f} s with the start of Python")
+        print(
+            f"{minutes} min: peak {peaks[minutes]:.0f} MiB, {time.monotonic() - begin:.0f} s with the start of Python"
+        )
     alone = load_saved_model(shared_export(POWERSET)).detect(tmp_path / "60.wav")
     events = pd.read_csv(tmp_path / "events.csv")
     assert len(events) > 1000

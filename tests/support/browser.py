@@ -12,8 +12,18 @@ import time
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--mute-audio",
-           "--no-first-run", "--disable-extensions", "--disable-background-networking", "--remote-debugging-pipe")
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--remote-debugging-pipe",
+)
 
 
 class Browser:
@@ -30,8 +40,12 @@ class Browser:
         (to_browser, self._to), (self._from, from_browser) = os.pipe(), os.pipe()
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]
         place_pipes = f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}'  # where the protocol has them
-        self._process = subprocess.Popen(["bash", "-c", place_pipes, "bash", CHROMIUM, *OPTIONS, f"--user-data-dir={folder}"],
-                                         pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["bash", "-c", place_pipes, "bash", CHROMIUM, *OPTIONS, f"--user-data-dir={folder}"],
+            pass_fds=ends,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for end in (to_browser, from_browser, *ends):
             os.close(end)
         self.folder, self.problems, self.requests, self._events, self._buffer = folder, [], [], [], b""
@@ -58,7 +72,9 @@ class Browser:
         """The answer to a command of the protocol."""
         number = next(self._numbers)
         session = {"sessionId": self._session} if self._session else {}
-        os.write(self._to, json.dumps({"id": number, "method": method, "params": parameters, **session}).encode() + b"\0")
+        os.write(
+            self._to, json.dumps({"id": number, "method": method, "params": parameters, **session}).encode() + b"\0"
+        )
         while (message := self._receive()).get("id") != number:
             self._note(message)
         assert "error" not in message, (method, message["error"])
@@ -113,8 +129,14 @@ class Browser:
     def press(self, key, code=None, text=""):
         """Press a key."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code or key, text=text if kind == "keyDown" else "",
-                      windowsVirtualKeyCode={"Tab": 9, "Enter": 13}.get(key, 0))
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=code or key,
+                text=text if kind == "keyDown" else "",
+                windowsVirtualKeyCode={"Tab": 9, "Enter": 13}.get(key, 0),
+            )
 
     def downloaded(self):
         """The path of the one file that the page has saved, once it is whole."""

@@ -1,7 +1,9 @@
 """A SavedModel by TensorFlow's C API alone, as a server in C++ runs it: nothing of TensorFlow's Python is imported.
 
-python c_api.py SAVED_MODEL REQUESTS ANSWERS, where REQUESTS is a pickle of [({tensor name: value}, {output: tensor name})]
-and ANSWERS becomes one of [{"code", "message", "outputs": {output: array}, "peak_mib"}]; values are arrays, or lists of bytes.
+python c_api.py SAVED_MODEL REQUESTS ANSWERS
+
+REQUESTS is a pickle of [({tensor name: value}, {output: tensor name})], and ANSWERS becomes one of
+[{"code", "message", "outputs": {output: array}, "peak_mib"}]; values are arrays, or lists of bytes.
 """
 import ctypes
 import importlib.util
@@ -26,16 +28,32 @@ class Output(ctypes.Structure):
 
 OUTPUTS, ADDRESSES, SIZES = (ctypes.POINTER(kind) for kind in (Output, ADDRESS, ctypes.c_int64))
 FUNCTIONS = {  # of tensorflow/c/c_api.h: what they return and take
-    "TF_NewStatus": (ADDRESS, []), "TF_GetCode": (INT, [ADDRESS]), "TF_Message": (TEXT, [ADDRESS]),
-    "TF_DeleteStatus": (None, [ADDRESS]), "TF_NewGraph": (ADDRESS, []), "TF_NewSessionOptions": (ADDRESS, []),
-    "TF_LoadSessionFromSavedModel": (ADDRESS, [ADDRESS, ADDRESS, TEXT, ctypes.POINTER(TEXT), INT, ADDRESS, ADDRESS, ADDRESS]),
+    "TF_NewStatus": (ADDRESS, []),
+    "TF_GetCode": (INT, [ADDRESS]),
+    "TF_Message": (TEXT, [ADDRESS]),
+    "TF_DeleteStatus": (None, [ADDRESS]),
+    "TF_NewGraph": (ADDRESS, []),
+    "TF_NewSessionOptions": (ADDRESS, []),
+    "TF_LoadSessionFromSavedModel": (
+        ADDRESS,
+        [ADDRESS, ADDRESS, TEXT, ctypes.POINTER(TEXT), INT, ADDRESS, ADDRESS, ADDRESS],
+    ),
     "TF_GraphOperationByName": (ADDRESS, [ADDRESS, TEXT]),
-    "TF_SessionRun": (None, [ADDRESS, ADDRESS, OUTPUTS, ADDRESSES, INT, OUTPUTS, ADDRESSES, INT, ADDRESSES, INT, ADDRESS, ADDRESS]),
-    "TF_AllocateTensor": (ADDRESS, [INT, SIZES, INT, SIZE]), "TF_DeleteTensor": (None, [ADDRESS]),
-    "TF_TensorData": (ADDRESS, [ADDRESS]), "TF_TensorType": (INT, [ADDRESS]), "TF_TensorByteSize": (SIZE, [ADDRESS]),
-    "TF_NumDims": (INT, [ADDRESS]), "TF_Dim": (ctypes.c_int64, [ADDRESS, INT]),
-    "TF_StringInit": (None, [ADDRESS]), "TF_StringCopy": (None, [ADDRESS, TEXT, SIZE]),
-    "TF_StringGetDataPointer": (ADDRESS, [ADDRESS]), "TF_StringGetSize": (SIZE, [ADDRESS]),
+    "TF_SessionRun": (
+        None,
+        [ADDRESS, ADDRESS, OUTPUTS, ADDRESSES, INT, OUTPUTS, ADDRESSES, INT, ADDRESSES, INT, ADDRESS, ADDRESS],
+    ),
+    "TF_AllocateTensor": (ADDRESS, [INT, SIZES, INT, SIZE]),
+    "TF_DeleteTensor": (None, [ADDRESS]),
+    "TF_TensorData": (ADDRESS, [ADDRESS]),
+    "TF_TensorType": (INT, [ADDRESS]),
+    "TF_TensorByteSize": (SIZE, [ADDRESS]),
+    "TF_NumDims": (INT, [ADDRESS]),
+    "TF_Dim": (ctypes.c_int64, [ADDRESS, INT]),
+    "TF_StringInit": (None, [ADDRESS]),
+    "TF_StringCopy": (None, [ADDRESS, TEXT, SIZE]),
+    "TF_StringGetDataPointer": (ADDRESS, [ADDRESS]),
+    "TF_StringGetSize": (SIZE, [ADDRESS]),
 }
 STRING_SIZE = 24  # of TF_TString
 
@@ -73,8 +91,9 @@ def to_tensor(library, value):
     strings = isinstance(value, list)
     shape = (len(value),) if strings else value.shape
     size = STRING_SIZE * len(value) if strings else value.nbytes
-    tensor = library.TF_AllocateTensor(STRING if strings else NUMBERS[value.dtype], (ctypes.c_int64 * len(shape))(*shape),
-                                       len(shape), size)
+    tensor = library.TF_AllocateTensor(
+        STRING if strings else NUMBERS[value.dtype], (ctypes.c_int64 * len(shape))(*shape), len(shape), size
+    )
     data = library.TF_TensorData(tensor)
     if not strings:
         ctypes.memmove(data, np.ascontiguousarray(value).ctypes.data, size)

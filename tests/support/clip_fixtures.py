@@ -79,7 +79,9 @@ def write_clip_corpora(folder, locations=(4, 2, 2), clips=2, events=(24, 8, 8)):
                     for place in range(count) for index in range(clips)]
              for part, count in zip(("train", "validate", "test"), locations)}
     scenes = folder / "tut_urban_acoustic_scenes_2018"
-    write_tut(scenes, [name for part in ("train", "validate") for name, _ in names[part]], [name for name, _ in names["test"]])
+    write_tut(
+        scenes, [name for part in ("train", "validate") for name, _ in names[part]], [name for name, _ in names["test"]]
+    )
     write_files(scenes, {f"audio/{name}.wav": tone_wav([200 + 300 * number], seed=seed)
                          for seed, (name, number) in enumerate(sum(names.values(), []))})
     write_files(scenes, {"evaluation_setup/fold1_validate.txt": tut_list(name for name, _ in names["validate"])})
@@ -88,7 +90,9 @@ def write_clip_corpora(folder, locations=(4, 2, 2), clips=2, events=(24, 8, 8)):
         active = rng.random((count, len(EVENTS))) < 0.4
         active[np.arange(count), np.arange(count) % len(EVENTS)] = True
         ids = [f"{part[:4]}_-{index:05}" for index in range(count)]
-        lists[part] = "".join(f'{clip}, 0.000, 10.000, "{",".join(np.array(MIDS)[row])}"\n' for clip, row in zip(ids, active))
+        lists[part] = "".join(
+            f'{clip}, 0.000, 10.000, "{",".join(np.array(MIDS)[row])}"\n' for clip, row in zip(ids, active)
+        )
         audio |= {f"Y{clip}.wav": tone_wav(1500 + 700 * np.flatnonzero(row), seed=index)
                   for index, (clip, row) in enumerate(zip(ids, active))}
     write_audioset(folder / "audioset", lists, audio)

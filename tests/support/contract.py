@@ -39,7 +39,9 @@ def check_operations(directory):
     names = {node.op for node in nodes(directory)}
     assert {"RFFT", "Conv2D", "MatMul", "DecodeRaw"} <= names and names & {"While", "StatelessWhile"}
     assert not [name for name in names if not hasattr(tf.raw_ops, name)]
-    assert not [name for name in names if "PyFunc" in name or "Cudnn" in name or "CuDNN" in name or "Xla" in name or ">" in name]
+    assert not [
+        name for name in names if "PyFunc" in name or "Cudnn" in name or "CuDNN" in name or "Xla" in name or ">" in name
+    ]
 
 
 def signatures(directory):
@@ -60,9 +62,20 @@ def promised(labels, n_mels):
         "serving_default": ({"waveform": ("DT_FLOAT", [-1, -1])}, answer),
         "detect_wav": ({"wav_bytes": text}, answer | {"num_frames": each}),
         "log_mel": ({"log_mel": ("DT_FLOAT", [-1, -1, n_mels])}, answer),
-        "describe": ({"query": each}, {
-            "name": text, "version": each, "labels": ("DT_STRING", [-1, labels]), "sample_rate": each, "hop_length": each,
-            "win_length": each, "segment_frames": each, "time_resolution": ("DT_DOUBLE", [-1]), "experiment": text}),
+        "describe": (
+            {"query": each},
+            {
+                "name": text,
+                "version": each,
+                "labels": ("DT_STRING", [-1, labels]),
+                "sample_rate": each,
+                "hop_length": each,
+                "win_length": each,
+                "segment_frames": each,
+                "time_resolution": ("DT_DOUBLE", [-1]),
+                "experiment": text,
+            },
+        ),
     }
 
 

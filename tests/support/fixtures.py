@@ -142,7 +142,11 @@ def _export(experiment, folder):
 def start_python(code, *arguments, python=sys.executable):
     """Start a Python process that can import the package and this module; a subprocess.Popen."""
     here = pathlib.Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     return subprocess.Popen([python, "-c", code, *map(str, arguments)], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -1,4 +1,5 @@
-"""TensorFlow Serving's two interfaces around SavedModels, for tests: the official stubs by gRPC, the same by REST, and faults."""
+"""TensorFlow Serving's interfaces around SavedModels, for tests: official stubs by gRPC, the same by REST, faults."""
+
 import base64
 import collections
 import concurrent.futures
@@ -41,7 +42,7 @@ def plain(value):
 
 @functools.cache
 def load(folder):
-    """A SavedModel, once: a server costs nothing, so that every test has its own, which no late request of another reaches."""
+    """Load a SavedModel once: servers cost nothing then, so every test has its own, which no late request reaches."""
     return tf.saved_model.load(str(folder))
 
 
@@ -54,9 +55,9 @@ class ModelServer:
 
     Attributes:
         grpc, rest: addresses.
-        faults: a function of the server and its answer for each of the next requests that run a network, None for none of them.
-        hurry: what faults wait on that only take time; set as the server closes.
-        answered: number of such requests; most: of those at a time; cancelled: of those that were given up.
+        faults: a function of the server and its answer for each of the next requests that run a network, None for none
+        of them. hurry: what faults wait on that only take time; set as the server closes. answered: number of such
+        requests; most: of those at a time; cancelled: of those that were given up.
     """
 
     def __init__(self, models):
@@ -76,7 +77,9 @@ class ModelServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(self), self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.server.start()
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", self.rest_port), type("Bound", (Rest,), {"models": self}))
+        self.http = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", self.rest_port), type("Bound", (Rest,), {"models": self})
+        )
         self.rest_port = self.http.server_port
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
         self.grpc, self.rest = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.rest_port}"
@@ -130,7 +133,10 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):
         context.add_callback(lambda: self.ended(context))
-        spec, inputs = request.model_spec, {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        spec, inputs = (
+            request.model_spec,
+            {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()},
+        )
         try:
             version = spec.version.value if spec.HasField("version") else max(self.models.versions(spec.name))
             outputs = self.models.answer(spec.name, version, spec.signature_name or "serving_default", inputs)
@@ -138,7 +144,9 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(getattr(grpc.StatusCode, failure.args[0]), failure.args[1])
         response = predict_pb2.PredictResponse()
         for key, value in outputs.items():
-            response.outputs[key].CopyFrom(value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value))
+            response.outputs[key].CopyFrom(
+                value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
+            )
         context.completed = True
         return response
 
@@ -182,7 +190,9 @@ class Rest(http.server.BaseHTTPRequestHandler):
         outputs = self.models.answer(name, version, signature, {key: tf.constant(values)})
         if isinstance(outputs, bytes):
             return outputs
-        return {"predictions": [{key: plain(value[row]) for key, value in outputs.items()} for row in range(len(values))]}
+        return {
+            "predictions": [{key: plain(value[row]) for key, value in outputs.items()} for row in range(len(values))]
+        }
 
     def reply(self, answer):
         try:
