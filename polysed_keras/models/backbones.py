@@ -34,6 +34,8 @@ def conv_blocks(x, spec, use_cudnn="auto", name="backbone"):
     Args:
         x: normalised log-mel, (batch, T, F).
         spec: ModelSpec; with `stem_strides` other than (1, 1), a strided convolution precedes the blocks.
+        use_cudnn: not used here, since there is no GRU.
+        name: str, with which all layers' names begin.
 
     Returns:
         List of (M1, M2, pooled M2) per block: the outputs of the convolutions, (batch, T', F', filters), and

@@ -6,8 +6,10 @@ CLIP_MOMENTUM = 0.9
 
 
 def conv(x, filters, name, *, kernel_size=3, strides=1):
-    """Convolve, padded to ceil(size / strides): (batch, T, F, C) -> (batch, T', F', filters). There is no bias, because
-    batch normalisation follows."""
+    """Convolve, padded to ceil(size / strides): (batch, T, F, C) -> (batch, T', F', filters).
+
+    There is no bias, because batch normalisation follows.
+    """
     return layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False,
                          kernel_initializer="he_normal", name=f"{name}_conv")(x)
 
@@ -87,6 +89,8 @@ def time_frequency_masks(m1, num_tasks, name):
 
     Args:
         m1: (batch, T, F, C), the first feature map of a block of the backbone.
+        num_tasks: int.
+        name: str, of the layer, and the beginning of its helpers' names.
 
     Returns:
         (batch, T, F, num_tasks), from 0 to 1.
@@ -101,6 +105,8 @@ def channel_masks(m1, num_tasks, name):
 
     Args:
         m1: (batch, T, F, C), the first feature map of a block of the backbone.
+        num_tasks: int.
+        name: str, of the layer, and the beginning of its helpers' names.
 
     Returns:
         (batch, num_tasks, C), from 0 to 1.

@@ -149,7 +149,9 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
         k: int, events of a point; fewer if the corpus has not so many.
         tagger: folder of a SavedModel, as of taggers.load_tagger.
         endpoint: str, of the tagger, as of taggers.load_tagger.
-        small, choice, assignments: as in Study.
+        small: bool, as in Study.
+        choice: str, as in Study.
+        assignments: as in Study.
         progress: bool, whether a bar of the clips that are scored is shown.
 
     Raises:
@@ -239,7 +241,8 @@ def balanced_alpha(scene_loss, event_loss):
     """Return the alpha that weighs both losses the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
 
     Args:
-        scene_loss, event_loss: float, converged losses of the two single-task baselines.
+        scene_loss: float, the converged loss of the scene baseline.
+        event_loss: float, the converged loss of the event baseline.
 
     Raises:
         InputError: a loss that is negative or not finite, or two that are 0.

@@ -17,8 +17,9 @@ def likeliest(posteriors):
 
 
 class Encoding:
-    """Base class of encodings: one output per label. Its methods treat arrays and TensorFlow tensors alike, so that an
-    exported graph and Python agree.
+    """Base class of encodings: one output per label.
+
+    Its methods treat arrays and TensorFlow tensors alike, so that an exported graph and Python agree.
 
     Attributes:
         activation: of the output layer, by Keras's name.

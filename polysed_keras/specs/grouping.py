@@ -73,8 +73,9 @@ def cooccurrence(joint):
 
 
 def confusion(substitutions, joint):
-    """Measure how often a detector confuses two labels: substitutions of either by the other, over the frames in which
-    exactly one of them sounds.
+    """Measure how often a detector confuses two labels.
+
+    It is the substitutions of either by the other, over the frames in which exactly one of them sounds.
 
     Args:
         substitutions: float array (labels, labels), the sum of events.substitutions over recordings.

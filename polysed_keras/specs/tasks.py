@@ -78,8 +78,10 @@ class Task:
         return tf.cast(activity, tf.uint8)
 
     def label_posteriors(self, posteriors):
-        """Turn posteriors (..., num_outputs) into one per label, (..., labels): for a powerset, the sum over the
-        combinations that hold the label."""
+        """Turn posteriors (..., num_outputs) into one per label, (..., labels).
+
+        For a powerset it is the sum over the combinations that hold the label.
+        """
         return self._encoding().label_posteriors(posteriors)
 
 

@@ -1,4 +1,6 @@
-"""Annotations as other tools write them, read into one form by one function per format, in ANNOTATION_FORMATS::
+"""Annotations as other tools write them, read into one form.
+
+There is one function per format, in ANNOTATION_FORMATS::
 
     sed_eval   lines onset, offset, event_label; or a list of several recordings: filename, onset, offset, event_label,
                or filename, scene_label, onset, offset, event_label[, source[, identifier]]; a filename alone has no
@@ -212,8 +214,10 @@ def _read_event_list(lines):
 
 
 def _split_lines(lines):
-    """Return the fields of every line, separated by tabs, else by the more frequent of ; and , (labels may be quoted),
-    else by spaces."""
+    """Return the fields of every line.
+
+    They are separated by tabs, else by the more frequent of ; and , (labels may be quoted), else by spaces.
+    """
     text = "".join(lines)
     mark = max(";,", key=text.count)
     if "\t" in text or mark not in text:
