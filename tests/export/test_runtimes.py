@@ -81,7 +81,8 @@ def folders(tmp_path_factory):
     return convert
 
 
-@pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)
+@pytest.mark.parametrize("experiment", [MULTI_LABEL, pytest.param(POWERSET, marks=pytest.mark.slow), CLIPS],
+                         ids=lambda experiment: experiment.name)
 @pytest.mark.parametrize("runtime", NAMES)
 def test_posteriors_are_those_of_the_saved_model(runtime, experiment, folders):
     reference = load_saved_model(shared_export(experiment))
@@ -138,6 +139,7 @@ def export(run, out, *arguments):
     return main(["export", str(run), "--out", str(out), "--runtimes", *arguments])
 
 
+@pytest.mark.slow
 def test_a_report_says_what_runtimes_lose(tmp_path, capsys):
     names = ["litert_float16", "onnx"] if HAS_ONNX else ["litert_float16"]
     assert export(shared_run(POWERSET), tmp_path / "model", *names, "--data", str(shared_corpus())) == 0

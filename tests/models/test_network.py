@@ -209,7 +209,8 @@ def overfitting_batch(tasks, segments=4, frames=32):
     return rng.normal(0, 1, (segments, frames, 64)).astype(np.float32), activity
 
 
-@pytest.mark.parametrize("name", ["multilabel_small", pytest.param("mcmt_2_small", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["multilabel_small", "mcmt_2_small"])
 def test_small_networks_overfit_one_batch(name):
     keras.utils.set_random_seed(0)
     tasks, labels = resolve_tasks(PRESETS[name].tasks, "abcd"), tuple("abcd")

@@ -130,6 +130,7 @@ def test_scores_by_hand():
     assert best_strategies(results) == ["random1", "random0"] and best_strategies(results, 3)[2] == "confusion"
 
 
+@pytest.mark.slow
 def test_costs_are_of_the_runs():
     table = run_costs({"one": shared_run(MULTI_LABEL), "two": shared_run(POWERSET)})
     cost = experiment_cost(load_run(shared_run(POWERSET)))

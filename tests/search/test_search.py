@@ -364,6 +364,7 @@ def test_hyperband_trains_on_from_the_earlier_round(trained, tmp_path, monkeypat
     assert table.planned.tolist().count(2) == 1 and sum(table.planned) == sum(hyperband_iteration(3))
 
 
+@pytest.mark.slow
 def test_more_epochs_in_parts_are_the_same_training(tmp_path):
     """What hyperband's rounds rely on: a training that stops and goes on is the unbroken one."""
     first = run_experiment(MULTI_LABEL, shared_corpus(), tmp_path, progress=False, last_epoch=1)
