@@ -54,7 +54,8 @@ def _answers(saved_model, waveform, recording, sample_rate):
 FAST = {"multilabel_small", "mcmt_2_small", "scene_event_joint_small"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in PRESETS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in PRESETS])
 def test_preset_goes_the_whole_way(name, tmp_path):
     keras.utils.set_random_seed(0)  # some networks' rounding errors are ten times those of others
     experiment, rng = _experiment(name), np.random.default_rng(0)
