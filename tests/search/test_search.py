@@ -610,10 +610,15 @@ def test_ctrl_c_ends_the_processes_and_fails_no_trial(workers, processes, traine
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         return process
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trials, "_train_apart", train_apart)
-        processes(wait)
-        search_in(tmp_path, search, workers=workers)
+    # A shell ignores Ctrl-C for what it starts in the background, this test run perhaps.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(trials, "_train_apart", train_apart)
+            processes(wait)
+            search_in(tmp_path, search, workers=workers)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert len(pids) == workers and not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids)
     assert not list(tmp_path.glob("out/trials/*/result.json")) and not multiprocessing.active_children()
     pd.testing.assert_frame_equal(search_in(tmp_path, search, workers=workers), unbroken)
