@@ -191,7 +191,8 @@ def test_plug_ins_that_are_not_imported_are_no_hindrance():
     assert [(task.name, task.labels, task.encoding) for task in detector.tasks] == [
         ("a", ("energy",), "of_a_plug_in"), ("b", ("segment",), "multi_class")]
     assert not detector.clip_level and list(detector.detect(waveform_of(500)).columns)[:2] == ["onset", "offset"]
-    clips = Detector(Recorder(), DESCRIPTION | {"experiment": experiment, "clip_level": True})
+    seconds = DESCRIPTION["segment_frames"] * DESCRIPTION["hop_length"] / DESCRIPTION["sample_rate"]
+    clips = Detector(Recorder(), DESCRIPTION | {"experiment": experiment, "time_resolution": seconds})
     assert clips.clip_level and clips.tag(waveform_of(HOP)).scene.tolist() == ["segment"]
 
 

@@ -89,7 +89,7 @@ def detect(saved_model, audio, folder):
     """Posteriors by a new process, which has no plug-ins."""
     run_python("""
 import sys, numpy as np
-from polysed_keras.export import load_detector
+from polysed_keras.serving import load_detector
 from polysed_keras.specs import registered
 posteriors, activity = load_detector(sys.argv[1]).posteriors(sys.argv[2])
 assert not [name for name in sys.modules if name.startswith("polysed_plugin_")]

@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score, log_loss
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.models.compiling import compile_model, task_losses
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
@@ -22,13 +23,11 @@ from polysed_keras.specs.tasks import Task, task_labels
 from polysed_keras.training import checkpoints, runs as experiments, sources
 from polysed_keras.training.checkpoints import read_history
 from polysed_keras.training.fit import (
-    compile_model,
     fit_model,
     load_best_model,
     new_model,
     restore_checkpoint,
     set_normalization,
-    task_losses,
 )
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
