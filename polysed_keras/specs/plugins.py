@@ -15,13 +15,13 @@ _MARKED = {("head", "pooled")}
 def register(kind, name=None, *, frames=False, clips=False):
     """Decorate a function or class so that experiments find it by name. Plug-in files use it, and so does the package.
 
+    - "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps (batch, T', F', C).
+    - "head": function (maps, tasks, ModelSpec, use_cudnn) -> one tensor per task, (batch, T', C) or (batch, C).
+    - "corpus": function (folder) -> datasets.Dataset.
+    - "encoding": class like specs.Encoding.
+
     Args:
-        kind: what is decorated.
-            "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps
-                (batch, T', F', C).
-            "head": function (maps, tasks, ModelSpec, use_cudnn) -> one tensor per task, (batch, T', C) or (batch, C).
-            "corpus": function (folder) -> datasets.Dataset.
-            "encoding": class like specs.Encoding.
+        kind: str, one of these four.
         name: str by which experiments choose it; default: the function's or class's own name.
         frames: bool, of a backbone: T' is T divided by a whole number, so that heads of frames can use its maps.
         clips: bool, of a head: it returns (batch, C), so that clips are labelled as a whole.
