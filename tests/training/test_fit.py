@@ -386,7 +386,9 @@ MIRRORED = """
 import sys, numpy as np, tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import pathlib, test_fit
+import pathlib
+sys.path.insert(0, sys.argv[2])
+import test_fit
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 history = test_fit.fit_tiny(pathlib.Path(sys.argv[1]), 1, strategy=strategy)
@@ -399,7 +401,7 @@ print(history.to_json())
 
 @pytest.mark.slow
 def test_two_devices_train_together(tmp_path):
-    history = pd.DataFrame(json.loads(run_python(MIRRORED, tmp_path).splitlines()[-1]))
+    history = pd.DataFrame(json.loads(run_python(MIRRORED, tmp_path, pathlib.Path(__file__).parent).splitlines()[-1]))
     assert list(history.epoch) == [1] and np.isfinite(history).all(axis=None)
     assert len(load_best_model(resolved_tiny(1), tmp_path).get_weights()) > 10
 
