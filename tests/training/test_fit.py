@@ -3,6 +3,7 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import random
 import shutil
 import time
