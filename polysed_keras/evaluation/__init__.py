@@ -1,4 +1,4 @@
-"""What a run scores: tables with intervals, and reports."""
+"""Scores of runs: tables with intervals, and reports."""
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
