@@ -8,6 +8,7 @@ from .runs import (
 from .tables import (
     class_wise_table as class_wise_table,
     format_tables as format_tables,
+    percent_cells as percent_cells,
     polyphony_table as polyphony_table,
 )
 from .unseen import unseen_tables as unseen_tables

@@ -300,12 +300,25 @@ def _format_table(table):
 
 
 def _column(header, lines, layout, names):
-    """Return cells of three percentages; only the first if the others are undefined, and "-" if all are."""
-    cells = []
-    for numbers in (100 * lines[names]).to_numpy():
-        known = layout.split(" ", 1)[0] if np.isnan(numbers).any() else layout
-        cells.append("-" if np.isnan(numbers[0]) else known.format(*numbers))
-    return pd.Series(cells, index=lines["row"].to_numpy(), name=header)
+    return percent_cells((100 * lines[names]).set_axis(lines["row"].to_numpy()), layout).rename(header)
+
+
+def percent_cells(scores, layout):
+    """Format a score and its range per row, such as "57.2 [50.1, 60.0]".
+
+    Args:
+        scores: DataFrame of three columns in per cent: score, low, high.
+        layout: str of three fields, such as "{:.1f} [{:.1f}, {:.1f}]".
+
+    Returns:
+        Series of text with the rows' index: the score alone if it has no range, "-" if it is not defined.
+    """
+    def text(row):
+        if np.isnan(row[0]):
+            return "-"
+        return (layout.split(" ")[0] if np.isnan(row).any() else layout).format(*row)
+
+    return pd.Series([text(row) for row in scores.to_numpy(float)], scores.index)
 
 
 def _side_by_side(columns):

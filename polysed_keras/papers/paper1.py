@@ -5,9 +5,10 @@ import pathlib
 import pandas as pd
 
 from polysed_keras.datasets import load_dataset
+from polysed_keras.evaluation import percent_cells
 from polysed_keras.models import experiment_cost, with_num_labels
 from polysed_keras.papers.demo import DEMO_EPOCHS, FEW_LABELS, is_demo, make_demo_data, sized_preset
-from polysed_keras.papers.variants import Recipe, percent_cells
+from polysed_keras.papers.variants import Recipe
 from polysed_keras.specs import decompose, get_preset
 from polysed_keras.synthesis import PROCEDURES
 

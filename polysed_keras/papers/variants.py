@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.display import plot_sweep, save_figure
-from polysed_keras.evaluation import evaluate_run, load_seen_combinations
+from polysed_keras.evaluation import evaluate_run, load_seen_combinations, percent_cells
 from polysed_keras.files import atomic_file, check_writable, read_json, write_json
 from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, Point, balanced_alpha, draw_points
 from polysed_keras.specs import set_fields
@@ -188,21 +188,3 @@ def sweep_table(table):
 def format_sweep(table):
     """Lay the lines of `sweep_table` out for a terminal."""
     return sweep_table(table).to_string(index=False)
-
-
-def percent_cells(scores, layout):
-    """Format a score and its range per row, such as "57.2 [50.1, 60.0]".
-
-    Args:
-        scores: DataFrame of three columns in per cent: score, low, high.
-        layout: str of three fields, such as "{:.1f} [{:.1f}, {:.1f}]".
-
-    Returns:
-        Series of text with the rows' index: the score alone if it has no range, "-" if it is not defined.
-    """
-    def text(row):
-        if np.isnan(row[0]):
-            return "-"
-        return (layout.split(" ")[0] if np.isnan(row).any() else layout).format(*row)
-
-    return pd.Series([text(row) for row in scores.to_numpy(float)], scores.index)
