@@ -1,7 +1,6 @@
 """The program `polysed`. Nothing slow is imported before a command runs."""
 import argparse
 import logging
-import os
 import sys
 
 from polysed_keras import __version__
@@ -31,9 +30,8 @@ def main(argv=None):
         0 on success, 1 if `check` found something wrong, 2 after a line on a user's mistake, 130 if interrupted.
     """
     arguments = build_parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
-    for noisy in ("tensorflow", "absl", "h5py", "matplotlib", "numba"):
+    for noisy in ("tensorflow", "h5py", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         return arguments.function(arguments) or 0

@@ -91,10 +91,11 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         >>> dataset.labels, len(dataset.partitions["train"])
         (('beep', 'hiss', 'hum', 'whistle'), 3)
     """
-    if corpus in registered("corpus"):
-        return registered("corpus")[corpus](pathlib.Path(folder))
-    expect(corpus in CORPORA, "corpus", f"one of {', '.join([*CORPORA, *registered('corpus')])}", corpus)
-    return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
+    if corpus in CORPORA:  # a plug-in does not take the place of a published corpus
+        return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
+    plugins = registered("corpus")
+    expect(corpus in plugins, "corpus", f"one of {', '.join([*CORPORA, *plugins])}", corpus)
+    return plugins[corpus](pathlib.Path(folder))
 
 
 def load_clips(data, dataset):

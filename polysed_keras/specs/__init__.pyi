@@ -1,6 +1,7 @@
 from .encodings import Encoding as Encoding, likeliest as likeliest
 from .experiment import (
     DATA_DIGEST as DATA_DIGEST,
+    PLUGINS as PLUGINS,
     AugmentSpec as AugmentSpec,
     Experiment as Experiment,
     LogMelSpec as LogMelSpec,

@@ -8,6 +8,7 @@ from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
 DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experiment: digest of its training data
+PLUGINS = "plugins"  # key there with {file name: digest} of a run's plug-ins, and the folder beside it that holds them
 
 
 def _lists_to_tuples(spec):

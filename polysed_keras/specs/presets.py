@@ -16,7 +16,15 @@ import dataclasses
 
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
-from polysed_keras.specs.experiment import DATA_DIGEST, AugmentSpec, Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.specs.experiment import (
+    DATA_DIGEST,
+    PLUGINS,
+    AugmentSpec,
+    Experiment,
+    LogMelSpec,
+    ModelSpec,
+    TrainSpec,
+)
 from polysed_keras.specs.tasks import Decomposition, Task
 
 PAPER_OVERALL_F1 = {1: 63.1, 2: 64.3, 4: 66.0, 8: 66.8, 16: 65.9}
@@ -111,7 +119,8 @@ def get_preset(name):
     if str(name).endswith(".json"):
         data = read_json(name)
         try:
-            return Experiment.from_dict({key: value for key, value in data.items() if key != DATA_DIGEST})
+            return Experiment.from_dict({key: value for key, value in data.items()
+                                         if key not in (DATA_DIGEST, PLUGINS)})
         except (InputError, AttributeError) as error:
             raise InputError(f"{name}: expected an Experiment, such as a search's best.json. "
                              f"Received: {error}.") from error

@@ -9,12 +9,10 @@ import pandas as pd
 from polysed_keras.datasets import content_digest
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_file, file_digest, read_json, write_json
-from polysed_keras.specs import DATA_DIGEST, Experiment, load_plugin
+from polysed_keras.specs import DATA_DIGEST, PLUGINS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
-
-PLUGINS = "plugins"  # folder of a run with its plug-ins, and key of experiment.json with their {file name: digest}
 
 
 def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugins=(), resume=False, progress=True,

@@ -114,6 +114,7 @@ def test_a_backbone_is_trained_evaluated_exported_and_detects_without_its_file(t
     assert (run / "plugins" / "halved.py").read_text() == BACKBONE
     assert not list(run.rglob("__pycache__"))
     assert list(json.loads((run / "experiment.json").read_text())["plugins"]) == ["halved.py"]
+    assert get_preset(run / "experiment.json").model.backbone == "halved"  # a run's experiment is a preset
     main(["evaluate", str(run), "--data", str(data)])
     main(["export", str(run), "--out", str(saved_model)])
     assert "halved" in capsys.readouterr().out
