@@ -159,7 +159,7 @@ def _score_clips(source, run, partition, _):
     for task in experiment.tasks:
         activity, posteriors = clips[task.name].activity, predict_clips(model, clips[task.name])[task.name]
         counts = (recognised(activity, task.decode(posteriors)) if task.encoding == "multi_class"
-                  else retrieved(activity, posteriors))
+                  else retrieved(activity, task.label_posteriors(posteriors)))
         results.append(TaskResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
                                   clips[task.name].names, counts))
     return RunResult(experiment.name, experiment.training.seed, tasks=tuple(results))

@@ -18,9 +18,7 @@ from polysed_keras.models.blocks import (
     pool_frequency,
     transition,
 )
-from polysed_keras.specs import register, registered
-
-BACKBONES = registered("backbone")
+from polysed_keras.specs import register
 
 
 def _with_channel(x, name):

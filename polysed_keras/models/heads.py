@@ -14,9 +14,7 @@ from polysed_keras.models.blocks import (
     pool_frequency,
     time_frequency_masks,
 )
-from polysed_keras.specs import register, registered
-
-HEADS = registered("head")
+from polysed_keras.specs import register
 
 
 @register("head")

@@ -8,11 +8,12 @@ import tensorflow as tf
 from sklearn.metrics import f1_score
 
 from polysed_keras.errors import InputError
-from polysed_keras.models.backbones import BACKBONES, conv_blocks, densenet
+from polysed_keras.models.backbones import conv_blocks, densenet
 from polysed_keras.models.blocks import basic_block, channel_masks, time_frequency_masks
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity
 from polysed_keras.specs.experiment import ModelSpec
+from polysed_keras.specs.plugins import registered
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.specs.tasks import Task, decompose, resolve_tasks, task_labels
 from polysed_keras.training.fit import compile_model
@@ -23,7 +24,7 @@ TASKS = decompose("abcde", 2)  # of 3 and 2 labels
 NORMALIZATION_PARAMETERS = 2 * 64 + 1
 CLIP_TASKS = (Task("scene", "abc", "multi_class"), Task("events", "vwxyz", "multi_label"))
 RESNET18 = ModelSpec(backbone="resnet18", head="pooled", filters=(64, 128, 256, 512), dropout=0.0)
-CLIP_BACKBONES = sorted(BACKBONES.keys() - {"conv_blocks"})
+CLIP_BACKBONES = sorted(registered("backbone").keys() - {"conv_blocks"})
 
 
 def preset_model(name, frames=128, labels=LABELS, **changes):
