@@ -169,11 +169,16 @@ def walk_files(folder):
     """List all files below a folder, sorted; a folder that links also lead to is entered once, under its own name."""
     folders, links, entered, files = [pathlib.Path(folder)], [], set(), []
     while folders or links:
-        here = folders.pop() if folders else links.pop()  # Links come last, so that real folders keep their names.
+        here = folders.pop() if folders else links.pop(0)  # Links come last, so that real folders keep their names.
         if (key := here.resolve()) in entered:
             continue
         entered.add(key)
-        for path in here.iterdir():
+        try:
+            inside = sorted(here.iterdir())  # Of several links to one folder the same one is followed everywhere.
+        except PermissionError:
+            logger.warning("%s: cannot be read, and is passed over.", here)
+            continue
+        for path in inside:
             if path.is_dir():
                 (links if path.is_symlink() else folders).append(path)
             elif path.is_file():

@@ -1,6 +1,7 @@
 """Audio files: every format, channel count and rate as a mono waveform, broken files, and the search of folders."""
 import argparse
 import logging
+import pathlib
 import sys
 
 import numpy as np
@@ -277,6 +278,27 @@ def test_linked_files_are_found(tmp_path):
     folder = touch(tmp_path / "folder", "1.wav")
     (folder / "2.wav").symlink_to(touch(tmp_path / "outside", "x.wav") / "x.wav")
     assert names_of(search_folder(folder), folder) == ["1.wav", "2.wav"]
+
+
+def test_of_two_links_to_one_folder_the_first_is_followed(tmp_path):
+    touch(tmp_path, "elsewhere/a.wav", "bank/notes.txt")
+    for name in ("c", "b", "d"):
+        (tmp_path / "bank" / name).symlink_to(tmp_path / "elsewhere")
+    assert names_of(search_folder(tmp_path / "bank"), tmp_path) == ["bank/b/a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path, monkeypatch, caplog):
+    touch(tmp_path, "open/a.wav", "shut/b.wav")
+    iterdir = pathlib.Path.iterdir
+
+    def guarded(path):
+        if path.name == "shut":
+            raise PermissionError
+        return iterdir(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", guarded)
+    assert names_of(search_folder(tmp_path), tmp_path) == ["open/a.wav"]
+    assert "shut: cannot be read" in caplog.text
 
 
 def test_links_to_parents_end(tmp_path):
