@@ -51,8 +51,7 @@ def export_saved_model(model, experiment, directory, card=None):
     Raises:
         InputError: the folder cannot be written.
     """
-    shape = (experiment.training.segment_frames, experiment.features.n_mels)
-    portable = build_model(experiment.model, experiment.tasks, shape, use_cudnn=False)
+    portable = build_model(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn=False)
     portable.set_weights(model.get_weights())
     logging.getLogger("tensorflow").addFilter(_is_no_place)
     target = pathlib.Path(directory) / str(1 + max(map(int, _versions(directory)), default=0))

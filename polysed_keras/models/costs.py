@@ -56,10 +56,10 @@ class Cost:
 
 def experiment_cost(experiment):
     """Build the network of an Experiment whose tasks are resolved, and return its Cost."""
-    spec, features = experiment.training, experiment.features
-    model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, features.n_mels))
-    seconds = spec.segment_frames * features.time_resolution
-    return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * features.n_mels + 1))
+    frames, n_mels = experiment.input_shape
+    model = build_model(experiment.model, experiment.tasks, (frames, n_mels))
+    seconds = frames * experiment.features.time_resolution
+    return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * n_mels + 1))
 
 
 def with_num_labels(experiment, num_labels):

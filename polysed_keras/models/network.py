@@ -67,9 +67,9 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
     expect(tasks is None and input_shape is None, "tasks and input_shape", "none, except with a ModelSpec", design)
     experiment = design if isinstance(design, Experiment) else get_preset(design)
     experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
-    shape = experiment.training.segment_frames, experiment.features.n_mels
-    return compile_model(_build(experiment.model, experiment.tasks, shape, use_cudnn), experiment.tasks,
-                         learning_rate=experiment.training.learning_rate, loss_weights=task_weights(experiment))
+    model = _build(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn)
+    return compile_model(model, experiment.tasks, learning_rate=experiment.training.learning_rate,
+                         loss_weights=task_weights(experiment))
 
 
 def _build(spec, tasks, input_shape, use_cudnn):

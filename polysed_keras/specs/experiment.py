@@ -182,6 +182,11 @@ class Experiment:
                self.augment)
 
     @property
+    def input_shape(self):
+        """Shape of the network's input without the batch: (segment_frames, n_mels)."""
+        return self.training.segment_frames, self.features.n_mels
+
+    @property
     def clip_level(self):
         """Whether clips are labelled as a whole (paper 2), not frame by frame (paper 1)."""
         return is_clip_head(self.model.head)

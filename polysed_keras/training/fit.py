@@ -89,7 +89,7 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
     spec, learning_rate = experiment.training, experiment.training.learning_rate
     if spec.learning_rate_schedule == "cosine":
         learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, spec.epochs * steps_per_epoch)
-    model = build_model(experiment.model, experiment.tasks, (spec.segment_frames, experiment.features.n_mels))
+    model = build_model(experiment.model, experiment.tasks, experiment.input_shape)
     set_normalization(model, recordings)
     return compile_model(model, experiment.tasks, learning_rate=learning_rate, loss_weights=task_weights(experiment),
                          jit_compile=jit_compile)
@@ -134,8 +134,7 @@ def load_best_model(experiment, run, *, use_cudnn="auto"):
     path = pathlib.Path(run) / BEST_WEIGHTS
     if not path.is_file():
         raise InputError(f"{run}: expected a trained run with {BEST_WEIGHTS}. Received: none. Train it first.")
-    shape = (experiment.training.segment_frames, experiment.features.n_mels)
-    model = build_model(experiment.model, experiment.tasks, shape, use_cudnn=use_cudnn)
+    model = build_model(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn=use_cudnn)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
