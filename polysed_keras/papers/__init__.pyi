@@ -6,8 +6,7 @@ from .decompositions import (
     run_costs as run_costs,
     study_recipe as study_recipe,
 )
-from .demo import make_mixtures as make_mixtures, run_demo as run_demo
-from .own_classes import classes_recipe as classes_recipe
+from .demo import classes_recipe as classes_recipe, make_mixtures as make_mixtures, run_demo as run_demo
 from .paper1 import (
     PAPER1_TABLE_1 as PAPER1_TABLE_1,
     PAPER1_TABLE_2 as PAPER1_TABLE_2,
@@ -21,7 +20,6 @@ from .paper1 import (
     paper1_table_1 as paper1_table_1,
     score_table as score_table,
 )
-from .paper1_figure2 import attention_example as attention_example, mask_differences as mask_differences
 from .paper2 import beside_paper2 as beside_paper2, paper2_recipe as paper2_recipe, run_paper2 as run_paper2
 from .paper2_points import build_study as build_study, parse_values as parse_values
 from .variants import (

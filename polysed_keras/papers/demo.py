@@ -1,5 +1,8 @@
-"""Sounds made by the program in place of a corpus, networks small enough for them, and the demo of `polysed demo`."""
+"""Sounds made by the program in place of a corpus, the demo of `polysed demo`, and detectors of one's own classes."""
+import dataclasses
 import pathlib
+
+import pandas as pd
 
 from polysed_keras.audio import cached_log_mel
 from polysed_keras.datasets import format_statistics, load_dataset
@@ -8,9 +11,8 @@ from polysed_keras.evaluation import evaluate_run, format_tables, write_report
 from polysed_keras.events import clip_events, read_events, write_detections
 from polysed_keras.export import export_run, load_saved_model
 from polysed_keras.files import read_json
-from polysed_keras.specs import get_preset, set_fields
+from polysed_keras.specs import Experiment, get_preset, set_fields
 from polysed_keras.synthesis import (
-    PROCEDURES,
     STATISTICS,
     SoundscapeSpec,
     partition_soundbank,
@@ -24,11 +26,9 @@ from polysed_keras.training import best_epoch, load_run, read_history, run_exper
 DEMO_PRESETS = ("multilabel_small", "mcmt_2_small")
 MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0
 SETTINGS = ("training.epochs=16", "training.segment_hop=64")
-PICTURE_SECONDS = 60.0
 
 # The size of the papers' recipes if `data` is "demo". A network of many subnets takes long until its first step, so
 # there are few of them.
-DEMO = "demo"
 DEMO_SOUNDS = {"instances": 5, "mixtures": (6, 2, 3), "duration_seconds": 60.0}
 FEW_LABELS = ("alarms_and_sirens", "dog_barking", "mixer", "rain")
 DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]",
@@ -38,51 +38,28 @@ DEMO_EPOCHS = "training.epochs=10"
 
 def is_demo(data):
     """Return whether `data`, a str or a path, is "demo": sounds made by the program in place of a folder."""
-    return str(data) == DEMO
+    return str(data) == "demo"
 
 
 def sized_preset(name, data, settings=(), *, small=False):
-    """Return a preset with changes, at demo size if `data` is "demo".
+    """Return the preset NAME, or NAME_small if `small` is set, with settings as `--set` takes them.
 
-    Args:
-        name: str, of a preset without `_small`.
-        data: folder of a corpus, or "demo".
-        settings: strings as `--set` takes them, which come after the demo's.
-        small: bool, whether the preset NAME_small is taken for a folder too.
+    If `data` is "demo", it is NAME_small with the demo's settings before the others.
     """
     demo = is_demo(data)
     return set_fields(get_preset(name + "_small" * (small or demo)), [*DEMO_NETWORK * demo, *settings])
 
 
-def make_demo_data(folder, labels=tuple(PROCEDURES)):
+def make_demo_sounds(folder, labels):
+    """Make the few recordings per label of the recipes' demo in a folder unless it is there."""
+    if not folder.exists():
+        write_soundbank(folder, DEMO_SOUNDS["instances"], labels=labels)
+
+
+def make_demo_data(folder, labels):
     """Make the few, short mixtures of the recipes' demo in a folder unless they are there, and return their folder."""
-    return make_data(folder, **DEMO_SOUNDS, labels=labels, progress=False)
-
-
-def make_data(folder, mixtures, duration_seconds, *, progress=True, **sounds):
-    """Make a soundbank and mixtures of it, each unless it is there.
-
-    Args:
-        folder: parent of the folders `soundbank` and `data`.
-        mixtures: int, int, int: number per partition, as of synthesis.synthesize.
-        duration_seconds: float, of each mixture.
-        progress: bool, whether a line per step and the statistics of the mixtures are shown.
-        sounds: `instances`, `labels` or `seed` of synthesis.write_soundbank.
-
-    Returns:
-        Path of the folder of the mixtures.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    folder = pathlib.Path(folder)
-    say = print if progress else lambda text: None
-    if not (folder / "soundbank").exists():
-        say("1. a soundbank made by the program")
-        write_soundbank(folder / "soundbank", **sounds)
-    if not (folder / "data").exists():
-        say(f"2. {sum(mixtures)} mixtures of {duration_seconds:.0f} s, no sound in two partitions")
-        say(format_statistics(make_mixtures(folder / "soundbank", folder / "data", mixtures, duration_seconds)))
+    make_demo_sounds(folder / "soundbank", labels)
+    make_mixtures(folder / "soundbank", folder / "data", DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"])
     return folder / "data"
 
 
@@ -108,17 +85,9 @@ def make_mixtures(soundbank, out, mixtures, duration_seconds):
 
 
 def plot_beginning(data, recording, features, estimated=None, seconds=30.0):
-    """Draw the beginning of a recording with its reference events, and with estimated ones if there are any.
+    """Draw the beginning of a datasets.Recording of the corpus in `data`, as a matplotlib Figure.
 
-    Args:
-        data: folder of the corpus.
-        recording: datasets.Recording of it.
-        features: LogMelSpec.
-        estimated: event list, or None.
-        seconds: float, of the beginning.
-
-    Returns:
-        matplotlib Figure.
+    It shows the reference events, and beside them an estimated event list if there is one.
     """
     labels = load_dataset(data).labels
     log_mel = cached_log_mel(recording.audio, features, pathlib.Path(data) / "features")
@@ -143,7 +112,13 @@ def run_demo(out):
         InputError: the folder cannot be written.
     """
     folder = pathlib.Path(out)
-    data = make_data(folder, MIXTURES, DURATION_SECONDS)
+    soundbank, data = folder / "soundbank", folder / "data"
+    if not soundbank.exists():
+        print("1. a soundbank made by the program")
+        write_soundbank(soundbank)
+    if not data.exists():
+        print(f"2. {sum(MIXTURES)} mixtures of {DURATION_SECONDS:.0f} s, no sound in two partitions")
+        print(format_statistics(make_mixtures(soundbank, data, MIXTURES, DURATION_SECONDS)))
     runs = [_train(name, data, folder / "runs" / name) for name in DEMO_PRESETS]
     print("4. frame-based F1 on test mixtures (paper 1's Tables 2 and 3)")
     results = [evaluate_run(run, data, progress=False) for run in runs]
@@ -156,7 +131,7 @@ def run_demo(out):
     path = folder / "detections" / f"{recording.name}.tsv"
     write_detections(events, path)
     for name, estimated in (("soundscape", None), ("detections", events)):
-        figure = plot_beginning(data, recording, load_run(best).features, estimated, PICTURE_SECONDS)
+        figure = plot_beginning(data, recording, load_run(best).features, estimated, seconds=60.0)
         save_figure(figure, folder / f"{name}.png")
     print(f"6. events in a test mixture: {path}\n   with their reference: {folder / 'detections.png'}\n"
           f"Detect in any audio: polysed detect AUDIO --model {saved_model.parent}")
@@ -167,3 +142,67 @@ def _train(name, data, run):
     history = run_experiment(set_fields(get_preset(name), SETTINGS), data, run, resume=bool(read_history(run)))
     save_figure(plot_training(history, title=name), run / "training.png")
     return run
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassesRecipe:
+    """The folders and the experiment on the way from sounds to a detector of one's own classes.
+
+    Attributes:
+        sounds: Path of a soundbank.
+        data: Path of its mixtures.
+        mixtures, duration_seconds: as of papers.make_mixtures.
+        experiment: Experiment that is trained.
+        run: Path of its run.
+        saved_model: Path of the export.
+    """
+
+    sounds: pathlib.Path
+    data: pathlib.Path
+    mixtures: tuple
+    duration_seconds: float
+    experiment: Experiment
+    run: pathlib.Path
+    saved_model: pathlib.Path
+
+    def sounds_by_label(self):
+        """Return {label: list of the paths of its recordings}."""
+        instances = read_soundbank(self.sounds).instances
+        return {label: [each.path for each in instances if each.event_label == label]
+                for label in dict.fromkeys(each.event_label for each in instances)}
+
+    def partition_table(self):
+        """Count the recordings of each label (row) in each partition (column): a DataFrame."""
+        parts = partition_soundbank(read_soundbank(self.sounds))
+        counts = {name: pd.Series([each.event_label for each in bank.instances]).value_counts()
+                  for name, bank in parts.items()}
+        return pd.DataFrame(counts).fillna(0).astype(int)
+
+    def plot_detections(self, recording, estimated, seconds=30.0):
+        """Draw the beginning of a datasets.Recording with its reference and an estimated event list."""
+        return plot_beginning(self.data, recording, self.experiment.features, estimated, seconds)
+
+
+def classes_recipe(sounds, out, *, mixtures=(24, 6, 20), duration_seconds=300.0, settings=None):
+    """Return the recipe of a detector of the classes of a folder of sounds, or of four labels if `sounds` is "demo".
+
+    Args:
+        sounds: folder of a soundbank, with a folder of recordings per label; or "demo", which makes few sounds.
+        out: folder of all that is made.
+        mixtures: int, int, int: number for train, validate and test; the demo has its own.
+        duration_seconds: float, of each mixture; the demo has its own.
+        settings: changes of the preset `multilabel_small`, as `--set` takes them.
+
+    Raises:
+        InputError: the folder of the demo cannot be written.
+    """
+    demo = is_demo(sounds)
+    experiment = sized_preset("multilabel", sounds, [*[DEMO_EPOCHS] * demo, *(settings or ())], small=True)
+    folder = pathlib.Path(out) / ("four_labels" if demo else "own_classes")
+    if demo:
+        sounds = folder / "soundbank"
+        mixtures, duration_seconds = DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"]
+        make_demo_sounds(sounds, FEW_LABELS)
+    return ClassesRecipe(pathlib.Path(sounds), folder / "data", tuple(mixtures), duration_seconds,
+                         dataclasses.replace(experiment, name="detector"), folder / "runs" / "detector",
+                         folder / "saved_models" / "detector")

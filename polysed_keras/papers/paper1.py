@@ -1,20 +1,25 @@
 """Paper 1's tables and Figure 2: recipes at the paper's or at demo size, and the paper's numbers to put beside ours."""
+import dataclasses
 import io
 import pathlib
 
+import keras
+import numpy as np
 import pandas as pd
 
 from polysed_keras.datasets import load_dataset
+from polysed_keras.display import plot_attention
+from polysed_keras.errors import expect
 from polysed_keras.evaluation import percent_cells
-from polysed_keras.models import experiment_cost, with_num_labels
+from polysed_keras.events import event_roll_to_event_list
+from polysed_keras.models import experiment_cost, subnet_masks, with_num_labels
 from polysed_keras.papers.demo import DEMO_EPOCHS, FEW_LABELS, is_demo, make_demo_data, sized_preset
-from polysed_keras.papers.variants import Recipe
-from polysed_keras.specs import decompose, get_preset
+from polysed_keras.papers.variants import Recipe, run_folder
+from polysed_keras.specs import LogMelSpec, decompose, get_preset, task_labels
 from polysed_keras.synthesis import PROCEDURES
+from polysed_keras.training import load_best_model, load_recordings, load_run, new_model
 
-FIGURE2_EPOCHS = "training.epochs=20"  # of the demo: masks are learnt later than events
-PAPER1_NUM_TASKS, DEMO_NUM_TASKS = (2, 4, 8, 16), (2, 4)
-
+PAPER1_NUM_TASKS = (2, 4, 8, 16)
 # Columns of evaluation's tables, and the layout of a cell of them.
 SCORES = ["value", "low", "high"], "{:.1f} [{:.1f}, {:.1f}]"
 DIFFERENCES = ["difference", "difference_low", "difference_high"], "{:+.1f} [{:+.1f}, {:+.1f}]"
@@ -62,13 +67,10 @@ def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
         seeds: tuple of int; None for one, because the paper does not speak of more.
         settings: more changes of the presets, as `--set` takes them.
 
-    Returns:
-        Recipe.
-
     Raises:
         InputError: the folder of the demo cannot be written.
     """
-    numbers = num_tasks or (DEMO_NUM_TASKS if is_demo(data) else PAPER1_NUM_TASKS)
+    numbers = num_tasks or ((2, 4) if is_demo(data) else PAPER1_NUM_TASKS)
     presets = {MULTI_LABEL: "multilabel", **{f"{number} tasks": f"mcmt_{number}" for number in numbers}}
     return _recipe(data, out, presets, seeds, settings or (), tuple(PROCEDURES), "sixteen_labels")
 
@@ -79,7 +81,8 @@ def figure2_recipe(data, out, *, seeds=None, settings=None):
     With the labels of TUT-SED Synthetic 2016 its training is that of Table 2's 16 tasks; the demo has four labels.
     """
     if is_demo(data):
-        number, preset, own = len(FEW_LABELS), "mcmt_4", FIGURE2_EPOCHS
+        number, preset = len(FEW_LABELS), "mcmt_4"
+        own = "training.epochs=20"  # masks are learnt later than events
     else:
         number, preset = len(load_dataset(data).labels), "mcmt_16"
         own = f"tasks.num_tasks={number}"
@@ -176,17 +179,115 @@ def paper1_costs(labels, presets):
         DataFrame, a row per preset: tasks, labels per task, classes per task, classes in all (outputs, for the
         multi-label network), weights and multiply-adds per second, both in millions.
     """
-    return pd.DataFrame({name: _cost(with_num_labels(get_preset(name), len(labels))) for name in presets}).T
+    def span(numbers):
+        return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
+
+    rows = {}
+    for name in presets:
+        experiment = with_num_labels(get_preset(name), len(labels))
+        cost, tasks = experiment_cost(experiment), experiment.tasks
+        outputs = [task.num_outputs for task in tasks]
+        rows[name] = {"tasks": len(tasks), "labels a task": span([len(task.labels) for task in tasks]),
+                      "classes a task": "-" if tasks[0].encoding == "multi_label" else span(outputs),
+                      "outputs": sum(outputs), "million weights": round(cost.weights / 1e6, 2),
+                      "million multiply-adds a second": round(cost.multiply_adds / 1e6, 1)}
+    return pd.DataFrame(rows).T
 
 
-def _cost(experiment):
-    cost, tasks = experiment_cost(experiment), experiment.tasks
-    outputs = [task.num_outputs for task in tasks]
-    return {"tasks": len(tasks), "labels a task": _span([len(task.labels) for task in tasks]),
-            "classes a task": "-" if tasks[0].encoding == "multi_label" else _span(outputs), "outputs": sum(outputs),
-            "million weights": round(cost.weights / 1e6, 2),
-            "million multiply-adds a second": round(cost.multiply_adds / 1e6, 1)}
+@dataclasses.dataclass(frozen=True, eq=False)
+class AttentionExample:
+    """An input and the masks of subnets on it (paper 1, Figure 2).
+
+    Attributes:
+        name: str, of the recording.
+        onset: float, seconds from the beginning of the recording to the input.
+        features: LogMelSpec of the network.
+        log_mel: float (frames, n_mels).
+        events: event list of the input.
+        labels: tuple of str.
+        masks: {label: (time_frequency, channel)} of models.subnet_masks, of the subnet of the label's task.
+        untrained_masks: the same before the training.
+    """
+
+    name: str
+    onset: float
+    features: LogMelSpec
+    log_mel: np.ndarray
+    events: pd.DataFrame
+    labels: tuple
+    masks: dict
+    untrained_masks: dict
+
+    def plot(self, shown):
+        """Draw Figure 2 for the subnets of some labels: a matplotlib Figure."""
+        return plot_attention(self.log_mel, self.events, self.labels, {label: self.masks[label] for label in shown},
+                              self.features.time_resolution, title=f"{self.name}, from {self.onset:.2f} s",
+                              frequency_range=(self.features.fmin, self.features.fmax))
 
 
-def _span(numbers):
-    return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
+def attention_example(recipe, wanted, num_events=4):
+    """Return the AttentionExample of the test segment that shows most of the wanted labels for the longest.
+
+    Args:
+        recipe: Recipe of figure2_recipe whose runs are there.
+        wanted: labels.
+        num_events: int, of the segment.
+
+    Raises:
+        InputError: no test segment with so many events.
+    """
+    run = run_folder(recipe.out, next(iter(recipe.experiments)), recipe.seeds[0])
+    experiment = load_run(run)
+    labels, dataset, spec = task_labels(experiment.tasks), load_dataset(recipe.data), experiment.features
+    train, test = (load_recordings(dataset, part, labels, spec, progress=False) for part in ("train", "test"))
+    trained = load_best_model(experiment, run)
+    keras.utils.set_random_seed(experiment.training.seed)  # the weights that the training began with
+    untrained = new_model(experiment, train, steps_per_epoch=1)
+    recording, first, events = _find_input(test, labels, wanted, num_events, experiment)
+    frames = experiment.training.segment_frames
+    log_mel = recording.log_mel[first:first + frames]
+
+    def masks(network):
+        found = subnet_masks(network, log_mel, experiment.tasks, frames)
+        return {label: found[task.name] for task in experiment.tasks for label in task.labels}
+
+    return AttentionExample(recording.name, first * spec.time_resolution, spec, log_mel, events, labels, masks(trained),
+                            masks(untrained))
+
+
+def _find_input(recordings, labels, wanted, num_events, experiment):
+    """Return the recording, first frame and events of the segment that attention_example shows."""
+    frames, resolution, found = experiment.training.segment_frames, experiment.features.time_resolution, []
+    for recording in recordings:
+        for first in range(0, len(recording.log_mel) - frames + 1, frames):
+            events = event_roll_to_event_list(recording.event_roll[first:first + frames], labels, resolution)
+            if len(events) == num_events:
+                found.append((recording, first, events))
+    expect(found, "num_events", f"a number that a test segment of {frames} frames has", num_events)
+
+    def presence(segment):
+        """Count the wanted labels that are there; with it the seconds of the one that sounds the least."""
+        shown = segment[2][segment[2]["event_label"].isin(wanted)]
+        seconds = (shown["offset"] - shown["onset"]).groupby(shown["event_label"]).sum()
+        return len(seconds), seconds.min() if len(seconds) else 0.0
+
+    return max(found, key=presence)
+
+
+def mask_differences(example, shown):
+    """Measure how far the masks of tasks lie apart: the mean absolute difference of masks, which are from 0 to 1.
+
+    Args:
+        example: AttentionExample.
+        shown: two labels.
+
+    Returns:
+        DataFrame, a row per kind of mask; for untrained and trained weights the two shown, and the mean of all pairs.
+    """
+    rows = {name: {} for name in ("time-frequency mask", "channel mask")}
+    for kind, row in enumerate(rows.values()):
+        for when, masks in (("untrained", example.untrained_masks), ("trained", example.masks)):
+            pairs = {(a, b): np.abs(masks[a][kind] - masks[b][kind]).mean() for a in masks for b in masks if a != b}
+            row[f"{when}, {' and '.join(shown)}"] = pairs[tuple(shown)]
+            row[f"{when}, all pairs"] = np.mean(list(pairs.values()))
+    return pd.DataFrame(rows).T.astype(float).round(3)

@@ -8,8 +8,7 @@ import numpy as np
 
 from polysed_keras.datasets import CLASS_LABELS, load_clips, read_class_labels
 from polysed_keras.errors import InputError, expect
-from polysed_keras.papers.event_choice import choose_events, mean_scores, rank_labels
-from polysed_keras.papers.taggers import load_tagger
+from polysed_keras.papers.event_choice import EVENT_CHOICES, choose_events, load_tagger, mean_scores, rank_labels
 from polysed_keras.specs import Experiment, get_preset, set_fields
 from polysed_keras.training import HOUR_SECONDS
 
@@ -100,7 +99,6 @@ class Sweep:
         point: function of (Study, value) to a Point.
         values: tuple of the default values.
         axis, title: str, of the figure.
-        numbers: bool, whether values are numbers.
         same_hours: bool, whether all points get as many hours of event clips.
         event_baseline: bool, whether a network of events alone is a point too.
     """
@@ -109,7 +107,6 @@ class Sweep:
     values: tuple
     axis: str
     title: str
-    numbers: bool = True
     same_hours: bool = False
     event_baseline: bool = False
 
@@ -128,14 +125,14 @@ SWEEPS = {
     "alpha": Sweep(_joint("training.alpha"), ALPHAS, "alpha, the weight of the event loss",
                    "Joint training with different alpha", event_baseline=True),
     "events": Sweep(lambda study, choice: Point(choice, study.experiment(JOINT, choice=choice)),
-                    ("random", "correlated", "uncorrelated"), "choice of events", "Choice of events", False, True),
+                    EVENT_CHOICES, "choice of events", "Choice of events", same_hours=True),
     "hours": Sweep(_joint("training.event_hours"), (11.0, 22.0, 45.0, 90.0, 180.0, 360.0), "hours of event clips",
                    "Size of the event data"),
     "k": Sweep(lambda study, k: Point(int(k), study.experiment(JOINT, k=int(k))), (2, 5, 10, 20, 35, 70, 115),
-               "number of events k", "Number of events", True, True),
-    "transfer": Sweep(_transfer, ("pre-training", "joint"), "training", "Pre-training against joint training", False),
+               "number of events k", "Number of events", same_hours=True),
+    "transfer": Sweep(_transfer, ("pre-training", "joint"), "training", "Pre-training against joint training"),
     "regularizers": Sweep(lambda study, name: Point(name, study.experiment(*REGULARIZERS[name])), tuple(REGULARIZERS),
-                          "regularization", "Regularizers against each other", False),
+                          "regularization", "Regularizers against each other"),
 }
 
 
@@ -147,11 +144,9 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
         data: folder with both corpora of clips; the tagger's scores are kept in it.
         values: of the sweep's points.
         k: int, events of a point; fewer if the corpus has not so many.
-        tagger: folder of a SavedModel, as of taggers.load_tagger.
-        endpoint: str, of the tagger, as of taggers.load_tagger.
-        small: bool, as in Study.
-        choice: str, as in Study.
-        assignments: as in Study.
+        tagger: folder of a SavedModel, as of event_choice.load_tagger.
+        endpoint: str, of the tagger, as of event_choice.load_tagger.
+        small, choice, assignments: as in Study.
         progress: bool, whether a bar of the clips that are scored is shown.
 
     Raises:
@@ -185,7 +180,7 @@ def parse_values(name, texts):
     sweep = SWEEPS[name]
     if not texts:
         return sweep.values
-    if not sweep.numbers:
+    if isinstance(sweep.values[0], str):
         unknown = sorted(set(texts) - set(sweep.values))
         if unknown:
             raise InputError(f"--points: expected some of {', '.join(sweep.values)}. Received: {', '.join(unknown)}.")
@@ -199,19 +194,10 @@ def parse_values(name, texts):
 
 
 def draw_points(name, study, values, data):
-    """Return the points of a sweep, the scene baseline first, checked against the data.
+    """Return the points of a sweep, the scene baseline first.
 
     If the events vary, all points get as many hours of them as the one with the fewest has (paper 2: the same T),
-    unless `event_hours` is set.
-
-    Args:
-        name: str, a key of SWEEPS.
-        study: Study.
-        values: of the points.
-        data: folder with both corpora of clips.
-
-    Raises:
-        InputError: more hours than the events of a point have.
+    unless `event_hours` is set. More hours than the events of a point have raise InputError.
     """
     sweep = SWEEPS[name]
     points = sweep.points(study, values)
@@ -238,14 +224,9 @@ def _hours_there(experiment, clips):
 
 
 def balanced_alpha(scene_loss, event_loss):
-    """Return the alpha that weighs both losses the same: L_scene / (L_scene + L_events) (paper 2, equation 3).
+    """Return the alpha that weighs the baselines' converged losses the same (paper 2, equation 3).
 
-    Args:
-        scene_loss: float, the converged loss of the scene baseline.
-        event_loss: float, the converged loss of the event baseline.
-
-    Raises:
-        InputError: a loss that is negative or not finite, or two that are 0.
+    It is L_scene / (L_scene + L_events). Losses that are negative or not finite, or both 0, raise InputError.
     """
     losses = np.array([scene_loss, event_loss], float)
     if not np.isfinite(losses).all() or losses.min() < 0 or losses.sum() == 0:

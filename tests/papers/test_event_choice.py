@@ -15,8 +15,7 @@ from polysed_keras.datasets.loading import Clip
 from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.models.network import build_model
-from polysed_keras.papers.event_choice import choose_events, mean_scores, rank_labels
-from polysed_keras.papers.taggers import Tagger, load_tagger
+from polysed_keras.papers.event_choice import Tagger, choose_events, load_tagger, mean_scores, rank_labels
 from polysed_keras.specs.tasks import Task
 
 from fixtures import MULTI_LABEL, RATE
@@ -181,7 +180,7 @@ def test_own_exports_without_their_scenes(tmp_path, monkeypatch):
         expected = detector.posteriors(waveform)[0][:, 2:].mean(axis=0)
         np.testing.assert_allclose(tagger.score(waveform), expected, atol=1e-6)
     detector.labels = ("bus", "park")
-    monkeypatch.setattr("polysed_keras.papers.taggers.load_saved_model", lambda directory: detector)
+    monkeypatch.setattr("polysed_keras.papers.event_choice.load_saved_model", lambda directory: detector)
     with pytest.raises(InputError, match="scenes only"):
         load_tagger(folder)
 

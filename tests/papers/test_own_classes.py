@@ -6,9 +6,8 @@ import pytest
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
 from polysed_keras.events.event_lists import read_events
-from polysed_keras.papers import own_classes as examples
-from polysed_keras.papers.demo import make_mixtures, plot_beginning
-from polysed_keras.papers.own_classes import classes_recipe
+from polysed_keras.papers import demo as examples
+from polysed_keras.papers.demo import classes_recipe, make_mixtures, plot_beginning
 
 from fixtures import write_bank
 

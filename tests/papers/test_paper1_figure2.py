@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from polysed_keras.errors import InputError
-from polysed_keras.papers.paper1_figure2 import AttentionExample, _find_input, attention_example, mask_differences
+from polysed_keras.papers.paper1 import AttentionExample, _find_input, attention_example, mask_differences
 from polysed_keras.papers.variants import Recipe, run_folder
 from polysed_keras.specs.experiment import LogMelSpec
 from polysed_keras.training.recordings import RecordingFeatures

@@ -11,6 +11,7 @@ from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.papers import paper2_points as studies, variants as sweeps
+from polysed_keras.papers.event_choice import Tagger
 from polysed_keras.papers.paper2_points import (
     EVENT,
     JOINT,
@@ -22,7 +23,6 @@ from polysed_keras.papers.paper2_points import (
     draw_points,
     parse_values,
 )
-from polysed_keras.papers.taggers import Tagger
 from polysed_keras.papers.variants import Recipe, format_sweep, run_recipe, run_sweep, sweep_alpha
 from polysed_keras.specs import presets
 from polysed_keras.specs.experiment import AugmentSpec
