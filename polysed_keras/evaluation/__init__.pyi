@@ -10,5 +10,6 @@ from .tables import (
     format_tables as format_tables,
     percent_cells as percent_cells,
     polyphony_table as polyphony_table,
+    write_table as write_table,
 )
 from .unseen import unseen_tables as unseen_tables

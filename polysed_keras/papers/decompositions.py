@@ -1,7 +1,4 @@
-"""A study of decompositions: which labels share a group, and how much of the gain is the powerset's.
-
-Paper 1 leaves both open.
-"""
+"""A study of what paper 1 leaves open: which labels share a group, and how much of the gain is the powerset's."""
 import dataclasses
 import pathlib
 
@@ -21,7 +18,9 @@ CONTIGUOUS = "contiguous"
 
 def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds=None, epochs=None,
                  screening_epochs=None):
-    """Return the recipes of the study and of its screening: the paper's networks, or tiny ones if `data` is "demo".
+    """Return the Recipes of the study and of its screening: the paper's networks, or tiny ones if `data` is "demo".
+
+    Their experiments are "crnn", multi-label, and "contiguous", powersets over contiguous groups.
 
     Args:
         data: folder of a corpus; or "demo", which makes mixtures of four labels.
@@ -32,10 +31,6 @@ def study_recipe(data, out, *, small=False, num_tasks=None, settings=None, seeds
         seeds: tuple of int; None for 0, 1, 2 (demo: 0). The screening has the first.
         epochs: int, of each training of the study; None for the presets' (demo: 1).
         screening_epochs: int, of each training of the screening; None for a quarter of `epochs`.
-
-    Returns:
-        Two Recipes: of the study and of the screening. Their experiments are "crnn", multi-label, and "contiguous",
-        powersets over contiguous groups.
 
     Raises:
         InputError: no corpus there, or a folder that cannot be written.

@@ -27,21 +27,13 @@ KERAS_INTERNALS = {"call_and_return_all_conditional_losses", "keras_api"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tagger:
-    """A network that scores event labels.
+    """A network that scores event labels."""
 
-    Attributes:
-        labels: display names.
-        mids: AudioSet's identifiers of the labels, or None.
-        sample_rate: Hz.
-        score: function of a mono waveform (samples,) to float (labels,), the mean over patches or frames.
-        digest: str that tells models apart, for caches.
-    """
-
-    labels: tuple[str, ...]
-    mids: tuple[str, ...] | None
-    sample_rate: int
-    score: Callable
-    digest: str
+    labels: tuple[str, ...]  # display names
+    mids: tuple[str, ...] | None  # AudioSet's identifiers of the labels
+    sample_rate: int  # Hz
+    score: Callable  # a mono waveform (samples,) -> float (labels,), the mean over patches or frames
+    digest: str  # tells models apart, for caches
 
 
 def load_tagger(directory, endpoint=None):

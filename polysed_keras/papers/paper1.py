@@ -196,27 +196,16 @@ def paper1_costs(labels, presets):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AttentionExample:
-    """An input and the masks of subnets on it (paper 1, Figure 2).
+    """An input and the masks of subnets on it (paper 1, Figure 2)."""
 
-    Attributes:
-        name: str, of the recording.
-        onset: float, seconds from the beginning of the recording to the input.
-        features: LogMelSpec of the network.
-        log_mel: float (frames, n_mels).
-        events: event list of the input.
-        labels: tuple of str.
-        masks: {label: (time_frequency, channel)} of models.subnet_masks, of the subnet of the label's task.
-        untrained_masks: the same before the training.
-    """
-
-    name: str
-    onset: float
+    name: str  # of the recording
+    onset: float  # seconds from the beginning of the recording to the input
     features: LogMelSpec
-    log_mel: np.ndarray
-    events: pd.DataFrame
+    log_mel: np.ndarray  # (frames, n_mels)
+    events: pd.DataFrame  # event list of the input
     labels: tuple
-    masks: dict
-    untrained_masks: dict
+    masks: dict  # {label: (time_frequency, channel)} of models.subnet_masks, of the subnet of the label's task
+    untrained_masks: dict  # the same before the training
 
     def plot(self, shown):
         """Draw Figure 2 for the subnets of some labels: a matplotlib Figure."""

@@ -34,40 +34,27 @@ PAPER2 = {
     "k": ((2, 35, ABOVE), (36, 115, "hardly more than with 35")),
     "transfer": (("pre-training", "pre-training", ABOVE), ("joint", "joint", f"{ABOVE}, marginally the best")),
 }
-SCENE_ACCURACY = 68
 PAPER2_RHO = {"hours": 0.89, "k": 0.24}
 PAPER2_HOURS = 170.0  # of event clips, in Figures 2 and 3a, and here in Figure 5, of which the paper does not say them
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRecipe:
-    """One of paper 2's sweeps as the paper has it, or at demo size.
+    """One of paper 2's sweeps as the paper has it, or at demo size."""
 
-    Attributes:
-        name: str, a key of SWEEPS.
-        data: Path of the folder of both corpora.
-        out: Path of runs, table and figure.
-        demo: bool, whether the program makes the data, and the `_small` presets are taken.
-        points, seeds: tuples, as values and seeds of papers.run_sweep.
-        k: int, as of Study.
-        settings: tuple of str, as assignments of Study.
-        tagger: SavedModel that chooses events, as of papers.build_study, or a preset to train on all events of the
-            data; None if the points need none.
-    """
-
-    name: str
-    data: pathlib.Path
-    out: pathlib.Path
-    demo: bool
-    points: tuple
+    name: str  # a key of SWEEPS
+    data: pathlib.Path  # folder of both corpora
+    out: pathlib.Path  # folder of runs, table and figure
+    demo: bool  # whether the program makes the data, and the `_small` presets are taken
+    points: tuple  # the values of papers.run_sweep
     seeds: tuple
-    k: int
-    settings: tuple
-    tagger: str | None
+    k: int  # number of events of a point
+    settings: tuple  # changes of the presets, as `--set` takes them
+    tagger: str | None  # SavedModel that chooses events, or a preset to train on all events; None if none is needed
 
 
 def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, tagger=None):
-    """Return the recipe of a sweep of paper 2; nothing is made or read yet.
+    """Return the SweepRecipe of a sweep of paper 2; nothing is made or read yet.
 
     Args:
         name: alpha (Figure 2), events (3a), hours (3b), k (4), transfer (5).
@@ -78,9 +65,6 @@ def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, ta
         seeds: tuple of int; None for the paper's four (demo: two).
         settings: more changes of the presets, as `--set` takes them.
         tagger: SavedModel that chooses events; None trains one.
-
-    Returns:
-        SweepRecipe.
     """
     demo, out, sweep = is_demo(data), pathlib.Path(out), SWEEPS[name]
     own = (*DEMO_CLIP_NETWORK, *DEMO_CLIP_EVENTS) if demo else ()
@@ -118,21 +102,17 @@ def run_paper2(recipe):
     """
     if recipe.demo:
         make_demo_clips(recipe.data)
-    tagger = _train_tagger(recipe) if recipe.tagger in PRESETS else recipe.tagger
+    tagger = recipe.tagger
+    if tagger in PRESETS:
+        print(f"training a tagger to choose events by: {tagger}")
+        experiment = set_fields(PRESETS[tagger], DEMO_CLIP_NETWORK if recipe.demo else ())
+        run, tagger = recipe.out / "runs" / "tagger", recipe.out / "saved_models" / "tagger"
+        run_experiment(experiment, recipe.data, run, resume=True, progress=False)
+        if not tagger.exists():
+            export_run(run, tagger)
     study = build_study(recipe.data, recipe.points, small=recipe.demo, k=recipe.k, tagger=tagger,
                         assignments=recipe.settings, progress=False)
     return run_sweep(recipe.name, study, recipe.points, recipe.data, recipe.out, seeds=recipe.seeds)
-
-
-def _train_tagger(recipe):
-    """Train a tagger on all events, export it and return the folder of the export."""
-    run, saved_model = recipe.out / "runs" / "tagger", recipe.out / "saved_models" / "tagger"
-    print(f"training a tagger to choose events by: {recipe.tagger}")
-    experiment = set_fields(PRESETS[recipe.tagger], DEMO_CLIP_NETWORK if recipe.demo else ())
-    run_experiment(experiment, recipe.data, run, resume=True, progress=False)
-    if not saved_model.exists():
-        export_run(run, saved_model)
-    return saved_model
 
 
 def beside_paper2(name, table):
@@ -145,18 +125,15 @@ def beside_paper2(name, table):
     Returns:
         DataFrame of text, in per cent: a row per point, and one of Pearson's rho if the paper has it.
     """
+    def said(point):
+        texts = [text for first, last, text in PAPER2.get(name, ())
+                 if isinstance(first, str) == isinstance(point, str) and first <= point <= last]
+        return texts[0] if texts else "-"
+
     shown = sweep_table(table)
-    shown["in the paper"] = [_in_paper(name, point) for point in dict.fromkeys(table.point)]
+    shown["in the paper"] = ["accuracy 68" if point == SCENE else said(point) for point in dict.fromkeys(table.point)]
     if name in PAPER2_RHO:
         rho = correlation(name, table)
         here = "-" if rho is None else f"{rho:.2f}"
         shown.loc[len(shown)] = ["Pearson's rho", here, "-", "-", f"{PAPER2_RHO[name]:.2f}"]
     return shown.set_index("point")
-
-
-def _in_paper(name, point):
-    if point == SCENE:
-        return f"accuracy {SCENE_ACCURACY}"
-    said = [text for first, last, text in PAPER2.get(name, ())
-            if isinstance(first, str) == isinstance(point, str) and first <= point <= last]
-    return said[0] if said else "-"

@@ -24,40 +24,24 @@ BY_TAGGER = {"correlated", "uncorrelated"}  # choices of events that need a tagg
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One training of a sweep or a recipe, but for its seed.
+    """One training of a sweep or a recipe, but for its seed."""
 
-    Attributes:
-        value: float or str, the place in a figure or the name in a table.
-        experiment: Experiment.
-        pretrained: Experiment that is trained first and whose weights this one begins with; None for none.
-        folder: str, that its run is called; None for the names of its experiments.
-    """
-
-    value: float | str
+    value: float | str  # the place in a figure or the name in a table
     experiment: Experiment
-    pretrained: Experiment | None = None
-    folder: str | None = None
+    pretrained: Experiment | None = None  # trained first, and its weights are those that this one begins with
+    folder: str | None = None  # what its run is called; None for the names of its experiments
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """Settings that the points of a sweep share.
+    """Settings that the points of a sweep share, as build_study makes them."""
 
-    Attributes:
-        labels: tuple of str, of the event corpus.
-        k: int, how many of them a point has unless the sweep varies it.
-        choice: str, how they are chosen: a strategy of event_choice.choose_events.
-        scores: {label: a tagger's mean score over the scene clips}; None without a tagger.
-        small: bool, whether the `_small` presets are taken.
-        assignments: tuple of str, changes of the presets, as `--set` takes them.
-    """
-
-    labels: tuple
-    k: int
-    choice: str = "random"
-    scores: dict | None = None
-    small: bool = False
-    assignments: tuple = ()
+    labels: tuple  # of the event corpus
+    k: int  # number of labels of a point unless the sweep varies it
+    choice: str = "random"  # how they are chosen: a strategy of event_choice.choose_events
+    scores: dict | None = None  # {label: a tagger's mean score over the scene clips}; None without a tagger
+    small: bool = False  # whether the `_small` presets are taken
+    assignments: tuple = ()  # changes of the presets, as `--set` takes them
 
     def events(self, k=None, choice=None):
         """Return the event labels of a point; two are speech and music if there are these (paper 2, section 4.4)."""
@@ -93,22 +77,14 @@ def _transfer(study, way):
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A sweep of paper 2.
+    """A sweep of paper 2."""
 
-    Attributes:
-        point: function of (Study, value) to a Point.
-        values: tuple of the default values.
-        axis, title: str, of the figure.
-        same_hours: bool, whether all points get as many hours of event clips.
-        event_baseline: bool, whether a network of events alone is a point too.
-    """
-
-    point: Callable
-    values: tuple
-    axis: str
-    title: str
-    same_hours: bool = False
-    event_baseline: bool = False
+    point: Callable  # (Study, value) -> Point
+    values: tuple  # the paper's, unless others are given
+    axis: str  # text below the figure
+    title: str  # text over the figure
+    same_hours: bool = False  # whether all points get as many hours of event clips
+    event_baseline: bool = False  # whether a network of events alone is a point too
 
     def points(self, study, values):
         """Return the Points of values, after the event baseline if the sweep has one."""
@@ -143,10 +119,12 @@ def build_study(data, values, *, small=False, k=35, choice="random", tagger=None
     Args:
         data: folder with both corpora of clips; the tagger's scores are kept in it.
         values: of the sweep's points.
+        small: bool, whether the `_small` presets are taken.
         k: int, events of a point; fewer if the corpus has not so many.
+        choice: str, how they are chosen: a strategy of event_choice.choose_events.
         tagger: folder of a SavedModel, as of event_choice.load_tagger.
         endpoint: str, of the tagger, as of event_choice.load_tagger.
-        small, choice, assignments: as in Study.
+        assignments: changes of the presets, as `--set` takes them.
         progress: bool, whether a bar of the clips that are scored is shown.
 
     Raises:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.display import plot_sweep, save_figure
-from polysed_keras.evaluation import evaluate_run, load_seen_combinations, percent_cells
-from polysed_keras.files import atomic_file, check_writable, read_json, write_json
+from polysed_keras.evaluation import evaluate_run, load_seen_combinations, percent_cells, write_table
+from polysed_keras.files import check_writable, read_json, write_json
 from polysed_keras.papers.paper2_points import EVENT, SCENE, SWEEPS, Point, balanced_alpha, draw_points
 from polysed_keras.specs import set_fields
 from polysed_keras.training import best_epoch, load_run, run_experiment
@@ -88,8 +88,7 @@ def run_sweep(name, study, values, data, out, *, seeds=(0, 1, 2, 3), progress=Tr
     for point, seed, run in _train_all(jobs, data, out / "runs", f"{name}: ", progress):
         rows.append({"point": point.value, "seed": seed, **_sweep_result(run, data)})
         table = pd.DataFrame(rows)
-        with atomic_file(out / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+        write_table(table, out / f"{name}.csv")
     save_figure(draw_sweep(name, table), out / f"{name}.png")
     return table
 
@@ -143,11 +142,7 @@ def _test(run, data):
 
 
 def draw_sweep(name, table):
-    """Draw a table of run_sweep(name, ...) as the paper's figure, with Pearson's rho if `correlation` has one.
-
-    Returns:
-        matplotlib Figure.
-    """
+    """Draw a table of run_sweep(name, ...) as the paper's matplotlib Figure, with Pearson's rho if it has one."""
     sweep, rho = SWEEPS[name], correlation(name, table)
     title = sweep.title if rho is None else f"{sweep.title}: Pearson's rho {rho:.2f}"
     return plot_sweep(table, sweep.axis, baselines=(SCENE, EVENT), title=title)
@@ -171,10 +166,10 @@ def sweep_alpha(table):
 
 
 def sweep_table(table):
-    """Summarise a table of run_sweep by point, in per cent: mean (lowest to highest over seeds).
+    """Return a DataFrame of text, in per cent, with a line per point: mean (lowest to highest over seeds).
 
-    Returns:
-        DataFrame of text: point, accuracy, difference (of accuracy to the scene baseline of the same seed), lwlrap.
+    `table` is one of run_sweep. The columns are point, accuracy, difference (of accuracy to the scene baseline of the
+    same seed), and lwlrap.
     """
     baseline = table[table.point == SCENE].set_index("seed").accuracy
     difference = (table.accuracy - table.seed.map(baseline)).where(table.point != SCENE)
@@ -186,5 +181,5 @@ def sweep_table(table):
 
 
 def format_sweep(table):
-    """Lay the lines of `sweep_table` out for a terminal."""
+    """Return a table of run_sweep as text for a terminal: the lines of `sweep_table`."""
     return sweep_table(table).to_string(index=False)
