@@ -119,7 +119,12 @@ def run_demo(out):
     if not data.exists():
         print(f"2. {sum(MIXTURES)} mixtures of {DURATION_SECONDS:.0f} s, no sound in two partitions")
         print(format_statistics(make_mixtures(soundbank, data, MIXTURES, DURATION_SECONDS)))
-    runs = [_train(name, data, folder / "runs" / name) for name in DEMO_PRESETS]
+    runs = [folder / "runs" / name for name in DEMO_PRESETS]
+    for run in runs:
+        print(f"3. training {run.name}")
+        experiment = set_fields(get_preset(run.name), SETTINGS)
+        history = run_experiment(experiment, data, run, resume=bool(read_history(run)))
+        save_figure(plot_training(history, title=run.name), run / "training.png")
     print("4. frame-based F1 on test mixtures (paper 1's Tables 2 and 3)")
     results = [evaluate_run(run, data, progress=False) for run in runs]
     print(format_tables(*write_report(results, folder / "report")))
@@ -135,13 +140,6 @@ def run_demo(out):
         save_figure(figure, folder / f"{name}.png")
     print(f"6. events in a test mixture: {path}\n   with their reference: {folder / 'detections.png'}\n"
           f"Detect in any audio: polysed detect AUDIO --model {saved_model.parent}")
-
-
-def _train(name, data, run):
-    print(f"3. training {name}")
-    history = run_experiment(set_fields(get_preset(name), SETTINGS), data, run, resume=bool(read_history(run)))
-    save_figure(plot_training(history, title=name), run / "training.png")
-    return run
 
 
 @dataclasses.dataclass(frozen=True)
