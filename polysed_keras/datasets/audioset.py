@@ -51,14 +51,9 @@ class _Segment(typing.NamedTuple):
 def load_clips(folder):
     """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is <id>_<start>, its source the video's id; its labels are display names.
-
-    Args:
-        folder: pathlib.Path with audio/, class_labels_indices.csv and one or more lists.
-
-    Raises:
-        InputError: the folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a
-            segment has two lines that differ; a video is in two partitions; no clip has audio.
+    A clip's name is <id>_<start>, its source the video's id; its labels are display names. Raises InputError if the
+    folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a segment has two
+    lines that differ; a video is in two partitions; no clip has audio.
     """
     check_folder(folder, f"AudioSet's folder, with audio/, {CLASS_LABELS} and lists of segments")
     check_folder(folder / "audio", "the segments' recordings")
@@ -103,17 +98,7 @@ def read_class_labels(path):
 
 
 def read_ontology(path):
-    """Read ontology.json.
-
-    Args:
-        path: the file.
-
-    Returns:
-        dict of mid to node; a node is a dict of id, name, description, child_ids, restrictions and others.
-
-    Raises:
-        InputError: the file is missing or not the ontology.
-    """
+    """Read ontology.json into a dict of mid to node: a dict of id, name, description, child_ids and others."""
     try:
         return {node["id"]: node for node in read_json(path)}
     except (TypeError, KeyError) as error:

@@ -30,12 +30,8 @@ _ORIGINAL = re.compile(re.escape(MIXTURE_NAME).replace(r"\{\}", r"(\d+)") + "$")
 def load_dataset(folder):
     """Read the layout above into a Dataset, without opening audio.
 
-    Args:
-        folder: pathlib.Path with audio/ and meta/.
-
-    Raises:
-        InputError: the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does not
-            exist or that another partition names too; recordings other than the original's have no evaluation_setup/.
+    Raises InputError if the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does
+    not exist or that another partition names too; recordings other than the original's have no evaluation_setup/.
     """
     for part in (folder, folder / "audio", folder / "meta"):
         if not part.is_dir():

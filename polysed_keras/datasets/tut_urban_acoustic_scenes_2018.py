@@ -43,15 +43,10 @@ class _Entry(typing.NamedTuple):
 def load_clips(folder):
     """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists.
-
-    Args:
-        folder: pathlib.Path with audio/ and evaluation_setup/.
-
-    Raises:
-        InputError: the folder, audio/ or a list is missing; a line is broken; a clip has two scenes or is in two
-            partitions; a clip for validation is not in the training list, or its location is also trained on; no clip
-            has audio.
+    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists. Raises
+    InputError if the folder, audio/ or a list is missing; a line is broken; a clip has two scenes or is in two
+    partitions; a clip for validation is not in the training list, or its location is also trained on; no clip has
+    audio.
     """
     check_folder(folder, "the folder of TUT Urban Acoustic Scenes 2018, with audio/ and evaluation_setup/")
     check_folder(folder / "audio", "the corpus's recordings")

@@ -54,22 +54,22 @@ class Annotation:
 
 
 def read_annotations(path, format=None):
-    """Read a file of annotations, or all files in a folder and its subfolders.
+    """Return the name of the format, and a list of Annotation, of a file or of all files in a folder.
 
-    Args:
-        path: file, or folder of files with one of SUFFIXES; hidden files and READMEs are passed over.
-        format: a name of ANNOTATION_FORMATS; None to find it out from the content.
-
-    Returns:
-        str, the format's name, and a list of Annotation.
-
-    Raises:
-        InputError: nothing is there; the format is unknown or the content does not say which it is; a line (named) is
-            not of the format.
+    In a folder and its subfolders, files with one of SUFFIXES are read, but no hidden files and READMEs. Without a
+    format, the content has to say which it is.
     """
     expect(format is None or format in ANNOTATION_FORMATS, "format", f"one of {', '.join(ANNOTATION_FORMATS)}", format)
-    paths = _annotation_files(pathlib.Path(path))
-    format = format or find_format(paths)
+    path = pathlib.Path(path)
+    paths = [path] if path.is_file() else sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and not file.name.lower().startswith(("readme", "license")))
+    if not paths:
+        received = "a folder without any" if path.is_dir() else "nothing there"
+        raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
+                         f"Received: {received}. Check the path.")
+    format = format or _find_format(paths)
     annotations = []
     for file in paths:
         partition = file.parent.name if format == "urban_sed" and file.parent.name in PARTITIONS else None
@@ -78,12 +78,8 @@ def read_annotations(path, format=None):
     return format, annotations
 
 
-def find_format(paths):
-    """Find the one format of all files. Raise InputError if they have none, or several.
-
-    Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
-    track of Audacity too.
-    """
+def _find_format(paths):
+    """Find the one format of all files. Raise InputError if they have none, or several."""
     found = {_guess_format(path): path for path in paths}
     found.pop(None, None)  # empty files say nothing
     if set(found) == {"audacity", "sed_eval"}:  # tracks with frequencies, and tracks without
@@ -136,7 +132,8 @@ def read_raven(path):
         row = _row(header, line.split("\t"), place)
         event = _event([*(row[name] for name in _RAVEN_TIMES), row[label]], place)
         if file and "file offset (s)" in header:
-            event = _move(event, row["file offset (s)"], place)
+            onset, _, _ = _event([row["file offset (s)"], row["file offset (s)"], event[2]], place)
+            event = onset, onset + event[1] - event[0], event[2]
         found[row[file] if file else None][row.get("selection", place), event] = event
     if len(found) > 1 and "file offset (s)" not in header:
         raise InputError(f"{path}: names {len(found)} files, so expected the measurement File Offset (s). Received: a "
@@ -164,20 +161,12 @@ ANNOTATION_FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "rav
                       "urban_sed": read_urban_sed, "desed": read_desed}
 
 
-def _annotation_files(path):
-    if path.is_file():
-        return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-                   and not any(part.startswith(".") for part in file.relative_to(path).parts)
-                   and not file.name.lower().startswith(("readme", "license")))
-    if not files:
-        received = "a folder without any" if path.is_dir() else "nothing there"
-        raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
-                         f"Received: {received}. Check the path.")
-    return files
-
-
 def _guess_format(path):
+    """Return the format of a file, "unknown", or None if it is empty.
+
+    Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
+    track of Audacity too.
+    """
     lines = read_lines(path)
     if not lines:
         return None
@@ -258,8 +247,3 @@ def _event(fields, place):
         raise InputError(f"{place}: expected finite seconds with 0 <= onset <= offset, and a label. Received: onset "
                          f"{onset:g}, offset {offset:g}, label {label!r}. Correct or remove the line.")
     return onset, offset, label
-
-
-def _move(event, onset, place):
-    onset, _, label = _event([onset, onset, event[2]], place)
-    return onset, onset + event[1] - event[0], label
