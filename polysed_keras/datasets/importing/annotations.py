@@ -69,23 +69,25 @@ def read_annotations(path, format=None):
         received = "a folder without any" if path.is_dir() else "nothing there"
         raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
                          f"Received: {received}. Check the path.")
-    format = format or _find_format(paths)
+    texts = {file: read_lines(file) for file in paths}
+    format = format or _find_format(texts)
     annotations = []
-    for file in paths:
+    for file, lines in texts.items():
         partition = file.parent.name if format == "urban_sed" and file.parent.name in PARTITIONS else None
         annotations += [Annotation(name or file.stem, tuple(events), file, partition)
-                        for name, events in ANNOTATION_FORMATS[format](file).items()]
+                        for name, events in ANNOTATION_FORMATS[format](lines, file).items()]
     return format, annotations
 
 
-def _find_format(paths):
-    """Find the one format of all files. Raise InputError if they have none, or several."""
-    found = {_guess_format(path): path for path in paths}
+def _find_format(texts):
+    """Find the one format of all files, {path: lines}. Raise InputError if they have none, or several."""
+    found = {_guess_format(path, lines): path for path, lines in texts.items()}
     found.pop(None, None)  # empty files say nothing
     if set(found) == {"audacity", "sed_eval"}:  # tracks with frequencies, and tracks without
         found.pop("sed_eval")
     if len(found) != 1 or "unknown" in found:
-        received = " and ".join(f"{name} ({file})" for name, file in found.items()) or f"empty files only ({paths[0]})"
+        received = " and ".join(f"{name} ({file})" for name, file in found.items()) or (
+            f"empty files only ({next(iter(texts))})")
         raise InputError(f"annotations: expected a format that can be told. Received: {received}. Choose the format: "
                          f"{', '.join(ANNOTATION_FORMATS)}; or move files that are no annotations elsewhere.")
     return next(iter(found))
@@ -100,25 +102,37 @@ def read_lines(path):
     return [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-# The module's docstring describes the formats. Each function returns a dict of recording (None for the one that the
-# file is named after) to a list of events, and raises InputError, with file and line, for a line in another format.
-def read_sed_eval(path):
+# The module's docstring describes the formats. Each function gets the lines of a file, with their places, and its path.
+# It returns a dict of recording (None for the one that the file is named after) to a list of events, and raises
+# InputError, with file and line, for a line in another format.
+def read_sed_eval(lines, path):
     """Read a sed_eval event list of one or several recordings: {recording or None: events}."""
-    return _read_event_list(read_lines(path))
+    rows = _split_lines([line for _, line in lines])
+    header = _header(rows[0], lines[0][0]) if rows else None
+    lengths = [len(fields) for fields in rows if len(fields) > 1]
+    shape = header or (_SHAPES.get(lengths[0], _EVENT) if lengths else ("filename",))
+    found = collections.defaultdict(list)
+    for (place, _), fields in list(zip(lines, rows))[1 if header else 0:]:
+        row = _row(shape, fields, place)
+        if not row.get("filename", "its own"):
+            raise InputError(f"{place}: expected a file name. Received: none. Correct or remove the line.")
+        events = found[row.get("filename")]
+        if "filename" not in row or any(row.get(name) for name in _EVENT):
+            events.append(_event([row[name] for name in _EVENT], place))
+    return dict(found) or {None: []}
 
 
-def read_audacity(path):
+def read_audacity(lines, path):
     """Read a label track of Audacity: {None: events}."""
     events = []
-    for place, line in read_lines(path):
+    for place, line in lines:
         if not (events and line.startswith("\\")):
             events.append(_event(line.split("\t"), place))
     return {None: events}
 
 
-def read_raven(path):
+def read_raven(lines, path):
     """Read a selection table of Raven for one or several sound files: {recording or None: events}."""
-    lines = read_lines(path)
     if not lines:
         return {None: []}
     header = _lower(lines[0][1].split("\t"))
@@ -141,33 +155,31 @@ def read_raven(path):
     return {name: list(events.values()) for name, events in found.items()} or {None: []}
 
 
-def read_urban_sed(path):
+def read_urban_sed(lines, path):
     """Read a file of URBAN-SED, start, end and label on a line: {None: events}."""
     return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
-                   for place, line in read_lines(path)]}
+                   for place, line in lines]}
 
 
-def read_desed(path):
+def read_desed(lines, path):
     """Read a strong-label list of DESED: {recording: events}."""
-    lines = read_lines(path)
     place, line = lines[0] if lines else (path, "")
     expect("filename" in (_header(line.split("\t"), place) or ()), place,
            "the header filename, onset, offset, event_label, separated by tabs", line,
            "Correct the line, or choose another format.")
-    return _read_event_list(lines)
+    return read_sed_eval(lines, path)
 
 
 ANNOTATION_FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven,
                       "urban_sed": read_urban_sed, "desed": read_desed}
 
 
-def _guess_format(path):
+def _guess_format(path, lines):
     """Return the format of a file, "unknown", or None if it is empty.
 
     Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
     track of Audacity too.
     """
-    lines = read_lines(path)
     if not lines:
         return None
     header = set(_lower(re.split("[\t;,]", lines[0][1])))
@@ -178,28 +190,12 @@ def _guess_format(path):
     if any(line.startswith("\\") for _, line in lines):
         return "audacity"
     try:
-        (name, events), = _read_event_list(lines[:1]).items()
+        (name, events), = read_sed_eval(lines[:1], path).items()
     except InputError:
         return "unknown"
     if name is None and path.parent.name in PARTITIONS and "onset" not in header:
         return "urban_sed"
     return "sed_eval" if name is None or events or name.lower().endswith(AUDIO_SUFFIXES) else "unknown"
-
-
-def _read_event_list(lines):
-    rows = _split_lines([line for _, line in lines])
-    header = _header(rows[0], lines[0][0]) if rows else None
-    lengths = [len(fields) for fields in rows if len(fields) > 1]
-    shape = header or (_SHAPES.get(lengths[0], _EVENT) if lengths else ("filename",))
-    found = collections.defaultdict(list)
-    for (place, _), fields in list(zip(lines, rows))[1 if header else 0:]:
-        row = _row(shape, fields, place)
-        if not row.get("filename", "its own"):
-            raise InputError(f"{place}: expected a file name. Received: none. Correct or remove the line.")
-        events = found[row.get("filename")]
-        if "filename" not in row or any(row.get(name) for name in _EVENT):
-            events.append(_event([row[name] for name in _EVENT], place))
-    return dict(found) or {None: []}
 
 
 def _split_lines(lines):
