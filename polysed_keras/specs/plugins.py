@@ -113,9 +113,7 @@ def load_plugin(path):
                              "Received: none that does.")
     except Exception as error:
         del sys.modules[name]
-        for kind, name in _from_outside() - before:
-            del _REGISTRY[kind][name]
-            _MARKED.discard((kind, name))
+        _forget(_from_outside() - before)
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected a plug-in, a Python file that runs. "
@@ -126,3 +124,9 @@ def _from_outside():
     """Return {(kind, name)} of what the package's own modules did not register."""
     return {(kind, name) for kind, entries in _REGISTRY.items() for name, function in entries.items()
             if not function.__module__.startswith("polysed_keras.")}
+
+
+def _forget(names):
+    for kind, name in names:
+        del _REGISTRY[kind][name]
+        _MARKED.discard((kind, name))
