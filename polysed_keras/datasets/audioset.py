@@ -29,8 +29,7 @@ import typing
 import zlib
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.listing import check_folder, collect_clips, numbered_lines
-from polysed_keras.datasets.loading import PARTITIONS, Clip
+from polysed_keras.datasets.loading import PARTITIONS, Clip, check_folder, collect_clips, numbered_lines
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
 
@@ -48,44 +47,23 @@ class _Segment(typing.NamedTuple):
     end: float
     labels: tuple
 
-    @property
-    def name(self):
-        return f"{self.video}_{self.start:.10g}"
-
 
 def load_clips(folder):
     """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is <id>_<start>, its source the video's id; its labels are display names.
-
-    Args:
-        folder: pathlib.Path with audio/, class_labels_indices.csv and one or more lists.
-
-    Raises:
-        InputError: the folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a
-            segment has two lines that differ; a video is in two partitions; no clip has audio.
+    A clip's name is <id>_<start>, its source the video's id; its labels are display names. Raises InputError if the
+    folder, audio/, the labels or all lists are missing; a line is broken or has an unknown label; a segment has two
+    lines that differ; a video is in two partitions; no clip has audio.
     """
     check_folder(folder, f"AudioSet's folder, with audio/, {CLASS_LABELS} and lists of segments")
     check_folder(folder / "audio", "the segments' recordings")
     labels = read_class_labels(folder / CLASS_LABELS)
     segments, several = _read_partitions(folder, labels)
     found = _index_audio(folder / "audio")
-    listed = {partition: [Clip(segment.name, _find_audio(segment, found, segment.video not in several), segment.labels,
-                               segment.video) for segment in part.values()] for partition, part in segments.items()}
+    listed = {partition: [Clip(f"{video}_{start:.10g}", _find_audio(video, start, found, video not in several),
+                               of_segment, video, end - start) for video, start, end, of_segment in part.values()]
+              for partition, part in segments.items()}
     return collect_clips(folder, tuple(labels.values()), listed, "<id>_<start>.wav, Y<id>.wav or <id>.wav")
-
-
-def segment_seconds(folder):
-    """Return the length of every listed clip: dict of clip name to seconds. A few are shorter than 10 s.
-
-    Args:
-        folder: pathlib.Path with class_labels_indices.csv and one or more lists.
-
-    Raises:
-        InputError: as load_clips, for labels and lists.
-    """
-    segments, _ = _read_partitions(folder, read_class_labels(folder / CLASS_LABELS))
-    return {segment.name: segment.end - segment.start for listed in segments.values() for segment in listed.values()}
 
 
 def read_class_labels(path):
@@ -101,18 +79,18 @@ def read_class_labels(path):
         InputError: the file is missing, or a line of it (named) has no index, mid and name, or repeats one.
     """
     rows, seen = [], set()
-    for number, line in numbered_lines(path):
-        fields, place = [field.strip() for field in next(csv.reader([line]))], f"{path}, line {number}"
-        if number == 1:
+    for place, line in numbered_lines(path):
+        fields = [field.strip() for field in next(csv.reader([line]))]
+        if not seen:
             expect(fields == ["index", "mid", "display_name"], place, "index,mid,display_name", line,
                    "Put AudioSet's own file there.")
-            continue
-        expect(len(fields) == 3 and fields[0].isdecimal() and all(fields), place, 'index,mid,"display name"', line,
-               "Correct the line.")
-        expect(seen.isdisjoint(enumerate(fields)), place, "each index, mid and name once", line,
-               "Remove one of the lines.")
+        else:
+            expect(len(fields) == 3 and fields[0].isdecimal() and all(fields), place, 'index,mid,"display name"', line,
+                   "Correct the line.")
+            expect(seen.isdisjoint(enumerate(fields)), place, "each index, mid and name once", line,
+                   "Remove one of the lines.")
+            rows.append((int(fields[0]), *fields[1:]))
         seen.update(enumerate(fields))
-        rows.append((int(fields[0]), *fields[1:]))
     if not rows:
         raise InputError(f"{path}: expected index,mid,display_name and a line per label. Received: no labels. Put "
                          "AudioSet's own file there.")
@@ -120,17 +98,7 @@ def read_class_labels(path):
 
 
 def read_ontology(path):
-    """Read ontology.json.
-
-    Args:
-        path: the file.
-
-    Returns:
-        dict of mid to node; a node is a dict of id, name, description, child_ids, restrictions and others.
-
-    Raises:
-        InputError: the file is missing or not the ontology.
-    """
+    """Read ontology.json into a dict of mid to node: a dict of id, name, description, child_ids and others."""
     try:
         return {node["id"]: node for node in read_json(path)}
     except (TypeError, KeyError) as error:
@@ -148,16 +116,16 @@ def _read_partitions(folder, labels):
                          "AudioSet's lists there.")
     segments, home = {name: {} for name in PARTITIONS}, {}
     for partition, path in paths:
-        for number, segment in _read_segments(path, labels):
+        for place, segment in _read_segments(path, labels):
             key = segment[:2]
             if partition == "train" and key in segments["validate"]:
                 continue
             other = home.setdefault(segment.video, partition)
             if other != partition:
-                raise InputError(f"{path}, line {number}: expected videos for the {partition} partition only. "
+                raise InputError(f"{place}: expected videos for the {partition} partition only. "
                                  f"Received: {segment.video}, which is in {other} too. Leave it in one of the lists.")
             if segments[partition].setdefault(key, segment) != segment:
-                raise InputError(f"{path}, line {number}: expected what an earlier line says of this segment, "
+                raise InputError(f"{place}: expected what an earlier line says of this segment, "
                                  f"{segments[partition][key][2:]}. Received: {segment}. Correct one of the lines.")
     if not segments["validate"]:
         # A hash of the id chooses the same videos in any list.
@@ -168,13 +136,13 @@ def _read_partitions(folder, labels):
 
 
 def _read_segments(path, labels):
-    """Yield (line number, _Segment) of a list.
+    """Yield (place for messages, _Segment) of a list.
 
     A loop over lines takes less memory than pandas (the unbalanced list has two million), keeps the line for messages
     and reads labels without quotes.
     """
     known = {}  # many segments have the same labels
-    for number, line in numbered_lines(path):
+    for place, line in numbered_lines(path):
         if line.startswith(("#", "YTID,")):
             continue
         try:
@@ -182,21 +150,16 @@ def _read_segments(path, labels):
             video, start, end = video.strip(), float(start), float(end)
         except ValueError:
             video = ""
-        if not (video and 0 <= start < end < math.inf):
-            raise InputError(f"{path}, line {number}: expected YTID, start, end (seconds), \"mid,mid\". "
-                             f"Received: {line!r}. Correct or remove the line.")
+        expect(video and 0 <= start < end < math.inf, place, 'YTID, start, end (seconds), "mid,mid"', line,
+               "Correct or remove the line.")
         if mids not in known:
-            known[mids] = _read_mids(mids, labels, f"{path}, line {number}")
-        yield number, _Segment(video, start, end, known[mids])
-
-
-def _read_mids(text, labels, place):
-    mids = [mid.strip() for mid in text.strip().strip('"').split(",")]
-    unknown = [mid for mid in mids if mid not in labels]
-    if unknown:
-        raise InputError(f"{place}: expected mids of {CLASS_LABELS}. Received: {', '.join(map(repr, unknown))}. "
-                         "Correct the line, or put the file there that it belongs to.")
-    return tuple(dict.fromkeys(labels[mid] for mid in mids))
+            each = [mid.strip() for mid in mids.strip().strip('"').split(",")]
+            unknown = ", ".join(repr(mid) for mid in each if mid not in labels)
+            if unknown:
+                raise InputError(f"{place}: expected mids of {CLASS_LABELS}. Received: {unknown}. Correct the line, or "
+                                 "put the file there that it belongs to.")
+            known[mids] = tuple(dict.fromkeys(labels[mid] for mid in each))
+        yield place, _Segment(video, start, end, known[mids])
 
 
 def _index_audio(folder):
@@ -213,8 +176,7 @@ def _index_audio(folder):
     return found
 
 
-def _find_audio(segment, found, alone):
+def _find_audio(video, start, found, alone):
     """Return the path of a segment's audio, or None. A name without a start is enough if it is alone in its video."""
-    video, start = segment.video, segment.start
     keys = [(name, time) for time in (start, round(1000 * start)) for name in (video, "Y" + video)]
     return next((pathlib.Path(found[key][1]) for key in keys + ["Y" + video, video] * alone if key in found), None)

@@ -2,15 +2,21 @@
 import collections
 import concurrent.futures
 import os
-import pathlib
 import typing
 
 import soundfile
 from tqdm import tqdm
 
 from polysed_keras.audio import audio_blocks
-from polysed_keras.datasets.audioset import segment_seconds
-from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, PARTITIONS, load_clips, load_dataset
+from polysed_keras.datasets.loading import (
+    CLIP_CORPORA,
+    CORPORA,
+    PARTITIONS,
+    Clip,
+    ClipDataset,
+    load_clips,
+    load_dataset,
+)
 from polysed_keras.datasets.tut_sed_synthetic_2016 import MIXTURE_NAME
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import read_events
@@ -22,14 +28,6 @@ SILENCE = 1e-4  # -80 dB of full scale; a file without a larger sample is called
 RATES = {"tut_sed_synthetic_2016": 44100, "tut_urban_acoustic_scenes_2018": 48000}  # other corpora have any
 SAMPLE_FORMATS = {"tut_urban_acoustic_scenes_2018": "PCM_24, 2 channels"}
 _AT_A_TIME = 1024  # files given to the threads at once: two million futures would take gigabytes
-
-
-class _Listed(typing.NamedTuple):
-    name: str
-    audio: pathlib.Path
-    labels: tuple
-    partition: str
-    seconds: float  # the least that the file should have
 
 
 class _Measured(typing.NamedTuple):
@@ -69,23 +67,37 @@ def check_corpus(corpus, folder, *, progress=False):
     Example:
         >>> print(format_check(check_corpus("audioset", "data")))
     """
-    listed, missing, labels, folder = _list_corpus(corpus, folder)
-    report = {"corpus": corpus, "folder": str(folder), "clips": len(listed) + len(missing), "missing": list(missing),
-              "corrupt": {}, "short": {}, "silent": [], "other_rate": {}, "other_format": {}}
-    rates, formats, partitions = collections.Counter(), collections.Counter(), dict.fromkeys(PARTITIONS, 0)
-    counts = {partition: dict.fromkeys(labels, 0) for partition in PARTITIONS}
-    for entry, measured in tqdm(_measure_all(listed), "files", len(listed), unit="file", disable=not progress):
-        if isinstance(measured, _Measured):
-            rates[measured.rate] += 1
-            formats[measured.format] += 1
-            partitions[entry.partition] += 1
-            for label in entry.labels:
-                counts[entry.partition][label] += 1
-            _judge(report, entry, measured)
-        else:
-            report["corrupt"][entry.name] = str(measured)
+    dataset = _list_corpus(corpus, folder)
+    listed = [(partition, clip) for partition, clips in dataset.partitions.items() for clip in clips]
+    report = {"corpus": corpus, "folder": str(dataset.folder), "clips": len(listed) + len(dataset.missing),
+              "missing": list(dataset.missing), "corrupt": {}, "short": {}, "silent": [], "other_rate": {},
+              "other_format": {}}
+    rates, formats, partitions, labels = (collections.Counter() for _ in range(4))
+    all_measured = _measure_all([clip.audio for _, clip in listed])
+    for (partition, clip), measured in tqdm(zip(listed, all_measured), "files", len(listed), unit="file",
+                                            disable=not progress):
+        if not isinstance(measured, _Measured):
+            report["corrupt"][clip.name] = str(measured)
+            continue
+        rates[measured.rate] += 1
+        formats[measured.format] += 1
+        partitions[partition] += 1
+        labels.update((partition, label) for label in clip.labels)
+        what, least = (("a clip", min(CLIP_SECONDS, clip.seconds)) if corpus in CLIP_CORPORA
+                       else ("audio to the end of the last event", clip.seconds))
+        if measured.seconds < least - TOLERANCE_SECONDS:
+            report["short"][clip.name] = (f"{clip.audio}: expected {what}, {least:g} s. Received: "
+                                          f"{measured.seconds:g} s. Replace or remove it.")
+        if measured.peak < SILENCE:
+            report["silent"].append(clip.name)
+        if measured.rate != RATES.get(corpus, measured.rate):
+            report["other_rate"][clip.name] = measured.rate
+        if measured.format != SAMPLE_FORMATS.get(corpus, measured.format):
+            report["other_format"][clip.name] = measured.format
     return report | {"rates": dict(rates.most_common()), "formats": dict(formats.most_common()),
-                     "partitions": partitions, "labels": counts,
+                     "partitions": {partition: partitions[partition] for partition in PARTITIONS},
+                     "labels": {partition: {label: labels[partition, label] for label in dataset.labels}
+                                for partition in PARTITIONS},
                      "ok": not (report["missing"] or report["corrupt"] or report["short"])}
 
 
@@ -118,42 +130,30 @@ def format_check(report, names=5):
 
 
 def _list_corpus(corpus, folder):
-    """Return the files as _Listed, the names of missing ones, the labels and the corpus's folder."""
+    """Return a corpus as a ClipDataset; recordings are clips that last at least until the end of their last event."""
     if corpus in CLIP_CORPORA:
-        dataset = load_clips(folder, corpus)[CLIP_CORPORA[corpus]]
-        seconds = segment_seconds(dataset.folder) if corpus == "audioset" else {}
-        listed = [_Listed(clip.name, clip.audio, clip.labels, partition,
-                          min(CLIP_SECONDS, seconds.get(clip.name, CLIP_SECONDS)))
-                  for partition, clips in dataset.partitions.items() for clip in clips]
-        return listed, dataset.missing, dataset.labels, dataset.folder
+        return load_clips(folder, corpus)[CLIP_CORPORA[corpus]]
     expect(corpus in CORPORA, "corpus", f"one of {', '.join([*CORPORA, *CLIP_CORPORA])}", corpus)
     dataset = load_dataset(folder, corpus)
-    listed = [_list_recording(recording, partition, dataset.labels)
-              for partition, recordings in dataset.partitions.items() for recording in recordings]
-    return listed, _missing_mixtures(dataset), dataset.labels, dataset.folder
+    partitions = {partition: [] for partition in dataset.partitions}
+    for partition, recordings in dataset.partitions.items():
+        for recording in recordings:
+            events = read_events(recording.annotation, labels=dataset.labels)
+            partitions[partition].append(Clip(recording.name, recording.audio, tuple(events["event_label"].unique()),
+                                              seconds=float(events["offset"].max()) if len(events) else 0.0))
+    missing = ()
+    # A corpus with lists does not even load without its files.
+    if not any((dataset.folder / "evaluation_setup" / f"{partition}.txt").is_file() for partition in PARTITIONS):
+        there = {clip.name for clips in partitions.values() for clip in clips}
+        missing = [name for name in map(MIXTURE_NAME.format, range(100)) if name not in there]
+    return ClipDataset(dataset.folder, dataset.labels, partitions, missing)
 
 
-def _missing_mixtures(dataset):
-    """Return the original's mixtures that are missing. A corpus with lists does not even load without its files."""
-    setup = dataset.folder / "evaluation_setup"
-    if any((setup / f"{partition}.txt").is_file() for partition in PARTITIONS):
-        return []
-    there = {recording.name for recordings in dataset.partitions.values() for recording in recordings}
-    return [name for name in map(MIXTURE_NAME.format, range(100)) if name not in there]
-
-
-def _list_recording(recording, partition, labels):
-    events = read_events(recording.annotation, labels=labels)
-    seconds = float(events["offset"].max()) if len(events) else 0.0
-    return _Listed(recording.name, recording.audio, tuple(events["event_label"].unique()), partition, seconds)
-
-
-def _measure_all(listed):
-    """Yield each _Listed in turn with its _Measured, or with the error if it cannot be decoded."""
+def _measure_all(paths):
+    """Yield for each path its _Measured, or the error if it cannot be decoded."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for first in range(0, len(listed), _AT_A_TIME):
-            part = listed[first:first + _AT_A_TIME]
-            yield from zip(part, pool.map(lambda entry: _measure(entry.audio), part))
+        for first in range(0, len(paths), _AT_A_TIME):
+            yield from pool.map(_measure, paths[first:first + _AT_A_TIME])
 
 
 def _measure(path):
@@ -161,7 +161,11 @@ def _measure(path):
         return InputError(f"{path}: expected audio that libsndfile reads. Received: an m4a file, and it reads no AAC. "
                           f"Convert it, for example by: ffmpeg -i {path.name} {path.stem}.flac")
     try:
-        info = _info(path)
+        try:
+            info = soundfile.info(path)
+        except RuntimeError:
+            next(audio_blocks(path))  # raises an error that says what to do
+            raise
         num_samples, peak = 0, 0.0
         for block in audio_blocks(path, info.samplerate):
             num_samples, peak = num_samples + len(block), max(peak, float(abs(block).max()))
@@ -169,26 +173,3 @@ def _measure(path):
                          f"{info.subtype}, {info.channels} channel{'s' * (info.channels > 1)}")
     except (InputError, OSError, RuntimeError) as error:  # errors of soundfile are RuntimeErrors
         return error
-
-
-def _info(path):
-    try:
-        return soundfile.info(path)
-    except RuntimeError:
-        next(audio_blocks(path))  # raises an error that says what to do
-        raise
-
-
-def _judge(report, entry, measured):
-    """Note the faults of a decoded file in the report."""
-    corpus, name = report["corpus"], entry.name
-    if measured.seconds < entry.seconds - TOLERANCE_SECONDS:
-        what = "audio to the end of the last event" if corpus in CORPORA else "a clip"
-        report["short"][name] = (f"{entry.audio}: expected {what}, {entry.seconds:g} s. Received: {measured.seconds:g} "
-                                 "s. Replace or remove it.")
-    if measured.peak < SILENCE:
-        report["silent"].append(name)
-    if measured.rate != RATES.get(corpus, measured.rate):
-        report["other_rate"][name] = measured.rate
-    if measured.format != SAMPLE_FORMATS.get(corpus, measured.format):
-        report["other_format"][name] = measured.format

@@ -2,6 +2,7 @@
 import dataclasses
 import hashlib
 import importlib
+import logging
 import pathlib
 
 from polysed_keras.errors import InputError, expect
@@ -12,6 +13,7 @@ CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2
 # A corpus of clips is one module with `load_clips(folder) -> ClipDataset`, and one row here with the task it is for.
 CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
 PARTITIONS = ("train", "validate", "test")
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Dataset:
 class Clip:
     """A short audio file that is labelled as a whole.
 
-    Clips of one `source` (a location, a video) sound alike and stay in one partition.
+    Clips of one `source` (a location, a video) sound alike and stay in one partition. `seconds` is the length that the
+    corpus states.
     """
     name: str
     audio: pathlib.Path
     labels: tuple[str, ...]
     source: str = ""
+    seconds: float = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,3 +125,46 @@ def load_clips(data, dataset):
     folders = [data / name if len(names) > 1 or (data / name).is_dir() else data for name in names]
     return {CLIP_CORPORA[name]: importlib.import_module(f"polysed_keras.datasets.{name}").load_clips(folder)
             for name, folder in zip(names, folders)}
+
+
+def numbered_lines(path):
+    """Yield (place, text) of the lines of a UTF-8 text file that are not blank; the place is for messages.
+
+    Lines are read one after the other, so that long lists take no memory. A byte-order mark and carriage returns are
+    tolerated. Raises InputError if the file is missing or is no UTF-8 text.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.isspace():
+                    yield f"{path}, line {number}", line.rstrip("\n")
+    except OSError as error:
+        raise InputError(f"{path}: expected a list of the corpus. Received: {error.strerror}. Put the corpus's own "
+                         "file there.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected UTF-8 text. Received: {error}. Save it as UTF-8.") from error
+
+
+def check_folder(path, expected):
+    """Raise InputError if a folder does not exist; `expected` describes it in the message."""
+    if not path.is_dir():
+        raise InputError(f"{path}: expected {expected}. Received: no such folder. Check --data.")
+
+
+def collect_clips(folder, labels, listed, names):
+    """Return the ClipDataset of all listed clips whose audio exists, and log the missing ones in one line.
+
+    `listed` is {partition: list of Clip}, with `audio` None if the file is missing. Raises InputError if the audio of
+    every clip is missing; `names` then says how the files in audio/ are named.
+    """
+    folder_of_audio, num_listed = folder / "audio", sum(map(len, listed.values()))
+    missing = tuple(clip.name for clips in listed.values() for clip in clips if clip.audio is None)
+    if len(missing) == num_listed:
+        raise InputError(f"{folder_of_audio}: expected clips of the lists, named {names}. Received: none of "
+                         f"{num_listed}. Add the audio or check --data.")
+    if missing:
+        logger.warning("%s: %d of %d listed clips (%.1f %%) are not there and are left out: %s%s", folder_of_audio,
+                       len(missing), num_listed, 100 * len(missing) / num_listed, ", ".join(missing[:5]),
+                       ", ..." if len(missing) > 5 else "")
+    partitions = {name: tuple(clip for clip in clips if clip.audio) for name, clips in listed.items()}
+    return ClipDataset(folder, labels, partitions, missing)

@@ -17,8 +17,7 @@ import logging
 import re
 
 from polysed_keras.audio import is_audio
-from polysed_keras.datasets.listing import numbered_lines
-from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording
+from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording, numbered_lines
 from polysed_keras.errors import InputError
 from polysed_keras.events import read_events
 
@@ -26,19 +25,13 @@ MIXTURE_NAME = "TUT-SED-synthetic-2016-mix-{}"
 ANNOTATION_NAME = "TUT-SED-synthetic-2016-annot-{}"
 ORIGINAL_PARTITIONS = {"train": range(40, 100), "validate": range(20, 40), "test": range(20)}
 _ORIGINAL = re.compile(re.escape(MIXTURE_NAME).replace(r"\{\}", r"(\d+)") + "$")
-_SETUP_HELP = ("Write evaluation_setup/train.txt, validate.txt and test.txt, each with the audio file names of its "
-               "recordings, one a line.")
 
 
 def load_dataset(folder):
     """Read the layout above into a Dataset, without opening audio.
 
-    Args:
-        folder: pathlib.Path with audio/ and meta/.
-
-    Raises:
-        InputError: the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does not
-            exist or that another partition names too; recordings other than the original's have no evaluation_setup/.
+    Raises InputError if the folder, audio/, meta/ or an annotation is missing; a partition names a recording that does
+    not exist or that another partition names too; recordings other than the original's have no evaluation_setup/.
     """
     for part in (folder, folder / "audio", folder / "meta"):
         if not part.is_dir():
@@ -63,13 +56,9 @@ def write_file_lists(folder, files, labels):
         labels: sequence of str, in the order of the network's outputs.
     """
     (folder / "evaluation_setup").mkdir()
-    for name in PARTITIONS:
-        _write_lines(folder / "evaluation_setup" / f"{name}.txt", (f"audio/{file}" for file in files.get(name, ())))
-    _write_lines(folder / "labels.txt", labels)
-
-
-def _write_lines(path, lines):
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lists = {f"evaluation_setup/{name}.txt": [f"audio/{file}" for file in files.get(name, ())] for name in PARTITIONS}
+    for path, lines in (lists | {"labels.txt": labels}).items():
+        (folder / path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _audio_by_stem(folder):
@@ -87,33 +76,23 @@ def _audio_by_stem(folder):
 def _partition_stems(folder, audio):
     setup = {name: folder / "evaluation_setup" / f"{name}.txt" for name in PARTITIONS}
     if any(path.is_file() for path in setup.values()):
-        return {name: _read_setup(path, audio) if path.is_file() else () for name, path in setup.items()}
-    return _original_stems(folder, audio)
-
-
-def _original_stems(folder, audio):
-    stems = {name: [] for name in PARTITIONS}
-    for stem in audio:
+        # In the files' order; some corpora have a line per event of a recording.
+        return {name: tuple(dict.fromkeys(_find_stem(line, audio, path) for _, line in numbered_lines(path)))
+                if path.is_file() else () for name, path in setup.items()}
+    numbered = []
+    for stem, path in audio.items():
         match = _ORIGINAL.match(stem)
-        number = int(match[1]) if match else None
-        home = [name for name, numbers in ORIGINAL_PARTITIONS.items() if number in numbers]
-        if not home:
-            raise InputError(f"{folder}: evaluation_setup/ is missing, and {audio[stem].name} is not one of the "
-                             f"original 100 mixtures. {_SETUP_HELP}")
-        stems[home[0]].append((number, stem))
-    return {name: tuple(stem for _, stem in sorted(numbered)) for name, numbered in stems.items()}
-
-
-def _read_setup(path, audio):
-    """Return the stems of a partition in the file's order; some corpora have a line per event of a recording."""
-    return tuple(dict.fromkeys(_find_stem(line, audio, path) for line in _read_lines(path)))
-
-
-def _read_lines(path):
-    return [line.strip() for _, line in numbered_lines(path)]
+        if not (match and int(match[1]) < 100):
+            raise InputError(f"{folder}: evaluation_setup/ is missing, and {path.name} is not one of the original 100 "
+                             "mixtures. Write evaluation_setup/train.txt, validate.txt and test.txt, each with the "
+                             "audio file names of its recordings, one a line.")
+        numbered.append((int(match[1]), stem))
+    return {name: tuple(stem for number, stem in sorted(numbered) if number in numbers)
+            for name, numbers in ORIGINAL_PARTITIONS.items()}
 
 
 def _find_stem(line, audio, path):
+    line = line.strip()
     # A file name may hold spaces, so the tab-separated column is tried first.
     for column in (line.split("\t")[0].strip(), line.split()[0]):
         name = re.sub(r"^(\./)?(audio/)?", "", column.replace("\\", "/"))
@@ -146,7 +125,7 @@ def _recording(folder, audio):
 def _read_labels(folder, partitions):
     path = folder / "labels.txt"
     if path.is_file():
-        labels = _read_lines(path)
+        labels = [line.strip() for _, line in numbered_lines(path)]
         if len(set(labels)) < len(labels):
             raise InputError(f"{path}: a label stands there twice. Expected each label on one line.")
     else:

@@ -26,8 +26,7 @@ import zlib
 import numpy as np
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.listing import check_folder, collect_clips, numbered_lines
-from polysed_keras.datasets.loading import Clip
+from polysed_keras.datasets.loading import Clip, check_folder, collect_clips, numbered_lines
 from polysed_keras.errors import InputError, expect
 
 NAME = "{scene}-{city}-{location}-{segment}-{device}"
@@ -44,15 +43,10 @@ class _Entry(typing.NamedTuple):
 def load_clips(folder):
     """Read the layout above into a ClipDataset, without opening audio.
 
-    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists.
-
-    Args:
-        folder: pathlib.Path with audio/ and evaluation_setup/.
-
-    Raises:
-        InputError: the folder, audio/ or a list is missing; a line is broken; a clip has two scenes or is in two
-            partitions; a clip for validation is not in the training list, or its location is also trained on; no clip
-            has audio.
+    A clip's name is its file's stem, its source scene-city-location; labels are the sorted scenes of the lists. Raises
+    InputError if the folder, audio/ or a list is missing; a line is broken; a clip has two scenes or is in two
+    partitions; a clip for validation is not in the training list, or its location is also trained on; no clip has
+    audio.
     """
     check_folder(folder, "the folder of TUT Urban Acoustic Scenes 2018, with audio/ and evaluation_setup/")
     check_folder(folder / "audio", "the corpus's recordings")
@@ -86,8 +80,8 @@ def _read_partitions(folder):
 
 def _read_list(path):
     entries = {}
-    for number, line in numbered_lines(path):
-        place, columns = f"{path}, line {number}", [column.strip() for column in line.split("\t")]
+    for place, line in numbered_lines(path):
+        columns = [column.strip() for column in line.split("\t")]
         expect(len(columns) == 2 and all(columns), place, "audio/NAME.wav, a tab and the scene", line,
                "Correct the line.")
         name = _clip_name(columns[0])
@@ -109,24 +103,19 @@ def _add(entries, name, entry):
                          f" Received: {entry.label}. Correct one of the lines.")
 
 
-def _read_meta(path):
-    """Return {clip name: _Entry} of meta.csv."""
-    rows = ((number, [field.strip() for field in line.split("\t")]) for number, line in numbered_lines(path))
-    _, header = next(rows, (1, []))
-    expect({"filename", "scene_label"} <= set(header), f"{path}, line 1",
+def _check_against_meta(entries, path):
+    """Raise InputError if meta.csv is broken, lacks a clip of the lists or says another scene."""
+    rows = ((place, [field.strip() for field in line.split("\t")]) for place, line in numbered_lines(path))
+    place, header = next(rows, (f"{path}, line 1", []))
+    expect({"filename", "scene_label"} <= set(header), place,
            "the columns filename, scene_label, identifier, source_label, separated by tabs", header,
            "Put the corpus's own file there, or remove it.")
     scenes = {}
-    for number, fields in rows:
-        row, place = dict(zip(header, fields)), f"{path}, line {number}"
+    for place, fields in rows:
+        row = dict(zip(header, fields))
         expect(len(fields) == len(header) and row["filename"] and row["scene_label"], place,
                f"{len(header)} columns, separated by tabs", fields, "Correct the line.")
         _add(scenes, _clip_name(row["filename"]), _Entry(row["scene_label"], "", place))
-    return scenes
-
-
-def _check_against_meta(entries, path):
-    scenes = _read_meta(path)
     for name, entry in entries.items():
         if name not in scenes:
             raise InputError(f"{entry.place}: expected clips of {path}. Received: {name}, which it has no line for. "
@@ -151,7 +140,10 @@ def _read_validation(path, train):
 
 
 def _hold_out(train):
-    """Return entries of whole locations: about VALIDATION_SHARE of the clips of each scene, and never all of them."""
+    """Return entries of whole locations: about VALIDATION_SHARE of the clips of each scene, and never all of them.
+
+    Each location in turn is taken if that comes nearer to the share; if none does, the smallest one is.
+    """
     locations = {}
     for name, entry in train.items():
         locations.setdefault(entry.label, {}).setdefault(entry.source, []).append(name)
@@ -162,16 +154,9 @@ def _hold_out(train):
             continue
         # Seeded by the scene, so that scenes can come and go without a change for this one.
         order = np.random.default_rng(zlib.crc32(label.encode())).permutation(sorted(clips)).tolist()
-        for location in _locations_near_share({location: len(clips[location]) for location in order}):
-            held_out.update(clips[location])
+        target, taken = VALIDATION_SHARE * sum(map(len, clips.values())), []
+        for location in order:
+            if abs(len(taken) + len(clips[location]) - target) < abs(len(taken) - target):
+                taken += clips[location]
+        held_out.update(taken or min((clips[location] for location in order), key=len))
     return {name: entry for name, entry in train.items() if name in held_out}
-
-
-def _locations_near_share(sizes):
-    """Take each location of {location: clips} in turn if that comes nearer to the share; if none does, the smallest."""
-    target, total, taken = VALIDATION_SHARE * sum(sizes.values()), 0, []
-    for location, size in sizes.items():
-        if abs(total + size - target) < abs(total - target):
-            taken.append(location)
-            total += size
-    return taken or [min(sizes, key=sizes.get)]

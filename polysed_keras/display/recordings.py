@@ -60,8 +60,12 @@ def plot_events(reference, labels, duration, *, estimated=None, axes=None):
         _draw_events(axes, reference, labels, -0.2, 0.36, REFERENCE, "reference")
         _draw_events(axes, estimated, labels, 0.2, 0.36, ESTIMATED, "estimated")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.2)
-    _style_lanes(axes, labels, duration)
-    axes.set_xlabel("time (s)")
+    _name_rows(axes, labels)
+    axes.set(xlabel="time (s)", xlim=(0, duration), ylim=(len(labels) - 0.5, -0.5))
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", alpha=0.3)
+    for lane in range(0, len(labels), 2):
+        axes.axhspan(lane - 0.5, lane + 0.5, color="0.95", zorder=0)
     return axes
 
 
@@ -207,10 +211,14 @@ def _draw_rows(values, names, end, axes, name, xlabel, limits=(0, 1)):
     image = axes.imshow(values, aspect="auto", interpolation="none", cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1],
                         extent=(0, end, len(names) - 0.5, -0.5))
     axes.figure.colorbar(image, ax=axes, pad=0.01, label=name)
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0)
+    _name_rows(axes, names)
     axes.set_xlabel(xlabel)
     return axes
+
+
+def _name_rows(axes, names):
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
 
 
 def _draw_events(axes, events, labels, offset, height, color, name):
@@ -220,14 +228,3 @@ def _draw_events(axes, events, labels, offset, height, color, name):
         spans = list(zip(own["onset"], own["offset"] - own["onset"]))
         axes.broken_barh(spans, (lane + offset - height / 2, height), facecolors=color, edgecolors=color, linewidth=0.6,
                          label=name if lane == 0 else None)
-
-
-def _style_lanes(axes, labels, duration):
-    axes.set_xlim(0, duration)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.set_axisbelow(True)
-    axes.grid(axis="x", alpha=0.3)
-    for lane in range(0, len(labels), 2):
-        axes.axhspan(lane - 0.5, lane + 0.5, color="0.95", zorder=0)

@@ -98,16 +98,9 @@ def frame_page(page, height=720):
 
 
 def quantise_posteriors(posteriors, activity):
-    """Compress posteriors and activity to a byte each, without loss at the thresholds of the slider.
+    """Compress posteriors and the model's own activity (frames, labels) to uint8, without loss at the thresholds.
 
     The lower 7 bits count the thresholds k / STEPS that the posterior reaches, compared as in posteriors_to_events.
-
-    Args:
-        posteriors: float32 (frames, labels), 0 to 1.
-        activity: array (frames, labels) of 0 and 1, the model's own decoding.
-
-    Returns:
-        uint8 (frames, labels).
     """
     thresholds = (np.arange(1, STEPS + 1) / STEPS).astype(np.float32)
     reached = np.searchsorted(thresholds, np.asarray(posteriors, np.float32), side="right")
@@ -119,18 +112,16 @@ def _spectrogram(waveform, features):
     log_mel = compute_log_mel(waveform, features)
     edges = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
     places = np.interp(FREQUENCY_TICKS, edges, (np.arange(features.n_mels + 2) - 0.5) / features.n_mels, -1, -1)
-    top = log_mel.max()
-    return {"tiles": [_image(log_mel[start:start + TILE_FRAMES], top) for start in range(0, len(log_mel), TILE_FRAMES)],
-            "tileSeconds": TILE_FRAMES * features.time_resolution, "frameSeconds": features.time_resolution,
-            "numFrames": len(log_mel),
-            "ticks": [[f"{hertz / 1000:g}", place] for hertz, place in zip(FREQUENCY_TICKS, places) if 0 <= place <= 1]}
-
-
-def _image(log_mel, top):
-    buffer = io.BytesIO()
+    top, tiles = log_mel.max(), []
     colours = colormaps["magma"].resampled(64)  # 1.25 dB each; images are a quarter smaller than with 256.
-    imsave(buffer, log_mel.T, format="png", origin="lower", cmap=colours, vmin=top - DYNAMIC_RANGE, vmax=top)
-    return "data:image/png;base64," + _base64(buffer.getvalue())
+    for start in range(0, len(log_mel), TILE_FRAMES):
+        buffer = io.BytesIO()
+        imsave(buffer, log_mel[start:start + TILE_FRAMES].T, format="png", origin="lower", cmap=colours,
+               vmin=top - DYNAMIC_RANGE, vmax=top)
+        tiles.append("data:image/png;base64," + _base64(buffer.getvalue()))
+    return {"tiles": tiles, "tileSeconds": TILE_FRAMES * features.time_resolution,
+            "frameSeconds": features.time_resolution, "numFrames": len(log_mel),
+            "ticks": [[f"{hertz / 1000:g}", place] for hertz, place in zip(FREQUENCY_TICKS, places) if 0 <= place <= 1]}
 
 
 def _mp3(waveform):

@@ -11,13 +11,6 @@ DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experi
 PLUGINS = "plugins"  # key there with {file name: digest} of a run's plug-ins, and the folder beside it that holds them
 
 
-def _lists_to_tuples(spec):
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
-        if isinstance(value, list):
-            object.__setattr__(spec, field.name, tuple(value))
-
-
 @dataclasses.dataclass(frozen=True)
 class LogMelSpec:
     """Log-mel features. Defaults are paper 1's (section 4.2: 40 ms frames, 50 % overlap); n_fft is ours.
@@ -81,12 +74,13 @@ class ModelSpec:
     stem_strides: tuple = (1, 1)
 
     def __post_init__(self):
-        _lists_to_tuples(self)
         expect(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
-        expect(self.filters, "model.filters", "positive whole numbers", self.filters)
         for field in ("filters", "dense_units", "stem_strides"):
-            expect(all(type(number) is int and number > 0 for number in getattr(self, field)), f"model.{field}",
-                   "positive whole numbers", getattr(self, field))
+            numbers = tuple(getattr(self, field))
+            object.__setattr__(self, field, numbers)
+            expect(all(type(number) is int and number > 0 for number in numbers), f"model.{field}",
+                   "positive whole numbers", numbers)
+        expect(self.filters, "model.filters", "positive whole numbers", self.filters)
         expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency",
                self.stem_strides)
         expect(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)

@@ -7,12 +7,7 @@ STARTS = 32  # divisions from which group_by_affinity searches
 def near_equal_groups(order, num_groups):
     """Cut label indices, in the given order, into groups whose sizes differ by at most one.
 
-    Args:
-        order: list of int, label indices.
-        num_groups: int.
-
-    Returns:
-        List of sorted tuples of int, larger groups first; groups of equal size by their lowest index.
+    The groups are sorted tuples of int, larger groups first, groups of equal size by their lowest index.
     """
     groups = [tuple(sorted(map(int, group))) for group in np.array_split(np.asarray(order), num_groups)]
     return sorted(groups, key=lambda group: (-len(group), group))
@@ -23,13 +18,8 @@ def group_by_affinity(affinity, num_groups):
 
     The search starts from the contiguous division and from fixed random ones. In each it swaps the two labels whose
     swap raises the sum most, until no swap does; the best result wins. The same affinity always gives the same groups.
-
-    Args:
-        affinity: finite array (labels, labels); both directions count, the diagonal does not.
-        num_groups: int from 1 to the number of labels.
-
-    Returns:
-        Groups as `near_equal_groups` returns them.
+    The affinity is a finite array (labels, labels); both directions count, the diagonal does not. The groups are as
+    `near_equal_groups` returns them.
     """
     affinity = np.add(affinity, np.transpose(affinity), dtype=float)
     np.fill_diagonal(affinity, 0)

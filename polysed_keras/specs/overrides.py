@@ -30,17 +30,17 @@ def set_fields(experiment, assignments):
     for name, text in _parse_assignments(assignments, [*known, "dataset"]):
         part, _, field = name.rpartition(".")
         before = getattr(experiment, part) if part else experiment
-        after = set_spec_fields(before, [f"{field}={text}"], prefix=f"{part}." if part else "")
+        after = dataclasses.replace(before, **{field: _value(name, text, getattr(before, field))})
         if name != "training.seed" and after != before:
             experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
         experiment = dataclasses.replace(experiment, **{part: after} if part else {field: getattr(after, field)})
     return experiment
 
 
-def set_spec_fields(spec, assignments, prefix=""):
-    """Replace fields of one dataclass by assignments such as "epochs=3"; errors name fields with the prefix."""
+def set_spec_fields(spec, assignments):
+    """Replace fields of one dataclass by assignments such as "epochs=3"."""
     for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
-        spec = dataclasses.replace(spec, **{name: _value(prefix + name, text, getattr(spec, name))})
+        spec = dataclasses.replace(spec, **{name: _value(name, text, getattr(spec, name))})
     return spec
 
 

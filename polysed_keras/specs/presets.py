@@ -48,11 +48,6 @@ SMALL_CLIP_AUGMENT = dataclasses.replace(CLIP_AUGMENT, time_mask_frames=25)
 SMALL_FILTERS = {"resnet18": (16, 32, 64, 128), "densenet": (64, 64, 64, 64)}
 
 
-def _reference(num_tasks):
-    result = PAPER_OVERALL_F1.get(num_tasks)
-    return "arXiv 2201.12557, Table 2" + (f": overall F1 {result} %" if result else " (a decomposition not in it)")
-
-
 def _with_small(experiment, **changes):
     small = dataclasses.replace(experiment, name=f"{experiment.name}_small", **changes,
                                 reference="a CPU-sized network after " + experiment.reference)
@@ -60,7 +55,9 @@ def _with_small(experiment, **changes):
 
 
 def _segments(name, num_tasks, model, encoding="powerset"):
-    experiment = Experiment(name, _reference(num_tasks), tasks=Decomposition(num_tasks, encoding=encoding), model=model)
+    result = PAPER_OVERALL_F1.get(num_tasks)
+    reference = "arXiv 2201.12557, Table 2" + (f": overall F1 {result} %" if result else " (a decomposition not in it)")
+    experiment = Experiment(name, reference, tasks=Decomposition(num_tasks, encoding=encoding), model=model)
     return _with_small(experiment, model=dataclasses.replace(model, **SMALL_MODEL), training=SMALL_TRAINING)
 
 

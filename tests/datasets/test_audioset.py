@@ -12,7 +12,7 @@ import time
 import pytest
 
 from polysed_keras.datasets import audioset
-from polysed_keras.datasets.audioset import read_class_labels, read_ontology, segment_seconds
+from polysed_keras.datasets.audioset import read_class_labels, read_ontology
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 
@@ -88,7 +88,8 @@ def test_real_balanced_list(real, real_corpus):
     assert {clip.source: set(clip.labels) for clip in clips} == {
         video: {names[mid] for mid in mids} for video, _, _, mids in rows}
     assert all(clip.audio.name == f"Y{clip.source}.flac" for clip in clips)
-    assert segment_seconds(real_corpus) == {f"{video}_{start:g}": end - start for video, start, end, _ in rows}
+    assert {clip.name: clip.seconds for clip in clips} == {
+        f"{video}_{start:g}": end - start for video, start, end, _ in rows}
 
 
 def test_real_list_with_a_part_of_the_audio(real_corpus, tmp_path, caplog):
@@ -172,7 +173,8 @@ def test_spellings(tmp_path):
     assert [(clip.name, clip.labels) for clip in dataset.partitions["test"]] == [
         (f"{DASHES}_30", (SPEECH, MAN)), (f"{UNDERSCORE}_0.5", (SINGING,))]
     assert dataset.labels == (SPEECH, MAN, SINGING)
-    assert segment_seconds(tmp_path) == {f"{DASHES}_30": 10, f"{UNDERSCORE}_0.5": 3.5}
+    assert {clip.name: clip.seconds for clip in dataset.partitions["test"]} == {
+        f"{DASHES}_30": 10, f"{UNDERSCORE}_0.5": 3.5}
 
 
 def test_labels_are_in_the_order_of_the_index(tmp_path):

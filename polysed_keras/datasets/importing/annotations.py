@@ -54,42 +54,40 @@ class Annotation:
 
 
 def read_annotations(path, format=None):
-    """Read a file of annotations, or all files in a folder and its subfolders.
+    """Return the name of the format, and a list of Annotation, of a file or of all files in a folder.
 
-    Args:
-        path: file, or folder of files with one of SUFFIXES; hidden files and READMEs are passed over.
-        format: a name of ANNOTATION_FORMATS; None to find it out from the content.
-
-    Returns:
-        str, the format's name, and a list of Annotation.
-
-    Raises:
-        InputError: nothing is there; the format is unknown or the content does not say which it is; a line (named) is
-            not of the format.
+    In a folder and its subfolders, files with one of SUFFIXES are read, but no hidden files and READMEs. Without a
+    format, the content has to say which it is.
     """
     expect(format is None or format in ANNOTATION_FORMATS, "format", f"one of {', '.join(ANNOTATION_FORMATS)}", format)
-    paths = _annotation_files(pathlib.Path(path))
-    format = format or find_format(paths)
+    path = pathlib.Path(path)
+    paths = [path] if path.is_file() else sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and not file.name.lower().startswith(("readme", "license")))
+    if not paths:
+        received = "a folder without any" if path.is_dir() else "nothing there"
+        raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
+                         f"Received: {received}. Check the path.")
+    texts = {file: read_lines(file) for file in paths}
+    format = format or _find_format(texts)
     annotations = []
-    for file in paths:
+    for file, lines in texts.items():
         partition = file.parent.name if format == "urban_sed" and file.parent.name in PARTITIONS else None
         annotations += [Annotation(name or file.stem, tuple(events), file, partition)
-                        for name, events in ANNOTATION_FORMATS[format](file).items()]
+                        for name, events in ANNOTATION_FORMATS[format](lines, file).items()]
     return format, annotations
 
 
-def find_format(paths):
-    """Find the one format of all files. Raise InputError if they have none, or several.
-
-    Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
-    track of Audacity too.
-    """
-    found = {_guess_format(path): path for path in paths}
+def _find_format(texts):
+    """Find the one format of all files, {path: lines}. Raise InputError if they have none, or several."""
+    found = {_guess_format(path, lines): path for path, lines in texts.items()}
     found.pop(None, None)  # empty files say nothing
     if set(found) == {"audacity", "sed_eval"}:  # tracks with frequencies, and tracks without
         found.pop("sed_eval")
     if len(found) != 1 or "unknown" in found:
-        received = " and ".join(f"{name} ({file})" for name, file in found.items()) or f"empty files only ({paths[0]})"
+        received = " and ".join(f"{name} ({file})" for name, file in found.items()) or (
+            f"empty files only ({next(iter(texts))})")
         raise InputError(f"annotations: expected a format that can be told. Received: {received}. Choose the format: "
                          f"{', '.join(ANNOTATION_FORMATS)}; or move files that are no annotations elsewhere.")
     return next(iter(found))
@@ -104,100 +102,11 @@ def read_lines(path):
     return [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-# The module's docstring describes the formats. Each function returns a dict of recording (None for the one that the
-# file is named after) to a list of events, and raises InputError, with file and line, for a line in another format.
-def read_sed_eval(path):
+# The module's docstring describes the formats. Each function gets the lines of a file, with their places, and its path.
+# It returns a dict of recording (None for the one that the file is named after) to a list of events, and raises
+# InputError, with file and line, for a line in another format.
+def read_sed_eval(lines, path):
     """Read a sed_eval event list of one or several recordings: {recording or None: events}."""
-    return _read_event_list(read_lines(path))
-
-
-def read_audacity(path):
-    """Read a label track of Audacity: {None: events}."""
-    events = []
-    for place, line in read_lines(path):
-        if not (events and line.startswith("\\")):
-            events.append(_event(line.split("\t"), place))
-    return {None: events}
-
-
-def read_raven(path):
-    """Read a selection table of Raven for one or several sound files: {recording or None: events}."""
-    lines = read_lines(path)
-    if not lines:
-        return {None: []}
-    header = _lower(lines[0][1].split("\t"))
-    label, file = (next((name for name in names if name in header), None)
-                   for names in (RAVEN_LABELS, ("begin file", "begin path")))
-    if label is None or not set(_RAVEN_TIMES) <= set(header):
-        raise InputError(f"{lines[0][0]}: expected a selection table's header with Begin Time (s), End Time (s) and a "
-                         f"column of labels ({', '.join(RAVEN_LABELS)}). Received: {', '.join(header)}.")
-    found = collections.defaultdict(dict)  # dicts keep the order, and one event per selection
-    for place, line in lines[1:]:
-        row = _row(header, line.split("\t"), place)
-        event = _event([*(row[name] for name in _RAVEN_TIMES), row[label]], place)
-        if file and "file offset (s)" in header:
-            event = _move(event, row["file offset (s)"], place)
-        found[row[file] if file else None][row.get("selection", place), event] = event
-    if len(found) > 1 and "file offset (s)" not in header:
-        raise InputError(f"{path}: names {len(found)} files, so expected the measurement File Offset (s). Received: a "
-                         "table without it. Add it in Raven and save the table again.")
-    return {name: list(events.values()) for name, events in found.items()} or {None: []}
-
-
-def read_urban_sed(path):
-    """Read a file of URBAN-SED, start, end and label on a line: {None: events}."""
-    return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
-                   for place, line in read_lines(path)]}
-
-
-def read_desed(path):
-    """Read a strong-label list of DESED: {recording: events}."""
-    lines = read_lines(path)
-    place, line = lines[0] if lines else (path, "")
-    expect("filename" in (_header(line.split("\t"), place) or ()), place,
-           "the header filename, onset, offset, event_label, separated by tabs", line,
-           "Correct the line, or choose another format.")
-    return _read_event_list(lines)
-
-
-ANNOTATION_FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven,
-                      "urban_sed": read_urban_sed, "desed": read_desed}
-
-
-def _annotation_files(path):
-    if path.is_file():
-        return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-                   and not any(part.startswith(".") for part in file.relative_to(path).parts)
-                   and not file.name.lower().startswith(("readme", "license")))
-    if not files:
-        received = "a folder without any" if path.is_dir() else "nothing there"
-        raise InputError(f"{path}: expected a file of annotations, or a folder of them ({', '.join(SUFFIXES)}). "
-                         f"Received: {received}. Check the path.")
-    return files
-
-
-def _guess_format(path):
-    lines = read_lines(path)
-    if not lines:
-        return None
-    header = set(_lower(re.split("[\t;,]", lines[0][1])))
-    if header >= set(_RAVEN_TIMES):
-        return "raven"
-    if "filename" in header and header & {"event_label", "event_labels"}:
-        return "desed" if "\t" in lines[0][1] else "sed_eval"
-    if any(line.startswith("\\") for _, line in lines):
-        return "audacity"
-    try:
-        (name, events), = _read_event_list(lines[:1]).items()
-    except InputError:
-        return "unknown"
-    if name is None and path.parent.name in PARTITIONS and "onset" not in header:
-        return "urban_sed"
-    return "sed_eval" if name is None or events or name.lower().endswith(AUDIO_SUFFIXES) else "unknown"
-
-
-def _read_event_list(lines):
     rows = _split_lines([line for _, line in lines])
     header = _header(rows[0], lines[0][0]) if rows else None
     lengths = [len(fields) for fields in rows if len(fields) > 1]
@@ -211,6 +120,82 @@ def _read_event_list(lines):
         if "filename" not in row or any(row.get(name) for name in _EVENT):
             events.append(_event([row[name] for name in _EVENT], place))
     return dict(found) or {None: []}
+
+
+def read_audacity(lines, path):
+    """Read a label track of Audacity: {None: events}."""
+    events = []
+    for place, line in lines:
+        if not (events and line.startswith("\\")):
+            events.append(_event(line.split("\t"), place))
+    return {None: events}
+
+
+def read_raven(lines, path):
+    """Read a selection table of Raven for one or several sound files: {recording or None: events}."""
+    if not lines:
+        return {None: []}
+    header = _lower(lines[0][1].split("\t"))
+    label, file = (next((name for name in names if name in header), None)
+                   for names in (RAVEN_LABELS, ("begin file", "begin path")))
+    if label is None or not set(_RAVEN_TIMES) <= set(header):
+        raise InputError(f"{lines[0][0]}: expected a selection table's header with Begin Time (s), End Time (s) and a "
+                         f"column of labels ({', '.join(RAVEN_LABELS)}). Received: {', '.join(header)}.")
+    found = collections.defaultdict(dict)  # dicts keep the order, and one event per selection
+    for place, line in lines[1:]:
+        row = _row(header, line.split("\t"), place)
+        event = _event([*(row[name] for name in _RAVEN_TIMES), row[label]], place)
+        if file and "file offset (s)" in header:
+            onset, _, _ = _event([row["file offset (s)"], row["file offset (s)"], event[2]], place)
+            event = onset, onset + event[1] - event[0], event[2]
+        found[row[file] if file else None][row.get("selection", place), event] = event
+    if len(found) > 1 and "file offset (s)" not in header:
+        raise InputError(f"{path}: names {len(found)} files, so expected the measurement File Offset (s). Received: a "
+                         "table without it. Add it in Raven and save the table again.")
+    return {name: list(events.values()) for name, events in found.items()} or {None: []}
+
+
+def read_urban_sed(lines, path):
+    """Read a file of URBAN-SED, start, end and label on a line: {None: events}."""
+    return {None: [_event(re.split(r"\t+" if "\t" in line else r"\s+", line.strip()), place)
+                   for place, line in lines]}
+
+
+def read_desed(lines, path):
+    """Read a strong-label list of DESED: {recording: events}."""
+    place, line = lines[0] if lines else (path, "")
+    expect("filename" in (_header(line.split("\t"), place) or ()), place,
+           "the header filename, onset, offset, event_label, separated by tabs", line,
+           "Correct the line, or choose another format.")
+    return read_sed_eval(lines, path)
+
+
+ANNOTATION_FORMATS = {"sed_eval": read_sed_eval, "audacity": read_audacity, "raven": read_raven,
+                      "urban_sed": read_urban_sed, "desed": read_desed}
+
+
+def _guess_format(path, lines):
+    """Return the format of a file, "unknown", or None if it is empty.
+
+    Three columns without a header are urban_sed's in a folder of PARTITIONS, else sed_eval's, which reads a plain label
+    track of Audacity too.
+    """
+    if not lines:
+        return None
+    header = set(_lower(re.split("[\t;,]", lines[0][1])))
+    if header >= set(_RAVEN_TIMES):
+        return "raven"
+    if "filename" in header and header & {"event_label", "event_labels"}:
+        return "desed" if "\t" in lines[0][1] else "sed_eval"
+    if any(line.startswith("\\") for _, line in lines):
+        return "audacity"
+    try:
+        (name, events), = read_sed_eval(lines[:1], path).items()
+    except InputError:
+        return "unknown"
+    if name is None and path.parent.name in PARTITIONS and "onset" not in header:
+        return "urban_sed"
+    return "sed_eval" if name is None or events or name.lower().endswith(AUDIO_SUFFIXES) else "unknown"
 
 
 def _split_lines(lines):
@@ -258,8 +243,3 @@ def _event(fields, place):
         raise InputError(f"{place}: expected finite seconds with 0 <= onset <= offset, and a label. Received: onset "
                          f"{onset:g}, offset {offset:g}, label {label!r}. Correct or remove the line.")
     return onset, offset, label
-
-
-def _move(event, onset, place):
-    onset, _, label = _event([onset, onset, event[2]], place)
-    return onset, onset + event[1] - event[0], label

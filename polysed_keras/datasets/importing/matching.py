@@ -32,8 +32,7 @@ class Pair:
 def find_recordings(folder):
     """Find the audio files in a folder and its subfolders. Raise InputError if there is none.
 
-    Returns:
-        dict of name, and of stem, to a list of paths: several folders may have a file of that name.
+    The dict returned maps each name, and each stem, to a list of paths: several folders may have a file of that name.
     """
     found = collections.defaultdict(list)
     for path in search_folder(folder) if folder.is_dir() else ():
@@ -46,18 +45,10 @@ def find_recordings(folder):
 
 
 def match_annotations(annotations, audio):
-    """Find the audio file of every annotation.
+    """Find the audio file of every Annotation of a list, in the dict of find_recordings.
 
-    Args:
-        annotations: list of Annotation.
-        audio: dict of find_recordings.
-
-    Returns:
-        list of Pair, sorted by name, and a dict of files without a counterpart: recordings_without_annotation and
-        annotations_without_recording, lists of str.
-
-    Raises:
-        InputError: nothing matches; an audio file has two annotations; two audio files are named alike.
+    Returns a list of Pair, sorted by name, and a dict of files without a counterpart: recordings_without_annotation and
+    annotations_without_recording, lists of str.
     """
     home, without_recording = {}, []
     for annotation in annotations:
@@ -108,37 +99,19 @@ def _without_audio_suffix(name):
 
 def _name_pairs(home):
     """Return a Pair per audio file, named by its stem, or by partition_stem if folders of partitions share the stem."""
-    by_stem = collections.defaultdict(list)
+    stems, named = collections.Counter(path.stem for path in home), {}
     for path in sorted(home):
-        by_stem[path.stem].append(path)
-    named = {}
-    for stem, paths in by_stem.items():
-        for path in paths:
-            partition = home[path].partition
-            name = f"{partition}_{stem}" if len(paths) > 1 and partition else stem
-            if name in named:
-                raise InputError(f"{named[name].audio} and {path}: expected different stems, because both would be "
-                                 f"named {name}. Rename one, and its annotation.")
-            named[name] = Pair(name, path, home[path])
+        partition = home[path].partition
+        name = f"{partition}_{path.stem}" if stems[path.stem] > 1 and partition else path.stem
+        if name in named:
+            raise InputError(f"{named[name].audio} and {path}: expected different stems, because both would be named "
+                             f"{name}. Rename one, and its annotation.")
+        named[name] = Pair(name, path, home[path])
     return [named[name] for name in sorted(named)]
 
 
 def partition_pairs(pairs, audio, format, file, seed):
-    """Choose the partition of each pair, as `datasets.import_recordings` describes.
-
-    Args:
-        pairs: list of Pair.
-        audio: dict of find_recordings.
-        format: a name of ANNOTATION_FORMATS.
-        file: None, or the path of a partition file.
-        seed: int, for the random partition.
-
-    Returns:
-        dict of the pair's name to its partition; pairs in no partition are left out.
-
-    Raises:
-        InputError: a line of the file is wrong or names no audio; an urban_sed annotation is in no partition's folder.
-    """
+    """Return {name of a pair: its partition}, as `datasets.import_recordings` describes; `file` is None or a path."""
     if file is not None:
         return _read_partition(file, pairs, audio)
     if format != "urban_sed":

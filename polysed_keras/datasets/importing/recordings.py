@@ -70,11 +70,17 @@ def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, 
         durations = _read_durations(pairs)
         events, repairs, left_out["unknown_labels"] = _repair_all(pairs, labels, durations)
         labels = labels or sorted({label for frame in events.values() for label in frame["event_label"]})
-        _check_events(events, left_out, annotations)
+        if not any(len(frame) for frame in events.values()):
+            unknown = ", ".join(sorted(left_out["unknown_labels"])) or "none"
+            raise InputError(f"{annotations}: expected events of the labels. Received: none that can be imported from "
+                             f"{len(events)} recordings (unknown labels: {unknown}). Check labels and recordings.")
+        counts = {name: [count_recording(frame, labels, durations[stem]) for stem, frame in sorted(events.items())
+                         if home[stem] == name] for name in PARTITIONS}
         report = {"audio": str(audio_dir), "annotations": str(annotations), "format": format_found,
                   "partition_file": partition and str(partition), "seed": seed, "labels": labels,
-                  "partitions": _statistics(home, events, labels, durations), "left_out": left_out,
-                  **_count_repairs(repairs),
+                  "partitions": {name: summarize(found, labels) for name, found in counts.items() if found},
+                  "left_out": left_out, "repaired": dict(sum(repairs.values(), collections.Counter())),
+                  "repaired_recordings": {name: dict(found) for name, found in repairs.items() if found},
                   "sources": {pair.name: [str(pair.audio), str(pair.annotation.source)] for pair in pairs}}
         _write(folder, pairs, events, home, labels, progress)
         write_json(report, folder / "import.json")
@@ -134,41 +140,19 @@ def _repair(rows, duration):
     return merged, +counts
 
 
-def _count_repairs(repairs):
-    return {"repaired": dict(sum(repairs.values(), collections.Counter())),
-            "repaired_recordings": {name: dict(counts) for name, counts in repairs.items() if counts}}
-
-
-def _check_events(events, left_out, annotations):
-    if not any(len(frame) for frame in events.values()):
-        unknown = ", ".join(sorted(left_out["unknown_labels"])) or "none"
-        raise InputError(f"{annotations}: expected events of the labels. Received: none that can be imported from "
-                         f"{len(events)} recordings (unknown labels: {unknown}). Check labels and recordings.")
-
-
-def _statistics(home, events, labels, durations):
-    counts = {name: [count_recording(events[stem], labels, durations[stem]) for stem in sorted(events)
-                     if home[stem] == name] for name in PARTITIONS}
-    return {name: summarize(counts[name], labels) for name in PARTITIONS if counts[name]}
-
-
 def _write(folder, pairs, events, home, labels, progress):
     for part in ("audio", "meta"):
         (folder / part).mkdir()
     files = {name: [] for name in PARTITIONS}
     for pair in tqdm(pairs, "recordings", unit="recording", disable=not progress):
         file = f"{pair.name}{pair.audio.suffix}"
-        _link(pair.audio, folder / "audio" / file)
+        try:
+            os.link(pair.audio.resolve(), folder / "audio" / file)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(pair.audio, folder / "audio" / file)
         write_events(events[pair.name], folder / "meta" / f"{pair.name}.txt")
         files[home[pair.name]].append(file)
     write_file_lists(folder, files, labels)
-
-
-def _link(source, target):
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def _log_report(report, tell_format):
