@@ -76,10 +76,10 @@ class ModelSpec:
     def __post_init__(self):
         expect(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
         for field in ("filters", "dense_units", "stem_strides"):
-            numbers = tuple(getattr(self, field))
-            object.__setattr__(self, field, numbers)
-            expect(all(type(number) is int and number > 0 for number in numbers), f"model.{field}",
-                   "positive whole numbers", numbers)
+            numbers = getattr(self, field)
+            expect(isinstance(numbers, (list, tuple)) and all(type(number) is int and number > 0 for number in numbers),
+                   f"model.{field}", "positive whole numbers", numbers)
+            object.__setattr__(self, field, tuple(numbers))
         expect(self.filters, "model.filters", "positive whole numbers", self.filters)
         expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency",
                self.stem_strides)
