@@ -52,7 +52,7 @@ class ClipInstruction:
 
 def generator(seed, *keys):
     """Return a numpy Generator that depends on the seed (int) and the keys (str or int) alone."""
-    return np.random.default_rng(np.random.SeedSequence((seed, *(zlib.crc32(str(key).encode()) for key in keys))))
+    return np.random.default_rng((seed, *(zlib.crc32(str(key).encode()) for key in keys)))
 
 
 def draw_clips(sounds, labels, spec, seed):
@@ -130,16 +130,7 @@ def _draw_piece(rng, instances, spec):
 
 
 def render_clip(clip, read, spec):
-    """Render a drawn clip.
-
-    Args:
-        clip: ClipInstruction.
-        read: function of a recording that returns float32 (samples,) at spec.sample_rate (see `recording_reader`).
-        spec: StandinSpec.
-
-    Returns:
-        Rendering, with the spans in which recordings sound as events.
-    """
+    """Return the Rendering of a ClipInstruction; recordings are read by the function `read` (`recording_reader`)."""
     noise = background_noise(clip.background, round(spec.clip_seconds * spec.sample_rate), spec.sample_rate,
                              clip.noise_seed)
     bed = Piece("", "", 0.0, 0.0, spec.clip_seconds, 0.0, clip.background.dbfs)  # rendered as a sound without a label

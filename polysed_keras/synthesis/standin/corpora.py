@@ -99,21 +99,14 @@ def make_standin(partitions, out, spec=None, *, seed=0, origin=None, progress=Fa
         write_event_lists(folder / EVENT_CORPUS, clips[EVENT_CORPUS], labels[EVENT_CORPUS], spec.clip_seconds)
         head = {"seed": seed, **(origin or {"soundbank": str(bank.folder), "folds": None}),
                 "spec": dataclasses.asdict(spec), "labels": labels}
-        write_json(head | _plain(scenes) | {"sources": _sources(sounds), "clips": _plain(clips)},
-                   folder / STANDIN_INSTRUCTIONS)
+        sources = {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
+                   for instances in by_label.values() for instance in instances}
+        write_json(head | _plain(scenes) | {"sources": sources, "clips": _plain(clips)}, folder / STANDIN_INSTRUCTIONS)
     return _report(clips, labels, spec)
 
 
 def choose_labels(labels, spec, seed):
-    """Choose the labels that are heard in scenes and the event labels.
-
-    Args:
-        labels: the soundbank's labels.
-        spec: StandinSpec.
-        seed: int, 0 or above.
-
-    Returns:
-        dict of corpus to a sorted list of labels.
+    """Choose the labels heard in scenes and the event labels from a soundbank's: dict of corpus to a sorted list.
 
     Raises:
         InputError: there are too few for the spec's scene_labels, k and correlation.
@@ -136,16 +129,13 @@ def choose_labels(labels, spec, seed):
 
 
 def divide_sources(bank, labels, partition, seed):
-    """Divide the sources of a partition between the corpora, label by label.
+    """Divide the sources of a partition between the corpora, label by label: dict of corpus to Soundbank.
 
     Args:
         bank: Soundbank of the partition.
         labels: dict of corpus to its labels.
         partition: "train", "validate" or "test".
         seed: int, 0 or above.
-
-    Returns:
-        dict of corpus to Soundbank.
 
     Raises:
         InputError: a corpus's label has no source there; two are needed, also where only one corpus uses the label.
@@ -182,12 +172,6 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [dataclasses.asdict(item) for item in value]
-
-
-def _sources(sounds):
-    """Return the source of every recording that clips are drawn from."""
-    return {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
-            for instances in by_label.values() for instance in instances}
 
 
 def _write_audio(folder, clips, read, spec, progress):

@@ -127,15 +127,9 @@ class Scene:
 
 
 def draw_scenes(rng, num_labels, spec):
-    """Draw scenes that share labels and backgrounds: of several sets, the one whose two closest scenes differ most.
+    """Draw a tuple of Scene that share labels and backgrounds.
 
-    Args:
-        rng: numpy Generator.
-        num_labels: int, number of labels that are heard in scenes.
-        spec: StandinSpec.
-
-    Returns:
-        tuple of Scene.
+    Of several sets, the one is taken whose two closest scenes differ most. `num_labels` are heard in scenes.
     """
     def draw():
         return [rng.dirichlet([spec.concentration] * number, spec.scenes) for number in (num_labels, spec.backgrounds)]
@@ -167,17 +161,7 @@ def draw_background(rng, spec):
 
 
 def background_noise(background, num_samples, sample_rate, seed):
-    """Make noise with a Background's spectrum and swing, and an RMS of 1.
-
-    Args:
-        background: Background.
-        num_samples: int.
-        sample_rate: Hz.
-        seed: int.
-
-    Returns:
-        float32 (num_samples,).
-    """
+    """Make noise with a Background's spectrum and swing, and an RMS of 1: float32 (num_samples,)."""
     rng = np.random.default_rng(seed)
     length = scipy.fft.next_fast_len(num_samples, real=True)
     frequencies = scipy.fft.rfftfreq(length, 1 / sample_rate)
