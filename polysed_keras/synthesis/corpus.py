@@ -159,16 +159,15 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
     labels = tuple(content["labels"])
     for part in ("audio", "meta"):
         (folder / part).mkdir()
-    names, counts = ({partition: [] for partition in drawn} for _ in range(2))
+    instructions, counts = ({partition: [] for partition in drawn} for _ in range(2))
     mixtures = [(partition, mixture) for partition in _WRITTEN_ORDER for mixture in drawn.get(partition, ())]
     bar = tqdm(mixtures, "mixtures", unit="mixture", disable=not progress)
     for number, (partition, mixture) in enumerate(bar):
-        names[partition].append(MIXTURE_NAME.format(number))
+        instructions[partition].append({"name": MIXTURE_NAME.format(number)} | dataclasses.asdict(mixture))
         counts[partition].append(_write_mixture(folder, number, render_mixture(mixture, read, spec), labels, spec))
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
-    write_file_lists(folder, {partition: [f"{name}.wav" for name in names[partition]] for partition in drawn}, labels)
-    instructions = {partition: [{"name": name} | dataclasses.asdict(mixture)
-                                for name, mixture in zip(names[partition], drawn[partition])] for partition in drawn}
+    files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
+    write_file_lists(folder, files, labels)
     write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS)
     write_json(statistics, folder / STATISTICS)
     return statistics
