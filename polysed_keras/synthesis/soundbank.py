@@ -202,7 +202,7 @@ def _partition_names(num_sources, fractions):
 def recording_reader(folder, sample_rate, max_bytes=2 ** 30):
     """Return a function of (recording, speed=1.0) that reads a waveform from a folder, float32 (samples,).
 
-    A faster recording is shorter and higher. The latest waveforms are kept, at most `max_bytes` of them.
+    A faster recording is shorter and higher. The latest waveforms are kept in memory, up to `max_bytes` in all.
     """
     kept, total = collections.OrderedDict(), 0
 

@@ -58,11 +58,7 @@ def generator(seed, *keys):
 def draw_clips(sounds, labels, spec, seed):
     """Draw the scenes and all clips.
 
-    Args:
-        sounds: dict of partition to dict of corpus to dict of label to measured instances.
-        labels: dict of corpus to its labels (`choose_labels`).
-        spec: StandinSpec.
-        seed: int, 0 or above.
+    `labels` are those of each corpus (`choose_labels`); `sounds` are measured instances by partition, corpus and label.
 
     Returns:
         dict of backgrounds, scenes and (by partition) locations; and dict of corpus to dict of partition to a list of

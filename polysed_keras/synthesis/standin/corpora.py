@@ -107,13 +107,7 @@ def choose_labels(labels, spec, seed):
 
 
 def divide_sources(bank, labels, partition, seed):
-    """Divide the sources of a partition between the corpora, label by label: dict of corpus to Soundbank.
-
-    Args:
-        bank: Soundbank of the partition.
-        labels: dict of corpus to its labels.
-        partition: "train", "validate" or "test".
-        seed: int, 0 or above.
+    """Divide the sources of a partition's Soundbank between the corpora, label by label: dict of corpus to Soundbank.
 
     Raises:
         InputError: a corpus's label has no source there; two are needed, also where only one corpus uses the label.

@@ -83,10 +83,7 @@ class StandinSpec:
         expect(condition, name, expected, getattr(self, name))
 
     def clips(self):
-        """Return the numbers of scene clips, equally many per scene, and of event clips.
-
-        Both are tuples for train, validate and test.
-        """
+        """Return the numbers of scene clips, equally many per scene, and of event clips by partition: two tuples."""
         scene, event = ([hours * 3600 / self.clip_seconds for hours in triple]
                         for triple in (self.scene_hours, self.event_hours))
         return tuple(self.scenes * round(number / self.scenes) for number in scene), tuple(map(round, event))
@@ -131,10 +128,9 @@ def draw_scenes(rng, num_labels, spec):
 
     Of several sets, the one is taken whose two closest scenes differ most. `num_labels` are heard in scenes.
     """
-    def draw():
-        return [rng.dirichlet([spec.concentration] * number, spec.scenes) for number in (num_labels, spec.backgrounds)]
-
-    shares = max((draw() for _ in range(CANDIDATES)), key=_least_difference)
+    sets = [[rng.dirichlet([spec.concentration] * number, spec.scenes) for number in (num_labels, spec.backgrounds)]
+            for _ in range(CANDIDATES)]
+    shares = max(sets, key=_least_difference)
     means, digits = rng.uniform(*spec.events_per_clip, spec.scenes).tolist(), len(str(spec.scenes - 1))
     return tuple(Scene(f"scene{number:0{digits}}", means[number], *(tuple(part[number].tolist()) for part in shares))
                  for number in range(spec.scenes))
