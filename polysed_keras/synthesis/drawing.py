@@ -9,6 +9,7 @@ longer recordings overlap more.
 import collections
 import copy
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -190,14 +191,18 @@ def _keep_apart(labels, spec):
     return labels
 
 
+@functools.cache
+def _speeds(slowest, fastest):
+    return np.geomspace(slowest, fastest, SPEEDS).round(4)
+
+
 def _draw_track(rng, instances, room, spec, stretch=1.0):
     # A silence comes first, because otherwise all tracks of a mixture would begin together.
     track, onset = [], stretch * rng.uniform(0, spec.silence_seconds[1])
     response = room[rng.integers(len(room))] if room else None
-    speeds = np.geomspace(*spec.speed, SPEEDS).round(4) if spec.speed else ()
     while onset + spec.fade_seconds < spec.duration_seconds:
         instance = instances[rng.integers(len(instances))]
-        speed = rng.choice(speeds).item() if spec.speed else 1.0
+        speed = rng.choice(_speeds(*spec.speed)).item() if spec.speed else 1.0
         duration = min(instance.duration / speed, rng.uniform(*spec.piece_seconds))
         start = instance.onset + rng.uniform(0, max(instance.duration - speed * duration, 0.0))
         if spec.event_to_background_db:
