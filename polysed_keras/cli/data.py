@@ -102,10 +102,10 @@ def import_corpus(arguments):
 def standin(arguments):
     """Make clips of scenes and of events that stand in for paper 2's corpora."""
     from polysed_keras.specs import set_spec_fields
-    from polysed_keras.synthesis import StandinSpec, format_report, make_standin_of
+    from polysed_keras.synthesis import StandinSpec, format_report, make_standin
     spec = set_spec_fields(StandinSpec(), arguments.set)
-    print(format_report(make_standin_of(arguments.soundbank, arguments.out, spec, folds=arguments.folds,
-                                        seed=arguments.seed, progress=True)))
+    print(format_report(make_standin(arguments.soundbank, arguments.out, spec, folds=arguments.folds,
+                                     seed=arguments.seed, progress=True)))
 
 
 @command("check",

@@ -8,7 +8,7 @@ from polysed_keras.papers.demo import is_demo
 from polysed_keras.papers.paper2_points import BY_TAGGER, EVENT, SCENE, SWEEPS, build_study
 from polysed_keras.papers.variants import correlation, run_sweep, sweep_table
 from polysed_keras.specs import PRESETS, set_fields
-from polysed_keras.synthesis import StandinSpec, make_standin, partition_soundbank, read_soundbank, write_soundbank
+from polysed_keras.synthesis import StandinSpec, make_standin, write_soundbank
 from polysed_keras.training import run_experiment
 
 # Paper 2 at demo size: 3.6 s clips, so that ten are 0.01 h; the labels are those that are made and told apart quickly.
@@ -85,7 +85,7 @@ def make_demo_clips(folder):
         return
     with tempfile.TemporaryDirectory() as temporary:
         bank = write_soundbank(pathlib.Path(temporary) / "soundbank", 10, labels=DEMO_CLIP_SOUNDS)
-        make_standin(partition_soundbank(read_soundbank(bank)), folder, DEMO_CLIPS, origin={"soundbank": "procedural"})
+        make_standin(bank, folder, DEMO_CLIPS, origin={"soundbank": "procedural"})
 
 
 def run_paper2(recipe):

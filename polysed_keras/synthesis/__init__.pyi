@@ -15,9 +15,5 @@ from .procedural.procedures import (
 )
 from .rendering import render_mixture as render_mixture
 from .soundbank import partition_soundbank as partition_soundbank, read_soundbank as read_soundbank
-from .standin.corpora import (
-    format_report as format_report,
-    make_standin as make_standin,
-    make_standin_of as make_standin_of,
-)
+from .standin.corpora import format_report as format_report, make_standin as make_standin
 from .standin.scenes import StandinSpec as StandinSpec

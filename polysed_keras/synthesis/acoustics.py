@@ -31,15 +31,9 @@ class Room:
 
 
 def draw_room(rng, rt60_seconds, positions):
-    """Draw a random room with several positions of a source.
+    """Draw a random room: a tuple with a Room per position of the source, equal but for that.
 
-    Args:
-        rng: numpy Generator.
-        rt60_seconds: ends of the uniform distribution of the reverberation time, in seconds.
-        positions: int, number of sources.
-
-    Returns:
-        tuple of Room, one per position, equal but for their sources.
+    The reverberation time is drawn uniformly between the ends `rt60_seconds`.
     """
     rt60 = rng.uniform(*rt60_seconds)
     size = rng.uniform(*ROOM_METRES)
@@ -53,15 +47,7 @@ def draw_room(rng, rt60_seconds, positions):
 
 @functools.lru_cache(maxsize=512)
 def simulate_room(room, sample_rate):
-    """Simulate the impulse response of a Room by image sources.
-
-    Args:
-        room: Room.
-        sample_rate: Hz.
-
-    Returns:
-        float32 (samples,), trimmed by `trim_impulse_response`.
-    """
+    """Simulate the impulse response of a Room by image sources; trimmed by `trim_impulse_response`."""
     absorption, order = _absorption(room.size, room.rt60_seconds)
     return trim_impulse_response(_image_sources(room, sample_rate, absorption, order))
 
@@ -97,13 +83,7 @@ def _image_sources(room, sample_rate, absorption, order):
 def trim_impulse_response(response):
     """Trim an impulse response to 40 samples before its peak and scale its energy to 1.
 
-    A sound in such a room keeps its time and level.
-
-    Args:
-        response: array (samples,).
-
-    Returns:
-        float32 (samples,).
+    A sound in such a room keeps its time and level. The result is float32 (samples,).
     """
     trimmed = response[max(int(np.argmax(np.abs(response))) - 40, 0):]
     return (trimmed / np.sqrt(np.sum(np.square(trimmed, dtype=np.float64)))).astype(np.float32)
@@ -122,18 +102,9 @@ def reverberate(waveform, response):
 
 
 def coloured_noise(colour, num_samples, sample_rate, seed):
-    """Make noise above 20 Hz with an RMS of 1.
+    """Make noise above 20 Hz of one of NOISE_COLOURS with an RMS of 1, float32 (num_samples,).
 
     It repeats after `NOISE_SAMPLES` without a seam, because the inverse transform of a spectrum is periodic.
-
-    Args:
-        colour: a name of NOISE_COLOURS.
-        num_samples: int.
-        sample_rate: Hz.
-        seed: int.
-
-    Returns:
-        float32 (num_samples,).
     """
     rng = np.random.default_rng(seed)
     frequencies = np.fft.rfftfreq(NOISE_SAMPLES, 1 / sample_rate)

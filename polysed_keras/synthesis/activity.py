@@ -12,14 +12,8 @@ LOUDNESS_SECONDS = 0.4  # window of momentary loudness (EBU R 128), so that a sh
 def frame_levels(waveform, sample_rate):
     """Return the level of successive 20 ms frames; the last one may be shorter.
 
-    The level is the RMS about the frame's mean, because a constant offset is no sound.
-
-    Args:
-        waveform: array (samples,).
-        sample_rate: Hz.
-
-    Returns:
-        float64 (ceil(samples / frame),), in dBFS.
+    The level is the RMS about the frame's mean, because a constant offset is no sound. The result is float64
+    (ceil(samples / frame),), in dBFS.
     """
     length = round(FRAME_SECONDS * sample_rate)
     frames = np.zeros((-(-len(waveform) // length), length))
@@ -32,7 +26,7 @@ def frame_levels(waveform, sample_rate):
 
 
 def active_spans(waveform, recording_dbfs, spec):
-    """Find the spans of a piece in which it sounds.
+    """Find the spans in which a piece sounds: a list of (onset, offset), in seconds from its start.
 
     A 20 ms frame is active if its level is at most `threshold_db` below the loudest frame of the entire recording (a
     cut from a recording's quiet background is not an event) and not below `floor_dbfs`. Gaps up to `bridge_seconds`
@@ -42,20 +36,11 @@ def active_spans(waveform, recording_dbfs, spec):
         waveform: float32 (samples,), before any gain.
         recording_dbfs: level of the recording's loudest frame.
         spec: SoundscapeSpec.
-
-    Returns:
-        list of (onset, offset), in seconds from the start of the piece.
     """
-    if not len(waveform):
-        return []
-    return _spans(frame_levels(waveform, spec.sample_rate), len(waveform), recording_dbfs, spec)
-
-
-def _spans(levels, num_samples, recording_dbfs, spec):
-    active = levels >= max(recording_dbfs - spec.threshold_db, spec.floor_dbfs)
-    frame = round(FRAME_SECONDS * spec.sample_rate)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]))) * frame
-    spans = np.minimum(edges, num_samples).reshape(-1, 2) / spec.sample_rate
+    threshold = max(recording_dbfs - spec.threshold_db, spec.floor_dbfs)
+    active = frame_levels(waveform, spec.sample_rate) >= threshold
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]])))
+    spans = np.minimum(edges * round(FRAME_SECONDS * spec.sample_rate), len(waveform)).reshape(-1, 2) / spec.sample_rate
     if not len(spans):
         return []
     apart = spans[1:, 0] - spans[:-1, 1] > spec.bridge_seconds + 1e-9
@@ -80,19 +65,16 @@ def _measure(path, waveform, spec):
     begin, end = active[0] * frame, min((active[-1] + 1) * frame, len(waveform))
     return {"onset": begin / spec.sample_rate, "duration": (end - begin) / spec.sample_rate,
             "level_dbfs": round(loudest_window(levels), 3), "loudest_dbfs": round(loudest, 3),
-            "spans": tuple(_spans(levels, len(waveform), round(loudest, 3), spec))}
+            "spans": tuple(active_spans(waveform, round(loudest, 3), spec))}
 
 
 def measure_soundbank(soundbank, read, spec):
-    """Read every recording of a soundbank once and measure when it sounds and how loud it is.
+    """Return a Soundbank whose recordings are measured: when they sound and how loud they are.
 
     Args:
         soundbank: Soundbank.
         read: function of a recording that returns float32 (samples,) at spec.sample_rate.
         spec: SoundscapeSpec.
-
-    Returns:
-        Soundbank, all fields of its instances set.
 
     Raises:
         InputError: names the recordings that cannot be read, hold NaN, are empty or silent.

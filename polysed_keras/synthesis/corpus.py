@@ -37,7 +37,7 @@ def mixture_generator(seed, partition, *index):
     Returns:
         numpy Generator.
     """
-    return np.random.default_rng(np.random.SeedSequence((seed, PARTITIONS.index(partition), *index)))
+    return np.random.default_rng((seed, PARTITIONS.index(partition), *index))
 
 
 def synthesize(partitions, out, spec=None, mixtures=(60, 20, 20), *, seed=0, origin=None, progress=False):
@@ -66,7 +66,13 @@ def synthesize(partitions, out, spec=None, mixtures=(60, 20, 20), *, seed=0, ori
         >>> statistics = synthesize(partitions, "data", mixtures=(3, 1, 1), seed=1)
     """
     spec, numbers = spec or SoundscapeSpec(), dict(zip(PARTITIONS, mixtures))
-    _check_request(partitions, mixtures, seed)
+    expect(len(mixtures) == 3 and min(mixtures) >= 0 and sum(mixtures), "mixtures",
+           "three numbers (train, validate, test), not all 0", tuple(mixtures))
+    expect(seed >= 0, "seed", "0 or a positive integer", seed)
+    for name, number in numbers.items():
+        if number and not partitions[name].instances:
+            raise InputError(f"{partitions[name].folder}: no recordings for the {name} partition. Add sources (three "
+                             "of a label fill every partition), or ask for 0 mixtures of it.")
     with atomic_directory(out) as folder:
         names = [name for name in PARTITIONS if numbers[name]]
         sounds, read = gather_sounds(partitions, names, spec, seed)
@@ -74,29 +80,20 @@ def synthesize(partitions, out, spec=None, mixtures=(60, 20, 20), *, seed=0, ori
                         for index in range(numbers[name])] for name in names}
         bank = partitions["train"]
         origin = origin or {"soundbank": str(bank.folder), "folds": None}
-        head = {"seed": seed, **origin, "labels": list(bank.labels)}
-        recordings = _checksums(drawn, bank.folder, spec)
-        return _write_corpus(folder, head, recordings, drawn, read, spec, progress)
+        content = {"seed": seed, **origin, "labels": list(bank.labels), "spec": dataclasses.asdict(spec),
+                   "recordings": _checksums(drawn, bank.folder, spec)}
+        return _write_corpus(folder, content, drawn, read, spec, progress)
 
 
 def rebuild(instructions, soundbank, out, *, progress=False):
-    """Write a corpus again, with the same bytes, from the instructions in its soundscapes.json.
+    """Write a corpus again, with the same bytes, from its instructions and the folder of its soundbank.
 
-    Args:
-        instructions: path of soundscapes.json, or of its corpus.
-        soundbank: folder of the soundbank.
-        out: the new folder; it appears when all is done.
-        progress: bool, whether bars and lines of progress are shown.
-
-    Returns:
-        dict of partition to its statistics (`statistics.summarize`).
+    The instructions are read by `read_instructions`; `out`, `progress` and the result are those of `synthesize`.
 
     Raises:
         InputError: broken instructions, recordings that are missing or changed, or a folder that cannot be written.
     """
     content = read_instructions(instructions)
-    head = {key: content[key] for key in ("seed", "soundbank", "folds", "labels")}
-    recordings = content["recordings"]
     try:
         spec = SoundscapeSpec(**content["spec"])
         drawn = {name: [Mixture.from_dict(mixture) for mixture in mixtures]
@@ -106,12 +103,13 @@ def rebuild(instructions, soundbank, out, *, progress=False):
                          f"{error!s}.") from error
     found = _checksums(drawn, soundbank, spec)
     changed = [path for role in found for path, number in found[role].items()
-               if number != recordings.get(role, {}).get(path)]
+               if number != content["recordings"].get(role, {}).get(path)]
     if changed:
         raise InputError(f"{instructions}: expected the recordings that it was made of. Received {len(changed)} others:"
                          f" {', '.join(changed[:3])}. Name the right folder by --soundbank.")
     with atomic_directory(out) as folder:
-        return _write_corpus(folder, head, recordings, drawn, reader(soundbank, spec), spec, progress)
+        return _write_corpus(folder, content | {"spec": dataclasses.asdict(spec)}, drawn, reader(soundbank, spec), spec,
+                             progress)
 
 
 def read_instructions(path):
@@ -132,16 +130,6 @@ def read_instructions(path):
     if missing:
         raise InputError(f"{path}: expected a {INSTRUCTIONS} of this version. Received one without {sorted(missing)}.")
     return content
-
-
-def _check_request(partitions, mixtures, seed):
-    expect(len(mixtures) == 3 and min(mixtures) >= 0 and sum(mixtures), "mixtures",
-           "three numbers (train, validate, test), not all 0", tuple(mixtures))
-    expect(seed >= 0, "seed", "0 or a positive integer", seed)
-    for name, number in zip(PARTITIONS, mixtures):
-        if number and not partitions[name].instances:
-            raise InputError(f"{partitions[name].folder}: no recordings for the {name} partition. Add sources (three "
-                             "of a label fill every partition), or ask for 0 mixtures of it.")
 
 
 def _checksums(drawn, soundbank, spec):
@@ -166,30 +154,28 @@ def _checksum(path):
                          "right folder by --soundbank.") from error
 
 
-def _write_corpus(folder, head, recordings, drawn, read, spec, progress):
-    labels = tuple(head["labels"])
+def _write_corpus(folder, content, drawn, read, spec, progress):
+    """Write everything; `content` is that of soundscapes.json but for the mixtures."""
+    labels = tuple(content["labels"])
     for part in ("audio", "meta"):
         (folder / part).mkdir()
-    names, counts = ({partition: [] for partition in drawn} for _ in range(2))
+    instructions, counts = ({partition: [] for partition in drawn} for _ in range(2))
     mixtures = [(partition, mixture) for partition in _WRITTEN_ORDER for mixture in drawn.get(partition, ())]
     bar = tqdm(mixtures, "mixtures", unit="mixture", disable=not progress)
     for number, (partition, mixture) in enumerate(bar):
-        names[partition].append(MIXTURE_NAME.format(number))
+        instructions[partition].append({"name": MIXTURE_NAME.format(number)} | dataclasses.asdict(mixture))
         counts[partition].append(_write_mixture(folder, number, render_mixture(mixture, read, spec), labels, spec))
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
-    write_file_lists(folder, {partition: [f"{name}.wav" for name in names[partition]] for partition in drawn}, labels)
-    instructions = {partition: [{"name": name} | dataclasses.asdict(mixture)
-                                for name, mixture in zip(names[partition], drawn[partition])] for partition in drawn}
-    write_json(head | {"spec": dataclasses.asdict(spec), "recordings": recordings, "mixtures": instructions},
-               folder / INSTRUCTIONS)
+    files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
+    write_file_lists(folder, files, labels)
+    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS)
     write_json(statistics, folder / STATISTICS)
     return statistics
 
 
 def _write_mixture(folder, number, rendering, labels, spec):
     name = MIXTURE_NAME.format(number)
-    # Stems add up to the mixture only if neither is rounded to 16 bits; float files would store the time of
-    # writing.
+    # Stems add up to the mixture only if neither is rounded to 16 bits; float files would store when they were written.
     subtype = f"PCM_{32 if spec.stems else spec.bit_depth}"
     soundfile.write(folder / "audio" / f"{name}.wav", rendering.waveform, spec.sample_rate, subtype)
     if spec.stems:

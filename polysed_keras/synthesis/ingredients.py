@@ -36,9 +36,7 @@ class Sounds:
 def reader(soundbank_folder, spec):
     """Return a function of (recording, role, speed) that reads a waveform, float32 (samples,).
 
-    Args:
-        soundbank_folder: folder of the soundbank.
-        spec: SoundscapeSpec, with the folders of the other ROLES.
+    Recordings are relative to the soundbank's folder, or to the spec's folder for one of the other ROLES.
     """
     folders = {"soundbank": soundbank_folder} | {role: getattr(spec, role) for role in ROLES[1:]}
     readers = {role: recording_reader(folder, spec.sample_rate) for role, folder in folders.items() if folder}
@@ -63,7 +61,9 @@ def gather_sounds(partitions, names, spec, seed):
     Raises:
         InputError: a folder without sounds, sounds that are unreadable or silent, rules with unknown labels.
     """
-    _check_rules(partitions["train"].labels, spec)
+    labels = partitions["train"].labels
+    unknown = sorted({label for rule in spec.together for label in rule[:2]}.union(*spec.apart) - set(labels))
+    expect(not unknown, "together, apart", f"labels of the soundbank ({', '.join(labels)})", unknown)
     read = reader(partitions["train"].folder, spec)
     extra = {role: _divide(getattr(spec, role), role, seed) for role in ROLES[1:]
              if getattr(spec, role) and getattr(spec, role) not in NOISE_COLOURS}
@@ -76,17 +76,11 @@ def gather_sounds(partitions, names, spec, seed):
                              for role in ("distractors", "background"))
         rooms = _group_rooms(extra["impulse_responses"][name], read) if "impulse_responses" in extra else ()
         if spec.rt60_seconds:
-            rng = np.random.default_rng(np.random.SeedSequence((seed, PARTITIONS.index(name), _ROOM_SEED)))
+            rng = np.random.default_rng((seed, PARTITIONS.index(name), _ROOM_SEED))
             rooms = tuple(draw_room(rng, spec.rt60_seconds, POSITIONS) for _ in range(ROOMS))
         return Sounds(measured("soundbank", partitions[name]), distractors, beds, rooms)
 
     return {name: sounds(name) for name in names}, read
-
-
-def _check_rules(labels, spec):
-    named = [label for rule in spec.together for label in rule[:2]] + [label for group in spec.apart for label in group]
-    unknown = sorted(set(named) - set(labels))
-    expect(not unknown, "together, apart", f"labels of the soundbank ({', '.join(labels)})", unknown)
 
 
 def _divide(folder, role, seed):
@@ -97,9 +91,8 @@ def _divide(folder, role, seed):
     expect(paths, role, f"a folder with audio files{colours}", str(folder))
     instances = tuple(Instance(path, "", path.relative_to(folder).parts[0]) for path in paths)
     bank = Soundbank(folder, ("",), instances)
-    if len({instance.source for instance in instances}) < 3:
-        return dict.fromkeys(PARTITIONS, bank)
-    return partition_soundbank(bank, seed=seed)
+    few = len({instance.source for instance in instances}) < 3
+    return dict.fromkeys(PARTITIONS, bank) if few else partition_soundbank(bank, seed=seed)
 
 
 def _group_rooms(bank, read):

@@ -1,4 +1,5 @@
 """Render drawn mixtures: the waveform depends on the instruction, the recordings and the spec alone."""
+import collections
 import dataclasses
 
 import numpy as np
@@ -48,13 +49,11 @@ def render_mixture(mixture, read, spec):
     Returns:
         Rendering. It is scaled down as a whole if the sum or a stem would clip, so that pieces keep their relation.
     """
-    num_samples, stems, rows = round(spec.duration_seconds * spec.sample_rate), {}, []
+    num_samples, rows = round(spec.duration_seconds * spec.sample_rate), []
+    stems = collections.defaultdict(lambda: np.zeros(num_samples, np.float32))
 
     def stem(name):
-        name = name if spec.stems else MIXTURE
-        if name not in stems:
-            stems[name] = np.zeros(num_samples, np.float32)
-        return stems[name]
+        return stems[name if spec.stems else MIXTURE]
 
     stem(BACKGROUND)
     for piece in mixture.pieces:
@@ -70,17 +69,14 @@ def render_mixture(mixture, read, spec):
         stem(BACKGROUND)[:] += _render_background(mixture, read, spec, num_samples)
     # An event list file has six decimals, so the returned events equal those that will be read.
     events = merge_events(pd.DataFrame(rows, columns=["onset", "offset", "event_label"]).round(6))
-    return _without_clipping(stems, events)
-
-
-def _without_clipping(stems, events):
-    waveform = sum(stems.values()) if len(stems) > 1 else next(iter(stems.values()))
-    every = {id(array): array for array in (waveform, *stems.values())}.values()
-    peak = max(float(max(array.max(), -array.min())) for array in every)
+    waveforms = list(stems.values())
+    if len(waveforms) > 1:
+        waveforms.append(sum(waveforms))
+    peak = max(float(max(waveform.max(), -waveform.min())) for waveform in waveforms)
     if peak > PEAK:
-        for array in every:
-            array *= np.float32(PEAK / peak)
-    return Rendering(waveform, events, stems)
+        for waveform in waveforms:
+            waveform *= np.float32(PEAK / peak)
+    return Rendering(waveforms[-1], events, dict(stems))
 
 
 def _cut(piece, read, spec, role=None):

@@ -200,14 +200,9 @@ def _partition_names(num_sources, fractions):
 
 
 def recording_reader(folder, sample_rate, max_bytes=2 ** 30):
-    """Return a function of (recording, speed=1.0) that reads a waveform, float32 (samples,), and keeps the latest ones.
+    """Return a function of (recording, speed=1.0) that reads a waveform from a folder, float32 (samples,).
 
-    A faster recording is shorter and higher.
-
-    Args:
-        folder: folder that recordings are relative to.
-        sample_rate: Hz, of the waveforms.
-        max_bytes: int, memory for waveforms that are kept.
+    A faster recording is shorter and higher. The latest waveforms are kept in memory, up to `max_bytes` in all.
     """
     kept, total = collections.OrderedDict(), 0
 

@@ -23,7 +23,6 @@ from polysed_keras.synthesis.standin.corpora import (
     divide_sources,
     format_report,
     make_standin,
-    make_standin_of,
 )
 from polysed_keras.synthesis.standin.scenes import OCTAVES, Background, background_noise, draw_scenes
 
@@ -39,15 +38,21 @@ SMALL = dataclasses.replace(SPEC, scene_hours=(8 * SECOND,) * 3, event_hours=(5 
 
 
 @pytest.fixture(scope="module")
-def partitions(tmp_path_factory):
-    return partition_soundbank(read_soundbank(write_bank(tmp_path_factory.mktemp("bank"), LABELS, takes=12)))
+def bank(tmp_path_factory):
+    return write_bank(tmp_path_factory.mktemp("bank"), LABELS, takes=12)
 
 
 @pytest.fixture(scope="module")
-def made(partitions, tmp_path_factory):
+def partitions(bank):
+    """As they are in `made`."""
+    return partition_soundbank(read_soundbank(bank), seed=3)
+
+
+@pytest.fixture(scope="module")
+def made(bank, tmp_path_factory):
     """A stand-in's folder and report."""
     folder = tmp_path_factory.mktemp("standin") / "data"
-    return folder, make_standin(partitions, folder, SPEC, seed=3)
+    return folder, make_standin(bank, folder, SPEC, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +172,7 @@ def tones(tmp_path_factory):
             soundfile.write(bank / label / f"{take}.wav", tone(3.0, frequencies[f"{label}/{take}.wav"]), RATE)
     spec = dataclasses.replace(SMALL, clip_seconds=2.0, piece_seconds=(1.0, 2.0), event_to_background_db=(20, 20),
                                scene_hours=(24 * SECOND,) * 3, event_hours=(24 * SECOND,) * 3)
-    make_standin_of(bank, bank.parent / "tones_out", spec)
+    make_standin(bank, bank.parent / "tones_out", spec)
     return bank.parent / "tones_out", frequencies
 
 
@@ -230,9 +235,9 @@ def test_k_of_0_is_as_many_as_there_can_be(count):
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-def test_written_clips_hold_the_chosen_labels_only(partitions, tmp_path, correlation):
+def test_written_clips_hold_the_chosen_labels_only(bank, tmp_path, correlation):
     spec = dataclasses.replace(SMALL, k=2, correlation=correlation, event_hours=(30 * SECOND,) * 3)
-    report = make_standin(partitions, tmp_path / "out", spec)
+    report = make_standin(bank, tmp_path / "out", spec)
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
     heard = {corpus: {piece["event_label"] for clips in parts.values() for clip in clips for piece in clip["pieces"]}
              for corpus, parts in content["clips"].items()}
@@ -250,11 +255,11 @@ def test_event_clips_have_one_to_three_labels_each_heard_once(instructions):
                for clip in clips for piece in clip["pieces"])
 
 
-def test_pieces_begin_where_a_recording_sounds(partitions, instructions):
+def test_pieces_begin_where_a_recording_sounds(bank, instructions):
     """write_bank's recordings begin with a gap, and have one between two tones."""
     for clip in instructions["clips"][SCENE_CORPUS]["train"]:
         for piece in clip["pieces"]:
-            waveform, rate = soundfile.read(partitions["train"].folder / piece["recording"])
+            waveform, rate = soundfile.read(bank / piece["recording"])
             start = round(piece["start"] * rate)
             assert np.abs(waveform[start:start + round(0.05 * rate)]).max() > 0.05 * np.abs(waveform).max()
 
@@ -285,7 +290,7 @@ def test_mids_of_other_labels_and_of_two_labels_of_a_class():
 def test_labels_with_commas_and_quotes_survive_the_layout(tmp_path):
     labels = ("a, b", 'c "d"', "dog")
     bank = write_bank(tmp_path / "bank", labels, takes=10)
-    make_standin_of(bank, tmp_path / "out", SMALL)
+    make_standin(bank, tmp_path / "out", SMALL)
     dataset = load_clips(tmp_path / "out", EVENT_CORPUS)["events"]
     assert dataset.labels == labels
     assert {label for part in dataset.partitions.values() for clip in part for label in clip.labels} <= set(labels)
@@ -293,22 +298,22 @@ def test_labels_with_commas_and_quotes_survive_the_layout(tmp_path):
 
 # Determinism
 
-def test_the_same_command_gives_the_same_bytes_and_another_seed_others(partitions, tmp_path):
+def test_the_same_command_gives_the_same_bytes_and_another_seed_others(bank, tmp_path):
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
-        make_standin(partitions, tmp_path / name, SMALL, seed=seed)
+        make_standin(bank, tmp_path / name, SMALL, seed=seed)
     one, two, other = (digests(tmp_path / name) for name in ("one", "two", "other"))
     assert one == two and len(one) == 3 * (8 + 5) + 10
     audio = {digest for path, digest in one.items() if path.endswith(".wav")}
     assert not audio & set(other.values()) and len(audio) == 3 * (8 + 5)
 
 
-def test_event_labels_and_hours_change_no_clip_of_a_scene_and_more_hours_no_earlier_clip(partitions, tmp_path):
-    make_standin(partitions, tmp_path / "one", SMALL)
+def test_event_labels_and_hours_change_no_clip_of_a_scene_and_more_hours_no_earlier_clip(bank, tmp_path):
+    make_standin(bank, tmp_path / "one", SMALL)
     changes = {"k": 2, "correlation": 0.0, "event_hours": (9 * SECOND, 5 * SECOND, 5 * SECOND)}
-    make_standin(partitions, tmp_path / "two", dataclasses.replace(SMALL, **changes))
+    make_standin(bank, tmp_path / "two", dataclasses.replace(SMALL, **changes))
     assert digests(tmp_path / "one" / SCENE_CORPUS) == digests(tmp_path / "two" / SCENE_CORPUS)
     more = dataclasses.replace(SMALL, scene_hours=(16 * SECOND,) * 3, event_hours=(9 * SECOND,) * 3)
-    make_standin(partitions, tmp_path / "more", more)
+    make_standin(bank, tmp_path / "more", more)
     for corpus in (SCENE_CORPUS, EVENT_CORPUS):
         few, many = (digests(tmp_path / name / corpus / "audio") for name in ("one", "more"))
         assert set(few.items()) < set(many.items())
@@ -420,32 +425,32 @@ def test_a_spec_is_set_by_fields_and_is_the_same_from_json():
     ({"k": 4, "correlation": 1.0}, "k: expected 1 to 3, "), ({"k": 7}, "k: expected 1 to 6, .*Received: 7. Change"),
     ({"scene_labels": 7}, "scene_labels: expected at most 6"),
     ({"scene_labels": 6, "correlation": 0.0}, "k: expected none, with a correlation of 0 and 6 of the soundbank's 6")])
-def test_too_few_labels_are_said_with_what_is_possible(partitions, tmp_path, fields, message):
+def test_too_few_labels_are_said_with_what_is_possible(bank, tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
-        make_standin(partitions, tmp_path / "out", dataclasses.replace(SMALL, **fields))
+        make_standin(bank, tmp_path / "out", dataclasses.replace(SMALL, **fields))
     assert not list(tmp_path.iterdir())
 
 
 def test_too_few_sources_are_said(tmp_path):
     bank = write_bank(tmp_path / "bank", LABELS, takes=6)  # one of six is for validation
     with pytest.raises(InputError, match="two sources or more of each label in the validate .*too few of beep"):
-        make_standin_of(bank, tmp_path / "out", SMALL)
+        make_standin(bank, tmp_path / "out", SMALL)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_negative_seed_and_a_folder_in_use_are_said(partitions, tmp_path):
+def test_a_negative_seed_and_a_folder_in_use_are_said(bank, tmp_path):
     with pytest.raises(InputError, match="seed: expected 0"):
-        make_standin(partitions, tmp_path / "out", SMALL, seed=-1)
+        make_standin(bank, tmp_path / "out", SMALL, seed=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="exists already"):
-        make_standin_of(None, tmp_path, SMALL)
+        make_standin(None, tmp_path, SMALL)
 
 
 # From a folder, from the program's own sounds, from real recordings
 
 def test_progress_and_origin(tmp_path, capsys):
     bank = write_bank(tmp_path / "bank", LABELS, takes=10)
-    make_standin_of(bank, tmp_path / "out", SMALL, progress=True)
+    make_standin(bank, tmp_path / "out", SMALL, progress=True)
     assert "clips: " in (shown := capsys.readouterr().err) and "39/39" in shown
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
     assert (content["soundbank"], content["folds"]) == (str(bank), None)
@@ -455,14 +460,14 @@ def test_without_a_soundbank_the_program_makes_one(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(standin, "write_soundbank", lambda folder, instances, seed: asked.append((instances, seed))
                         or write_bank(folder, LABELS, takes=10))
-    make_standin_of(None, tmp_path / "out", SMALL, seed=2)
+    make_standin(None, tmp_path / "out", SMALL, seed=2)
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
     assert content["soundbank"] == {"procedural_seed": 2} and asked == [(20, 2)]
 
 
 def test_real_recordings(esc10, tmp_path):
     spec = StandinSpec(scene_hours=(12 * 10 * SECOND,) * 3, event_hours=(8 * 10 * SECOND,) * 3, correlation=1.0)
-    make_standin_of(esc10, tmp_path / "out", spec, folds=((1, 2), (3,), (4,)))
+    make_standin(esc10, tmp_path / "out", spec, folds=((1, 2), (3,), (4,)))
     content = json.loads((tmp_path / "out" / "standin.json").read_text())
     for corpus in (SCENE_CORPUS, EVENT_CORPUS):
         for partition, folds in (("train", "12"), ("validate", "3"), ("test", "4")):

@@ -2,7 +2,7 @@
 import numpy as np
 import scipy.signal
 
-from polysed_keras.synthesis.procedural.synthesis import (
+from polysed_keras.synthesis.procedural.building_blocks import (
     add_room,
     band_noise,
     band_pass,
@@ -70,7 +70,7 @@ def bus(rng, rate):
     sound = exhaust + rng.uniform(1.1, 1.5) * knock + rng.uniform(0.42, 0.6) * road
     sound = np.tanh(rng.uniform(0.7, 1) * sound) * (0.8 + 0.2 * speed)
     hiss = scaled(band_noise(rng, 0.9, rate, 1500, 9000) * envelope(0.9, rate, 0.02, rng.uniform(0.1, 0.25)))
-    brake = place([hiss], [rng.uniform(0, seconds - 1)], seconds, rate)
+    brake = place([(hiss, rng.uniform(0, seconds - 1))], seconds, rate)
     return sound + rng.uniform(0, 0.2) * (rng.random() < 0.5) * brake
 
 

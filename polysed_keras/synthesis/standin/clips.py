@@ -52,17 +52,13 @@ class ClipInstruction:
 
 def generator(seed, *keys):
     """Return a numpy Generator that depends on the seed (int) and the keys (str or int) alone."""
-    return np.random.default_rng(np.random.SeedSequence((seed, *(zlib.crc32(str(key).encode()) for key in keys))))
+    return np.random.default_rng((seed, *(zlib.crc32(str(key).encode()) for key in keys)))
 
 
 def draw_clips(sounds, labels, spec, seed):
     """Draw the scenes and all clips.
 
-    Args:
-        sounds: dict of partition to dict of corpus to dict of label to measured instances.
-        labels: dict of corpus to its labels (`choose_labels`).
-        spec: StandinSpec.
-        seed: int, 0 or above.
+    `labels` are those of each corpus (`choose_labels`); `sounds` are measured instances by partition, corpus and label.
 
     Returns:
         dict of backgrounds, scenes and (by partition) locations; and dict of corpus to dict of partition to a list of
@@ -130,16 +126,7 @@ def _draw_piece(rng, instances, spec):
 
 
 def render_clip(clip, read, spec):
-    """Render a drawn clip.
-
-    Args:
-        clip: ClipInstruction.
-        read: function of a recording that returns float32 (samples,) at spec.sample_rate (see `recording_reader`).
-        spec: StandinSpec.
-
-    Returns:
-        Rendering, with the spans in which recordings sound as events.
-    """
+    """Return the Rendering of a ClipInstruction; recordings are read by the function `read` (`recording_reader`)."""
     noise = background_noise(clip.background, round(spec.clip_seconds * spec.sample_rate), spec.sample_rate,
                              clip.noise_seed)
     bed = Piece("", "", 0.0, 0.0, spec.clip_seconds, 0.0, clip.background.dbfs)  # rendered as a sound without a label

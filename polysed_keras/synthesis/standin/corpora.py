@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_directory, check_new_directory, write_json
+from polysed_keras.files import atomic_directory, write_json
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.procedural.procedures import write_soundbank
@@ -36,8 +36,10 @@ STANDIN_INSTRUCTIONS = "standin.json"
 PROCEDURAL_INSTANCES = 20  # per label: in training 6 for scenes and 6 for events
 
 
-def make_standin_of(soundbank, out, spec=None, *, folds=None, seed=0, progress=False):
-    """Write a stand-in from a soundbank's folder, or from procedural sounds.
+def make_standin(soundbank, out, spec=None, *, folds=None, seed=0, origin=None, progress=False):
+    """Write clips of scenes and of events, each in its corpus's layout, and standin.json, their full instructions.
+
+    A clip depends on the seed, the corpus, the partition, its number there and the spec, but not on the hours.
 
     Args:
         soundbank: folder of the soundbank; None for procedural sounds.
@@ -45,36 +47,7 @@ def make_standin_of(soundbank, out, spec=None, *, folds=None, seed=0, progress=F
         spec: StandinSpec; None for its defaults.
         folds: None or three sequences of fold numbers, as for `partition_soundbank`.
         seed: int, 0 or above.
-        progress: bool, whether bars and lines of progress are shown.
-
-    Returns:
-        dict of make_standin.
-
-    Raises:
-        InputError: as make_standin, read_soundbank and partition_soundbank.
-
-    Example:
-        >>> print(format_report(make_standin_of("esc10", "standin", StandinSpec(scenes=3))))
-    """
-    check_new_directory(out)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = soundbank or write_soundbank(pathlib.Path(temporary) / "soundbank", PROCEDURAL_INSTANCES, seed)
-        partitions = partition_soundbank(read_soundbank(folder), folds=folds, seed=seed)
-        origin = {"soundbank": str(soundbank) if soundbank else {"procedural_seed": seed}, "folds": folds}
-        return make_standin(partitions, out, spec, seed=seed, origin=origin, progress=progress)
-
-
-def make_standin(partitions, out, spec=None, *, seed=0, origin=None, progress=False):
-    """Write clips of scenes and of events, each in its corpus's layout, and standin.json, their full instructions.
-
-    A clip depends on the seed, the corpus, the partition, its number there and the spec, but not on the hours.
-
-    Args:
-        partitions: dict of "train", "validate", "test" to Soundbank (`synthesis.partition_soundbank`).
-        out: the new folder; it appears when all is done.
-        spec: StandinSpec; None for its defaults.
-        seed: int, 0 or above.
-        origin: dict of `soundbank` and `folds`, for standin.json; None for the soundbank's folder and no folds.
+        origin: dict of `soundbank` and `folds`, for standin.json; None for those that were given.
         progress: bool, whether bars and lines of progress are shown.
 
     Returns:
@@ -83,13 +56,18 @@ def make_standin(partitions, out, spec=None, *, seed=0, origin=None, progress=Fa
 
     Raises:
         InputError: too few labels for `k` and `correlation`, a label with too few sources, sounds that are not usable,
-            `out` is not empty or cannot be written.
+            `out` is not empty or cannot be written, or as read_soundbank and partition_soundbank.
+
+    Example:
+        >>> print(format_report(make_standin("esc10", "standin", StandinSpec(scenes=3))))
     """
-    expect(seed >= 0, "seed", "0 or a positive integer", seed)
-    spec, bank = spec or StandinSpec(), partitions["train"]
-    labels = choose_labels(bank.labels, spec, seed)
-    halves = {name: divide_sources(partitions[name], labels, name, seed) for name in PARTITIONS}
-    with atomic_directory(out) as folder:
+    spec = spec or StandinSpec()
+    origin = origin or {"soundbank": str(soundbank) if soundbank else {"procedural_seed": seed}, "folds": folds}
+    with tempfile.TemporaryDirectory() as temporary, atomic_directory(out) as folder:
+        bank = read_soundbank(soundbank or write_soundbank(pathlib.Path(temporary, "bank"), PROCEDURAL_INSTANCES, seed))
+        partitions = partition_soundbank(bank, folds=folds, seed=seed)
+        labels = choose_labels(bank.labels, spec, seed)
+        halves = {name: divide_sources(partitions[name], labels, name, seed) for name in PARTITIONS}
         read = recording_reader(bank.folder, spec.sample_rate)
         sounds = {name: {corpus: _measure(half, labels[corpus], read, spec) for corpus, half in halves[name].items()}
                   for name in PARTITIONS}
@@ -97,23 +75,16 @@ def make_standin(partitions, out, spec=None, *, seed=0, origin=None, progress=Fa
         _write_audio(folder, clips, read, spec, progress)
         write_scene_lists(folder / SCENE_CORPUS, clips[SCENE_CORPUS])
         write_event_lists(folder / EVENT_CORPUS, clips[EVENT_CORPUS], labels[EVENT_CORPUS], spec.clip_seconds)
-        head = {"seed": seed, **(origin or {"soundbank": str(bank.folder), "folds": None}),
-                "spec": dataclasses.asdict(spec), "labels": labels}
-        write_json(head | _plain(scenes) | {"sources": _sources(sounds), "clips": _plain(clips)},
-                   folder / STANDIN_INSTRUCTIONS)
+        sources = {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
+                   for instances in by_label.values() for instance in instances}
+        content = {"seed": seed, **origin, "spec": dataclasses.asdict(spec), "labels": labels, **_plain(scenes),
+                   "sources": sources, "clips": _plain(clips)}
+        write_json(content, folder / STANDIN_INSTRUCTIONS)
     return _report(clips, labels, spec)
 
 
 def choose_labels(labels, spec, seed):
-    """Choose the labels that are heard in scenes and the event labels.
-
-    Args:
-        labels: the soundbank's labels.
-        spec: StandinSpec.
-        seed: int, 0 or above.
-
-    Returns:
-        dict of corpus to a sorted list of labels.
+    """Choose the labels heard in scenes and the event labels from a soundbank's: dict of corpus to a sorted list.
 
     Raises:
         InputError: there are too few for the spec's scene_labels, k and correlation.
@@ -136,16 +107,7 @@ def choose_labels(labels, spec, seed):
 
 
 def divide_sources(bank, labels, partition, seed):
-    """Divide the sources of a partition between the corpora, label by label.
-
-    Args:
-        bank: Soundbank of the partition.
-        labels: dict of corpus to its labels.
-        partition: "train", "validate" or "test".
-        seed: int, 0 or above.
-
-    Returns:
-        dict of corpus to Soundbank.
+    """Divide the sources of a partition's Soundbank between the corpora, label by label: dict of corpus to Soundbank.
 
     Raises:
         InputError: a corpus's label has no source there; two are needed, also where only one corpus uses the label.
@@ -182,12 +144,6 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [dataclasses.asdict(item) for item in value]
-
-
-def _sources(sounds):
-    """Return the source of every recording that clips are drawn from."""
-    return {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
-            for instances in by_label.values() for instance in instances}
 
 
 def _write_audio(folder, clips, read, spec, progress):

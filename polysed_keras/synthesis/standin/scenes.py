@@ -83,10 +83,7 @@ class StandinSpec:
         expect(condition, name, expected, getattr(self, name))
 
     def clips(self):
-        """Return the numbers of scene clips, equally many per scene, and of event clips.
-
-        Both are tuples for train, validate and test.
-        """
+        """Return the numbers of scene clips, equally many per scene, and of event clips by partition: two tuples."""
         scene, event = ([hours * 3600 / self.clip_seconds for hours in triple]
                         for triple in (self.scene_hours, self.event_hours))
         return tuple(self.scenes * round(number / self.scenes) for number in scene), tuple(map(round, event))
@@ -127,20 +124,13 @@ class Scene:
 
 
 def draw_scenes(rng, num_labels, spec):
-    """Draw scenes that share labels and backgrounds: of several sets, the one whose two closest scenes differ most.
+    """Draw a tuple of Scene that share labels and backgrounds.
 
-    Args:
-        rng: numpy Generator.
-        num_labels: int, number of labels that are heard in scenes.
-        spec: StandinSpec.
-
-    Returns:
-        tuple of Scene.
+    Of several sets, the one is taken whose two closest scenes differ most. `num_labels` are heard in scenes.
     """
-    def draw():
-        return [rng.dirichlet([spec.concentration] * number, spec.scenes) for number in (num_labels, spec.backgrounds)]
-
-    shares = max((draw() for _ in range(CANDIDATES)), key=_least_difference)
+    sets = [[rng.dirichlet([spec.concentration] * number, spec.scenes) for number in (num_labels, spec.backgrounds)]
+            for _ in range(CANDIDATES)]
+    shares = max(sets, key=_least_difference)
     means, digits = rng.uniform(*spec.events_per_clip, spec.scenes).tolist(), len(str(spec.scenes - 1))
     return tuple(Scene(f"scene{number:0{digits}}", means[number], *(tuple(part[number].tolist()) for part in shares))
                  for number in range(spec.scenes))
@@ -167,17 +157,7 @@ def draw_background(rng, spec):
 
 
 def background_noise(background, num_samples, sample_rate, seed):
-    """Make noise with a Background's spectrum and swing, and an RMS of 1.
-
-    Args:
-        background: Background.
-        num_samples: int.
-        sample_rate: Hz.
-        seed: int.
-
-    Returns:
-        float32 (num_samples,).
-    """
+    """Make noise with a Background's spectrum and swing, and an RMS of 1: float32 (num_samples,)."""
     rng = np.random.default_rng(seed)
     length = scipy.fft.next_fast_len(num_samples, real=True)
     frequencies = scipy.fft.rfftfreq(length, 1 / sample_rate)

@@ -19,8 +19,7 @@ def log_uniform(rng, low, high, size=None):
 
 def curve(values, seconds, rate):
     """Make a curve of straight lines between values at equal distances in time."""
-    time = time_axis(seconds, rate)
-    return np.interp(time, np.linspace(0, seconds, len(values)), values)
+    return np.interp(time_axis(seconds, rate), np.linspace(0, seconds, len(values)), values)
 
 
 def drift(rng, seconds, rate, points_per_second, low, high):
@@ -40,8 +39,7 @@ def harmonics(frequency, rate, amplitudes):
     """Sum up harmonics of a frequency curve, without those above 0.45 of the sample rate."""
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     top = 0.45 * rate / np.min(frequency)
-    before, now, twice = np.zeros(len(phase)), np.sin(phase), 2 * np.cos(phase)
-    total = np.zeros(len(phase))
+    before, now, twice, total = np.zeros(len(phase)), np.sin(phase), 2 * np.cos(phase), np.zeros(len(phase))
     for number, amplitude in enumerate(amplitudes, start=1):
         if number > top:
             break
@@ -97,14 +95,9 @@ def resonate(excitation, rate, frequencies, decay, gains=None):
 
 
 def throat(sound, rate, formants, gains, bandwidth=0.1):
-    """Shape a sound by moving formants.
+    """Shape a sound by moving formants, each a row of its frequencies at equal distances in time.
 
-    Args:
-        sound: float64 (samples,).
-        rate: sample rate in Hz.
-        formants: a row per formant with its frequencies at equal distances in time.
-        gains: height of each formant's peak.
-        bandwidth: width of a formant over its frequency.
+    `gains` are the heights of their peaks; `bandwidth` is the width of a formant over its frequency.
     """
     length = 1024 if rate > 30000 else 512
     frequency, time, spectrum = scipy.signal.stft(sound, rate, nperseg=length, noverlap=3 * length // 4)
@@ -135,10 +128,10 @@ def swell(seconds, rate, attack, release):
 
 # Repetition
 
-def place(sounds, onsets, seconds, rate):
-    """Sum up sounds that begin at `onsets`, cut off at the end."""
+def place(sounds, seconds, rate):
+    """Sum up pairs of a sound and its onset, cut off at the end."""
     total = np.zeros(round(seconds * rate))
-    for sound, onset in zip(sounds, onsets):
+    for sound, onset in sounds:
         start = round(onset * rate)
         sound = sound[:max(len(total) - start, 0)]
         total[start:start + len(sound)] += sound

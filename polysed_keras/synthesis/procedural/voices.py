@@ -1,8 +1,8 @@
-"""Synthetic voices and hands of people: baby_crying, crowd_applause, crowd_cheering."""
+"""Synthetic voices of people and animals, and clapping hands: babies, crowds, birds, cats, dogs."""
 import numpy as np
 import scipy.signal
 
-from polysed_keras.synthesis.procedural.synthesis import (
+from polysed_keras.synthesis.procedural.building_blocks import (
     add_room,
     band_noise,
     band_pass,
@@ -13,6 +13,7 @@ from polysed_keras.synthesis.procedural.synthesis import (
     harmonics,
     log_uniform,
     place,
+    random_onsets,
     resonate,
     scaled,
     swell,
@@ -37,18 +38,17 @@ def baby_crying(rng, rate):
     """Make cries of about a second with short gasps for air, and longer pauses between bouts."""
     seconds, height = rng.uniform(5, 12), log_uniform(rng, 380, 520)
     hoarse, pace = rng.uniform(0, 0.25), rng.uniform(0.6, 1.1)
-    sounds, onsets, start = [], [], rng.uniform(0.05, 0.4)
+    cries, start = [], rng.uniform(0.05, 0.4)
     while start < seconds - 0.6:
         for _ in range(rng.integers(3, 8)):
             length = pace * rng.uniform(0.7, 1.3)
-            sounds.append(rng.uniform(0.7, 1) * _cry(rng, rate, length, height * rng.uniform(0.93, 1.1), hoarse))
+            cry = rng.uniform(0.7, 1) * _cry(rng, rate, length, height * rng.uniform(0.93, 1.1), hoarse)
             gasp = rng.uniform(0.12, 0.22)
-            breath = band_noise(rng, gasp, rate, 800, 6000)
-            sounds.append(0.04 * scaled(breath) * swell(gasp, rate, gasp / 2, gasp / 3))
-            onsets += [start, start + length + 0.06]
+            breath = 0.04 * scaled(band_noise(rng, gasp, rate, 800, 6000)) * swell(gasp, rate, gasp / 2, gasp / 3)
+            cries += [(cry, start), (breath, start + length + 0.06)]
             start += length + gasp + rng.uniform(0.08, 0.2)
         start += rng.uniform(0.2, 1.0)
-    return add_room(rng, place(sounds, onsets, seconds, rate), rate, rng.uniform(0.1, 0.35), rng.uniform(0.02, 0.1))
+    return add_room(rng, place(cries, seconds, rate), rate, rng.uniform(0.1, 0.35), rng.uniform(0.02, 0.1))
 
 
 def _clap(rng, rate):
@@ -62,15 +62,15 @@ def _clap(rng, rate):
 
 def _audience(rng, rate, seconds, people, far):
     """Make the claps of many people, each with their own hands, pace and distance (1 to `far`)."""
-    shapes, sounds, onsets = [_clap(rng, rate) for _ in range(24)], [], []
+    shapes, claps = [_clap(rng, rate) for _ in range(24)], []
     for _ in range(people):
         gap, loudness, shape = 1 / rng.uniform(2.7, 4.9), 1 / log_uniform(rng, 1, far), shapes[rng.integers(24)]
         begin, end = rng.exponential(0.3), seconds - rng.exponential(0.3)
         times = begin + np.cumsum(gap * (1 + 0.08 * rng.standard_normal(int(seconds / gap))))
         times = times[(times < end) & (times > 0)]
-        onsets += list(times)
-        sounds += [weight * shape for weight in loudness * rng.uniform(0.6, 1, len(times))]
-    return place(sounds, onsets, seconds, rate)
+        weights = loudness * rng.uniform(0.6, 1, len(times))
+        claps += [(weight * shape, time) for weight, time in zip(weights, times)]
+    return place(claps, seconds, rate)
 
 
 def crowd_applause(rng, rate):
@@ -110,7 +110,8 @@ def crowd_cheering(rng, rate):
     voices, number = [_shout(rng, half) for _ in range(14)], int(seconds * rng.uniform(8, 13))
     chosen = rng.integers(len(voices), size=number)
     loudness, onsets = 1 / log_uniform(rng, 1, rng.uniform(4, 5), number), rng.uniform(-0.8, seconds - 0.3, number)
-    near = place([weight * voices[index] for weight, index in zip(loudness, chosen)], onsets.clip(0), seconds, half)
+    shouts = (weight * voices[index] for weight, index in zip(loudness, chosen))
+    near = place(zip(shouts, onsets.clip(0)), seconds, half)
     roar = throat(rng.standard_normal(len(near)), half, 0.7 * np.array(VOWELS["a"])[:, None], (1, 0.7, 0.4, 0.3), 0.4)
     roar *= drift(rng, seconds, half, rng.uniform(2, 6), 0.5, 1)
     voiced = scaled(near) + rng.uniform(0.2, 0.29) * scaled(roar)
@@ -119,6 +120,73 @@ def crowd_cheering(rng, rate):
     claps = _audience(rng, rate, seconds, rng.integers(10, 26), 6)
     whistles = [0.4 * _whistle(rng, rate) for _ in range(rng.poisson(0.5))]
     sound += rng.uniform(0.1, 0.18) * scaled(claps)
-    sound += place(whistles, rng.uniform(0, seconds - 1, len(whistles)), seconds, rate)
+    sound += place(zip(whistles, rng.uniform(0, seconds - 1, len(whistles))), seconds, rate)
     hall = add_room(rng, sound, rate, rng.uniform(0.15, 0.2), rng.uniform(0.02, 0.04), rng.uniform(3500, 5000))
     return hall * curve((rng.uniform(0.6, 1), 1, 1, rng.uniform(0.6, 1)), seconds, rate)
+
+
+def _syllable(rng, rate, center):
+    """Make a note of a bird: the syrinx whistles almost without harmonics, bends the pitch, and may trill."""
+    length, bend = rng.uniform(0.04, 0.22), rng.uniform(-0.35, 0.35)
+    time = time_axis(length, rate)
+    pitch = center * rng.uniform(0.75, 1.35) * np.exp(bend * (2 * time / length - 1))
+    pitch *= 1 + rng.uniform(0, 0.1) * (rng.random() < 0.4) * np.sin(2 * np.pi * rng.uniform(25, 60) * time)
+    return harmonics(pitch, rate, (1, rng.uniform(0.02, 0.15), 0.03)) * swell(length, rate, 0.3 * length, 0.5 * length)
+
+
+def bird_singing(rng, rate):
+    """Make motifs of whistled syllables: each bird repeats a few, and others answer from afar."""
+    seconds, song = rng.uniform(5, 12), []
+    for distance in (1.0, 0.25, 0.12)[:rng.integers(1, 4)]:
+        center = log_uniform(rng, 2300, 5500)
+        motifs = [[_syllable(rng, rate, center) for _ in range(rng.integers(1, 4))] for _ in range(rng.integers(2, 5))]
+        gap = rng.uniform(0.02, 0.08)
+        for start in random_onsets(rng, seconds, 0.9, 2.4, 0.8):
+            for syllable in motifs[rng.integers(len(motifs))] * rng.integers(1, 6):
+                song.append((distance * rng.uniform(0.7, 1) * syllable, start))
+                start += len(syllable) / rate + gap
+    return add_room(rng, place(song, seconds, rate), rate, rng.uniform(0.1, 0.4), rng.uniform(0.03, 0.15), 9000)
+
+
+def _meow(rng, rate, size):
+    """Make a meow: the mouth opens and closes (m, i, a, u); the vocal tract has 6 cm, a third of a man's."""
+    length, height, peak = rng.uniform(0.6, 1), size * rng.uniform(480, 600), rng.uniform(1.2, 1.43)
+    pitch = height * curve((0.9, peak * 0.95, peak, 0.97 * peak, 0.9 * peak, rng.uniform(0.65, 0.9)), length, rate)
+    sound = glottis(rng, rate, pitch, rng.uniform(0.35, 0.5), rng.uniform(0.32, 0.5), rng.uniform(0.01, 0.035))
+    opening = size ** 0.3 * rng.uniform(1.32, 1.42)
+    formants = opening * np.array([(500, 900, 1500, 1500, 1200, 900, 650), (2900, 3100, 2600, 2200, 1900, 1600, 1400),
+                                   (4000, 4400, 4400, 4200, 4000, 3700, 3500)])
+    mouth = curve((0.1, 0.4, 1, 1, 0.7, 0.4, 0.15), length, rate) * swell(length, rate, 0.06, 0.25)
+    return throat(sound, rate, formants, (1, rng.uniform(0.9, 2), 0.11), rng.uniform(0.06, 0.077)) * mouth
+
+
+def cat_meowing(rng, rate):
+    """Make meows of one cat, seconds apart."""
+    seconds, size = rng.uniform(4, 9), rng.uniform(0.9, 1.2)
+    onsets = random_onsets(rng, seconds, 1.2, 2.0, 1.0)
+    meows = [(rng.uniform(0.6, 1) * _meow(rng, rate, size), onset) for onset in onsets]
+    return add_room(rng, place(meows, seconds, rate), rate, rng.uniform(0.04, 0.12), rng.uniform(0.03, 0.1), 8000)
+
+
+def _bark(rng, rate, size):
+    """Make a bark: a hoarse burst as the mouth opens and closes, rising in 40 ms and over in 0.1 to 0.2 s."""
+    length = rng.uniform(0.24, 0.36)
+    since = time_axis(length, rate) - 0.04
+    pitch = size * rng.uniform(480, 620) * (1 + rng.uniform(0.3, 0.5) * np.exp(-np.abs(since) / rng.uniform(0.08, 0.2)))
+    sound = glottis(rng, rate, pitch, rng.uniform(0.6, 0.9), rng.uniform(0.45, 0.65), rng.uniform(0.03, 0.1))
+    formants = 0.8 * size * np.array([(700, 950, 800, 600, 500), (1300, 1700, 1500, 1200, 1100),
+                                      (2600, 2900, 2700, 2500, 2500)])
+    mouth = throat(sound, rate, formants, (rng.uniform(0.2, 0.6), 1, rng.uniform(0.4, 0.7)), rng.uniform(0.08, 0.11))
+    return mouth * envelope(length, rate, 0.04, length / rng.uniform(5.5, 10))
+
+
+def dog_barking(rng, rate):
+    """Make bouts of one to five barks of one dog; a larger dog has a smaller `size`, hence a lower pitch."""
+    seconds, size = rng.uniform(4, 9), log_uniform(rng, 0.75, 1.25)
+    barks = []
+    for start in random_onsets(rng, seconds, 1.0, 2.8):
+        gap = rng.uniform(0.3, 0.5)
+        for number in range(rng.integers(1, 6)):
+            bark = _bark(rng, rate, size) * rng.uniform(0.7, 1)
+            barks.append((bark, start + number * gap * rng.uniform(0.9, 1.1)))
+    return add_room(rng, place(barks, seconds, rate), rate, rng.uniform(0.09, 0.18), rng.uniform(0.12, 0.3))
