@@ -46,17 +46,11 @@ def check_runtimes(runtimes):
 
 
 def convert_runtimes(model, experiment, directory, runtimes):
-    """Write a network's files for runtimes.
+    """Write the files of a network without cuDNN's kernels for runtimes, keys of FILES, to a folder that exists.
 
     Each file takes one segment: `waveform` float32 (1, samples) is as long as the windows of its frames reach, at the
     experiment's sample rate; `log_mel` float32 is (1, frames, n_mels); `posteriors` float32 and `activity` uint8 are
     (1, frames, labels), or (1, 1, labels) of networks that label clips.
-
-    Args:
-        model: a network of build_model without cuDNN's kernels, with its weights.
-        experiment: Experiment whose tasks are resolved.
-        directory: folder that exists.
-        runtimes: list of str, keys of FILES.
 
     Raises:
         InputError: as check_runtimes; a network that a runtime's converter refuses.

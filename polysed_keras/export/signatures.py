@@ -45,13 +45,7 @@ def describe(experiment, name, version):
 
 
 def build_signatures(model, experiment, name, version):
-    """Return the functions that an export is made of.
-
-    Args:
-        model: a network of build_model without cuDNN's kernels.
-        experiment: Experiment whose tasks are resolved.
-        name: str, of the model's folder.
-        version: int, of the version's folder.
+    """Return the functions that an export of a network without cuDNN's kernels is made of, as `describe` describes it.
 
     Returns:
         {signature: (function of a tensor that returns a dict of tensors, TensorSpec of the tensor)}.

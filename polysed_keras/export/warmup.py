@@ -13,11 +13,6 @@ def write_warmup_requests(experiment, name, directory):
 
     A single value stands for each tensor, so that the file stays small. The numbers of the messages' fields are those
     in the .proto files of tensorflow-serving-api, which need not be installed.
-
-    Args:
-        experiment: Experiment of the exported network.
-        name: str, the model's.
-        directory: folder of the SavedModel.
     """
     features, (frames, n_mels) = experiment.features, experiment.input_shape
     wav = tf.audio.encode_wav(tf.zeros([features.hop_length, 1]), features.sample_rate).numpy()

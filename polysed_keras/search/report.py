@@ -22,11 +22,7 @@ TRIALS, TABLE, PICTURE, BEST = "trials", "trials.csv", "trials.png", "best.json"
 
 
 def read_trials(search, out):
-    """Read the trials of a search that have ended.
-
-    Args:
-        search: Search.
-        out: folder of the search.
+    """Read the trials that have ended of a search in its folder.
 
     Returns:
         DataFrame with one row per trial: trial, status, one column per range, the objective (NaN if the trial failed),

@@ -26,13 +26,7 @@ MODEL = """\
 
 
 def find_exports(directory):
-    """Find the exported models of a folder.
-
-    Args:
-        directory: saved_models/, with NAME/VERSION/saved_model.pb and card.json in it.
-
-    Returns:
-        {name: {version: dict of card.json}}, both sorted.
+    """Find the exported models of a folder: {name: {version: dict of card.json}}, both sorted.
 
     Raises:
         InputError: no export there; a name that addresses cannot hold; a card.json that is missing or incomplete.

@@ -55,15 +55,7 @@ class Transport:
 
 
 def open_transport(server, name, timeout):
-    """Prepare requests to a model on a server; nothing is sent yet.
-
-    Args:
-        server: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
-        name: str, the model's.
-        timeout: seconds that an answer may take.
-
-    Returns:
-        Transport.
+    """Return a Transport of requests to a model on a server, with arguments as in `connect`; nothing is sent yet.
 
     Raises:
         InputError: no such address, or gRPC without its packages.
