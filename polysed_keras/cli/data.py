@@ -30,34 +30,23 @@ def synthesize(arguments):
 
     from polysed_keras.datasets import format_statistics
     from polysed_keras.files import check_new_directory
-    from polysed_keras.synthesis import corpus as corpora
+    from polysed_keras.synthesis import corpus as corpora, write_soundbank
     again = corpora.read_instructions(arguments.instructions) if arguments.instructions else {}
     spec = soundscape_spec(arguments, arguments.set)
     check_new_directory(arguments.out)
+    source = arguments.soundbank or again.get("soundbank")
+    if not source and not arguments.procedural:
+        raise InputError("synthesize: expected --soundbank DIR, --procedural or --from CORPUS. Received: none of them.")
+    source = source or {"procedural_seed": arguments.seed}
     with tempfile.TemporaryDirectory() as temporary:
-        source = _source(arguments, again)
-        folder = _soundbank_folder(source, pathlib.Path(temporary) / "soundbank")
+        folder = source
+        if isinstance(source, dict):  # of sounds that the program makes
+            folder = write_soundbank(pathlib.Path(temporary) / "soundbank", seed=source["procedural_seed"])
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
             statistics = write_mixtures(arguments, folder, source, arguments.out, arguments.mixtures or MIXTURES, spec)
     print(format_statistics(statistics))
-
-
-def _source(arguments, again):
-    """Return the soundbank's folder, or {"procedural_seed": seed} of sounds that the program makes."""
-    if arguments.soundbank or again:
-        return arguments.soundbank or again["soundbank"]
-    if arguments.procedural:
-        return {"procedural_seed": arguments.seed}
-    raise InputError("synthesize: expected --soundbank DIR, --procedural or --from CORPUS. Received: none of them.")
-
-
-def _soundbank_folder(source, temporary):
-    if not isinstance(source, dict):
-        return source
-    from polysed_keras.synthesis import write_soundbank
-    return write_soundbank(temporary, seed=source["procedural_seed"])
 
 
 def soundscape_spec(arguments, assignments):

@@ -16,16 +16,6 @@ from polysed_keras.cli.parsers import (
 from polysed_keras.errors import InputError
 
 
-def _runtime(arguments):
-    import keras
-    import tensorflow as tf
-    if arguments.mixed_precision:
-        keras.mixed_precision.set_global_policy("mixed_float16")
-    if arguments.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    return {"jit_compile": arguments.xla, "strategy": tf.distribute.MirroredStrategy() if arguments.mirrored else None}
-
-
 @command("train",
     option("preset", metavar="PRESET",
            help="a name that `polysed presets` lists, or a JSON file, such as a search's best.json"),
@@ -56,10 +46,18 @@ def train(arguments):
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
     data, mixing = _training_data(arguments)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
+    import keras
+    import tensorflow as tf
+
     from polysed_keras.display import MEASURE_NAMES, plot_training, save_figure
     from polysed_keras.training import run_experiment
+    if arguments.mixed_precision:
+        keras.mixed_precision.set_global_policy("mixed_float16")
+    if arguments.deterministic:
+        tf.config.experimental.enable_op_determinism()
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
-                             plugins=arguments.plugin, resume=arguments.resume, **_runtime(arguments))
+                             plugins=arguments.plugin, resume=arguments.resume, jit_compile=arguments.xla,
+                             strategy=tf.distribute.MirroredStrategy() if arguments.mirrored else None)
     measure = experiment.measure
     figure = plot_training(history, title=experiment.name, measure=measure)
     save_figure(figure, pathlib.Path(arguments.out) / "training.png")

@@ -49,7 +49,12 @@ def export_runtimes(run, version, runtimes, data=None):
         reference = load_saved_model(version)
         detectors = {runtime: load_runtime(temporary, runtime, reference.description) for runtime in runtimes}
         measured = _compare(reference, detectors, recordings or [(noise_and_tones(reference), None)])
-        report = _describe(reference, data, recordings)
+        installed = {name: package.version
+                     for name in PACKAGES for package in importlib.metadata.distributions(name=name)}
+        report = {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones", "threads": 1,
+                  "segment_seconds": reference.segment_samples / reference.sample_rate,
+                  "packages": installed, "python": platform.python_version(),
+                  "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
         report["tensorflow"] = {"overall_f1": measured["tensorflow"]["overall_f1"], "latency_ms": latency_ms(reference)}
         report["runtimes"] = {runtime: measured[runtime] | {
             "latency_ms": latency_ms(detectors[runtime]),
@@ -59,14 +64,9 @@ def export_runtimes(run, version, runtimes, data=None):
 
 
 def noise_and_tones(detector, segments=8.5):
-    """Return a waveform that compares runtimes: noise whose level falls, a tone that rises, and a silent last tenth.
+    """Return a waveform to compare runtimes on: falling noise, a rising tone and a silent last tenth; so many segments.
 
-    Args:
-        detector: detection.Detector, for its sample rate and the length of its segments.
-        segments: length of the waveform in segments, a float.
-
-    Returns:
-        float32 (samples,).
+    It is float32 (samples,), at the sample rate of a detector.
     """
     samples = round(segments * detector.segment_samples)
     seconds, end = np.arange(samples) / detector.sample_rate, samples / detector.sample_rate
@@ -118,14 +118,6 @@ def _compare(reference, detectors, recordings):
                    "same_activity": total["same"] / size,
                    "overall_f1": float(f_score(total["counts"].sum(axis=0))) if np.ndim(total["counts"]) else None}
             for name, total in sums.items()}
-
-
-def _describe(reference, data, recordings):
-    installed = {name: package.version for name in PACKAGES for package in importlib.metadata.distributions(name=name)}
-    return {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones", "threads": 1,
-            "segment_seconds": reference.segment_samples / reference.sample_rate,
-            "packages": installed, "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
 
 
 def format_parity(report):

@@ -46,23 +46,20 @@ def check_runtimes(runtimes):
 
 
 def convert_runtimes(model, experiment, directory, runtimes):
-    """Write a network's files for runtimes.
+    """Write the files of a network without cuDNN's kernels for runtimes, keys of FILES, to a folder that exists.
 
     Each file takes one segment: `waveform` float32 (1, samples) is as long as the windows of its frames reach, at the
     experiment's sample rate; `log_mel` float32 is (1, frames, n_mels); `posteriors` float32 and `activity` uint8 are
     (1, frames, labels), or (1, 1, labels) of networks that label clips.
 
-    Args:
-        model: a network of build_model without cuDNN's kernels, with its weights.
-        experiment: Experiment whose tasks are resolved.
-        directory: folder that exists.
-        runtimes: list of str, keys of FILES.
-
     Raises:
         InputError: as check_runtimes; a network that a runtime's converter refuses.
     """
     check_runtimes(runtimes)
-    functions = {"front_end": _front_end_function(experiment), "network": _network_function(model, experiment)}
+    inputs = tf.TensorSpec([1, cut_samples(experiment)], tf.float32, name="waveform")
+    spec, frames = experiment.features, experiment.training.segment_frames
+    front_end = tf.function(lambda waveform: {"log_mel": _log_mel(waveform, spec, frames)}, input_signature=[inputs])
+    functions = {"front_end": front_end, "network": _network_function(model, experiment)}
     for runtime in runtimes:
         convert = _to_onnx if runtime == "onnx" else _to_litert
         for name, file in zip(functions, FILES[runtime]):
@@ -76,15 +73,8 @@ def convert_runtimes(model, experiment, directory, runtimes):
                                      f"Received: {reason}.") from error
 
 
-def _front_end_function(experiment):
-    spec, frames = experiment.features, experiment.training.segment_frames
-    inputs = tf.TensorSpec([1, cut_samples(experiment)], tf.float32, name="waveform")
-    return tf.function(lambda waveform: {"log_mel": _log_mel(waveform, spec, frames)}, input_signature=[inputs])
-
-
 def _network_function(model, experiment):
-    tasks, frames = experiment.tasks, experiment.training.segment_frames
-    shape = [1, 1 if experiment.clip_level else frames, -1]
+    shape = [1, 1 if experiment.clip_level else experiment.training.segment_frames, -1]
     normalization = model.get_layer(NORMALIZATION)
     normalization.finalize_state()
     for name in ("mean", "variance"):  # as tensors they would become inputs of the graph
@@ -95,10 +85,10 @@ def _network_function(model, experiment):
         # TensorFlow 2.17's converter cannot read variables in Keras 3's graphs: they become constants.
         with keras.StatelessScope([(weight, tf.constant(value)) for weight, value in weights]):
             outputs = model(log_mel, training=False)
-        posteriors, activity = join_tasks(outputs, tasks)
+        posteriors, activity = join_tasks(outputs, experiment.tasks)
         return {"posteriors": tf.reshape(posteriors, shape), "activity": tf.reshape(activity, shape)}
 
-    inputs = tf.TensorSpec([1, frames, experiment.features.n_mels], tf.float32, name="log_mel")
+    inputs = tf.TensorSpec([1, *experiment.input_shape], tf.float32, name="log_mel")
     return tf.function(network, input_signature=[inputs])
 
 
@@ -161,20 +151,16 @@ def _to_onnx(function, precision):
 def open_runtime(path):
     """Return a function of a file's named inputs that returns a dict of its outputs, on one thread of a CPU."""
     if pathlib.Path(path).suffix == ".onnx":
-        return _open_onnx(path)
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return lambda **inputs: dict(zip(names, session.run(names, inputs)))
     with warnings.catch_warnings():
         # It is to be replaced by the same class of another package.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated.*")
         return tf.lite.Interpreter(str(path), num_threads=1).get_signature_runner()
-
-
-def _open_onnx(path):
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda **inputs: dict(zip(names, session.run(names, inputs)))
 
 
 def load_runtime(directory, runtime, description):

@@ -3,10 +3,11 @@
 TensorFlow's own DecodeWav refuses files that other readers take (floats, a chunk of odd length, the extensible format).
 Its messages quote the file's bytes, so that they are not text.
 """
-import struct
+import io
 
 import numpy as np
 import tensorflow as tf
+from scipy.io import wavfile
 
 CHUNKS = 64  # read at most, because a hostile file could hold millions
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -14,10 +15,9 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 
 def encode_wav(waveform, sample_rate):
     """Return the bytes of a WAV file of 32-bit floats that holds a mono waveform (samples,) unchanged."""
-    samples = np.asarray(waveform, "<f4").tobytes()
-    header = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, FLOAT, 1, sample_rate, 4 * sample_rate, 4, 32, b"data",
-                         len(samples))
-    return struct.pack("<4sI4s", b"RIFF", 4 + len(header) + len(samples), b"WAVE") + header + samples
+    file = io.BytesIO()
+    wavfile.write(file, sample_rate, np.asarray(waveform, np.float32))
+    return file.getvalue()
 
 
 def decode_wav(content, sample_rate):

@@ -22,11 +22,7 @@ TRIALS, TABLE, PICTURE, BEST = "trials", "trials.csv", "trials.png", "best.json"
 
 
 def read_trials(search, out):
-    """Read the trials of a search that have ended.
-
-    Args:
-        search: Search.
-        out: folder of the search.
+    """Read the trials that have ended of a search in its folder.
 
     Returns:
         DataFrame with one row per trial: trial, status, one column per range, the objective (NaN if the trial failed),
@@ -90,45 +86,32 @@ def write_report(search, table, out):
         InputError: all trials failed.
     """
     write_table(search, table, out)
-    logarithmic = {field for field, values in search.ranges.items()
-                   if isinstance(values, dict) and values.get("sampling") == "log"}
-    figure = plot_search(table, tuple(search.ranges), search.objective, best=best_trial(search, table),
-                         epochs=search.epochs, logarithmic=logarithmic, title=f"{search.name}: {search.preset}")
-    save_figure(figure, pathlib.Path(out) / PICTURE)
+    save_figure(plot_search(search, table), pathlib.Path(out) / PICTURE)
     write_json(best_experiment(search, table).to_dict(), pathlib.Path(out) / BEST)
 
 
-def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic=(), title=None):
-    """Draw the objective of a search's trials over each hyperparameter, failed ones as crosses at the lower edge.
+def plot_search(search, table):
+    """Draw the objective of a search's trials over each hyperparameter, as a matplotlib Figure.
 
-    Args:
-        table: DataFrame with the columns status (`completed` or `failed`), epochs, each of `fields`, and `objective`,
-            one row per trial.
-        fields: tuple of hyperparameters, one panel each.
-        objective: a column of a run's history.
-        best: the row of `table` that is marked; None for no mark.
-        epochs: trials with fewer epochs are drawn hollow; None to fill all.
-        logarithmic: set of those fields that have a logarithmic axis.
-        title: text over the figure.
-
-    Returns:
-        matplotlib Figure.
+    The best trial is a star, trials of fewer epochs than the search's are hollow, and failed ones are crosses at the
+    lower edge. `table` is as read_trials returns it.
     """
-    columns = min(len(fields), 3)
-    rows = -(-len(fields) // columns)
+    objective, best = search.objective, best_trial(search, table)
+    columns = min(len(search.ranges), 3)
+    rows = -(-len(search.ranges) // columns)
     figure = Figure(figsize=(1.0 + 3.6 * columns, 1.0 + 3.0 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     if objective in MEASURE_NAMES:
         scale, label = 100, f"validation {MEASURE_NAMES[objective]} (%)"
     else:
         scale, label = 1, f"validation {objective.removeprefix('val_').replace('_', ' ')} (nats)"
-    for axes, field in zip(panels.flat, fields):
+    for axes, (field, values) in zip(panels.flat, search.ranges.items()):
         place = _places(axes, table[field])
-        _draw_trials(axes, table, place, scale * table[objective], epochs)
+        _draw_trials(axes, table, place, scale * table[objective], search.epochs)
         if best is not None:
             axes.plot(place[best.name], scale * best[objective], "*", color=ESTIMATED, markersize=15, linestyle="none",
                       markeredgecolor="black", markeredgewidth=0.6, label=f"best: trial {best['trial']}")
-        if field in logarithmic:
+        if isinstance(values, dict) and values.get("sampling") == "log":
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
@@ -138,11 +121,11 @@ def plot_search(table, fields, objective, *, best=None, epochs=None, logarithmic
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
-    for axes in panels.flat[len(fields):]:
+    for axes in panels.flat[len(search.ranges):]:
         axes.set_axis_off()
     known = {name: handle for axes in panels.flat for handle, name in zip(*axes.get_legend_handles_labels())}
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(f"{search.name}: {search.preset}")
     return figure
 
 
@@ -162,7 +145,7 @@ def _places(axes, values):
 
 def _draw_trials(axes, table, place, scores, epochs):
     completed = table["status"] == COMPLETED
-    whole = completed & (True if epochs is None else table["epochs"] >= epochs)
+    whole = completed & (table["epochs"] >= epochs)
     for rows, face, name in ((whole, REFERENCE, "a trial"), (completed & ~whole, "none", "a trial of fewer epochs")):
         if rows.any():
             axes.plot(place[rows], scores[rows], "o", color=REFERENCE, markerfacecolor=face, markersize=6, alpha=0.7,

@@ -193,16 +193,7 @@ def choices(experiment, field, values):
 
 
 def suggest(hp, experiment, ranges):
-    """Register every range with KerasTuner's hyperparameters and return the values that they have.
-
-    Args:
-        hp: keras_tuner.HyperParameters, empty or of a trial.
-        experiment: Experiment that the ranges change.
-        ranges: as in Search.
-
-    Returns:
-        {field: value}, as in the ranges.
-    """
+    """Register every range with KerasTuner's hyperparameters, empty or of a trial, and return their {field: value}."""
     values = {}
     for field, value in ranges.items():
         finite = choices(experiment, field, value)

@@ -36,14 +36,11 @@ def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begi
         objective: a column of the history.
         last_epoch: the epoch to train until; all epochs by default.
         begin: folder of another trial of the same experiment, with fewer epochs, to go on from; it may be missing.
-        stop: threading.Event; the process is killed when another thread sets it.
+        stop: threading.Event; when another thread sets it, the process is killed and CancelledError is raised.
 
     Returns:
         dict: the record, status (`completed` or `failed`), objective (the value of the best epoch; None if it failed),
         epochs (of the run), seconds (of the process that ended it), reason (why it failed).
-
-    Raises:
-        concurrent.futures.CancelledError: `stop` was set.
     """
     run = pathlib.Path(run)
     # an oracle that was restarted may hand out a trial that another worker has not stopped to train
@@ -69,14 +66,8 @@ def record_failure(run, record, reason):
 def locked(path, busy=None, stop=NEVER):
     """Hold a file locked while the block runs. The system unlocks it however the process ends.
 
-    Args:
-        path: the file, which is made if need be.
-        busy: text of the InputError to raise if another process holds the file; None to wait for it.
-        stop: threading.Event that ends the waiting.
-
-    Raises:
-        InputError: another process holds the file, and `busy` is given.
-        concurrent.futures.CancelledError: `stop` was set.
+    If another process holds it, raise InputError with the text `busy`; without that text, wait until the file is free
+    or the threading.Event `stop` is set (CancelledError).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -145,7 +136,8 @@ def _train(experiment, data, run, record, objective, last_epoch):
         reason = _not_finite(history, experiment.measure, objective)
     except Exception as error:  # whatever a combination of values leads to fails this trial only
         traceback.print_exc()
-        history, reason = [], _reason(error)
+        text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        history, reason = [], " ".join(text.split())[:500]
     best = None if reason else float(history.loc[history[experiment.measure].idxmax(), objective])
     write_json(record | {"status": FAILED if reason else COMPLETED, "objective": best, "epochs": len(history),
                          "seconds": round(time.monotonic() - begin, 1), "reason": reason}, run / TRIAL_RESULT)
@@ -165,8 +157,3 @@ def _not_finite(history, measure, objective):
     row = bad.any(axis=1).to_numpy().argmax()
     column = columns[bad.iloc[row].to_numpy().argmax()]
     return f"{column} is {history[column].iloc[row]} in epoch {int(history['epoch'].iloc[row])}"
-
-
-def _reason(error):
-    text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:500]

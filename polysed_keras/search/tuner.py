@@ -100,11 +100,7 @@ def run_search(search, data, out, *, workers=1, progress=True):
 
 
 def role():
-    """Return what the environment makes of this process: `chief`, `worker`, or None if it says nothing.
-
-    Raises:
-        InputError: one of KerasTuner's three variables is set and another is not.
-    """
+    """Return what the environment makes of this process: `chief`, `worker`, or None if it says nothing."""
     if not os.environ.get(ORACLE_IP):
         return None
     for name in (TUNER_ID, ORACLE_PORT):
@@ -216,12 +212,9 @@ class _Durable:
     KerasTuner overwrites the files of its oracles in place. It stores a trial before the state that knows the trial, so
     that a process killed in between leaves a trial that nobody runs; and the state that it stores when a trial ends
     still counts the trial among the running ones.
-
-    Attributes:
-        report: function without arguments that is called after the end of each trial.
     """
 
-    report = None
+    report = None  # function without arguments that is called after the end of each trial
 
     def save(self):
         write_json(self.get_state(), self._get_oracle_fname())

@@ -48,9 +48,18 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
     def ask(start):
         return _wait(start, start(), server, timeout)
 
-    version = _choose_version(ask(transport.versions), wanted, server, name)
+    available = ask(transport.versions)
+    if not available or wanted not in (None, *available):
+        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
+                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
+                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
+                         "--model NAME for the server's newest.")
+    version = max(available) if wanted is None else wanted
     description = _describe(ask(lambda: transport.predict(version, "describe", "query", [0])), server, name, version)
-    _compare(description, expected, server, model)
+    for key in COMPARED:
+        if key in expected and description[key] != expected[key]:
+            raise InputError(f"{server}: expected the {key} of {model}, {expected[key]}. Received: {description[key]}. "
+                             "The server has another model of that name and version.")
 
     def send(waveform):
         return transport.predict(version, "detect_wav", "wav_bytes",
@@ -58,13 +67,20 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
 
     def each(send, waveforms):
         waiting = collections.deque()
+
+        def next_answer():
+            waveform, pending = waiting.popleft()
+            outputs = _wait(lambda: send(waveform), pending, server, timeout)
+            rows = -(-waveform.shape[1] // round(description["time_resolution"] * description["sample_rate"]))
+            return _checked(outputs, rows, len(description["labels"]), server)
+
         try:
             for waveform in waveforms:
                 if len(waiting) == in_flight:
-                    yield _next_answer(send, waiting, description, server, timeout)
+                    yield next_answer()
                 waiting.append((waveform, send(waveform)))
             while waiting:
-                yield _next_answer(send, waiting, description, server, timeout)
+                yield next_answer()
         finally:
             for _, pending in waiting:
                 pending.cancel()
@@ -84,15 +100,6 @@ def _expectation(model):
     return folder.name, card.get("version"), card
 
 
-def _choose_version(available, wanted, server, name):
-    if not available or wanted not in (None, *available):
-        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
-                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
-                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
-                         "--model NAME for the server's newest.")
-    return max(available) if wanted is None else wanted
-
-
 def _describe(outputs, server, name, version):
     """Return the description of a server's model, made from the experiment, because JSON may round numbers."""
     try:
@@ -103,26 +110,8 @@ def _describe(outputs, server, name, version):
                          f"itself. Received: {error!r}. Export the run again.") from error
 
 
-def _compare(description, expected, server, model):
-    for key in COMPARED:
-        if key in expected and description[key] != expected[key]:
-            raise InputError(f"{server}: expected the {key} of {model}, {expected[key]}. Received: {description[key]}. "
-                             "The server has another model of that name and version.")
-
-
-def _next_answer(send, waiting, description, server, timeout):
-    waveform, pending = waiting.popleft()
-    outputs = _wait(lambda: send(waveform), pending, server, timeout)
-    rows = -(-waveform.shape[1] // round(description["time_resolution"] * description["sample_rate"]))
-    return _checked(outputs, rows, len(description["labels"]), server)
-
-
 def _checked(outputs, rows, labels, server):
-    """Return the outputs for a file as arrays of the contract's types.
-
-    Raises:
-        ConnectionError: outputs of another shape, or with other values than the contract allows.
-    """
+    """Return the outputs for a file as arrays of the contract's types, or raise ConnectionError if it is broken."""
     checked = {}
     for name, dtype, shape, low, high in (("num_frames", np.int32, (1,), rows, rows),
                                           ("posteriors", np.float32, (1, rows, labels), 0, 1 + 1e-5),

@@ -26,13 +26,7 @@ MODEL = """\
 
 
 def find_exports(directory):
-    """Find the exported models of a folder.
-
-    Args:
-        directory: saved_models/, with NAME/VERSION/saved_model.pb and card.json in it.
-
-    Returns:
-        {name: {version: dict of card.json}}, both sorted.
+    """Find the exported models of a folder: {name: {version: dict of card.json}}, both sorted.
 
     Raises:
         InputError: no export there; a name that addresses cannot hold; a card.json that is missing or incomplete.
@@ -40,7 +34,11 @@ def find_exports(directory):
     found = {}
     for path in sorted(pathlib.Path(directory).glob("*/*/saved_model.pb"), key=lambda path: path.parts):
         if path.parent.name.isdecimal():
-            found.setdefault(path.parents[1].name, {})[int(path.parent.name)] = _read_card(path.parent / "card.json")
+            card = read_json(path.parent / "card.json")
+            missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if key not in card]
+            expect(not missing, path.parent / "card.json", f"the card of an export, with {', '.join(missing)}",
+                   sorted(card), "Export the run again.")
+            found.setdefault(path.parents[1].name, {})[int(path.parent.name)] = card
     if not found:
         raise InputError(f"{directory}: expected exported models, NAME/VERSION/saved_model.pb. Received: none there. "
                          f"Export a run first: polysed export RUN --out {pathlib.Path(directory) / 'NAME'}.")
@@ -48,14 +46,6 @@ def find_exports(directory):
     expect(not odd, directory, "names of letters, digits, '.', '_' and '-', which addresses can hold", odd,
            "Export them under other names.")
     return {name: dict(sorted(versions.items())) for name, versions in found.items()}
-
-
-def _read_card(path):
-    card = read_json(path)
-    missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if key not in card]
-    expect(not missing, path, f"the card of an export, with {', '.join(missing)}", sorted(card),
-           "Export the run again.")
-    return card
 
 
 def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, timeout=120):
@@ -83,11 +73,15 @@ def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, t
     """
     exports = find_exports(models)
     cards = [card for versions in exports.values() for card in versions.values()]
-    chunk = _client_seconds(cards)
+    # the most that a client sends in a file: its segments, and the context of the last frame
+    chunk = 1 + math.ceil(max(SEGMENTS_PER_BLOCK * card["segment_frames"] * card["hop_length"] / card["sample_rate"]
+                              for card in cards))
     max_seconds = chunk if max_seconds is None else max_seconds
     for name, value, least in (("max-seconds", max_seconds, chunk), ("max-batch", max_batch, 1),
                                ("max-queue", max_queue, 1), ("timeout", timeout, 1)):
         expect(value >= least, name, f"{least} or more{', a chunk of a client' * (least > 1)}", value)
+    batch = 4 * max_batch * max_seconds * max(card["sample_rate"] for card in cards)  # bytes of audio
+    copies = THREADS * COPIES + WAITING_COPIES * max_queue
     values = {
         "models": "\n".join(string.Template(MODEL).substitute(name=name, versions=", ".join(map(str, versions)))
                             for name, versions in exports.items()), "image": IMAGE,
@@ -95,21 +89,10 @@ def write_deployment(models, out, max_seconds=None, max_batch=4, max_queue=16, t
         "models_folder": json.dumps(os.path.relpath(models, out).replace("$", "$$"), ensure_ascii=False),
         "status_path": f"/v1/models/{next(iter(exports))}", "max_batch": max_batch, "max_queue": max_queue,
         "max_seconds": max_seconds, "timeout": timeout, "threads": THREADS,
-        **_sizes(4 * max_batch * max_seconds * max(card["sample_rate"] for card in cards), max_queue),
+        "max_megabytes": math.ceil(batch * 4 / 3 / 2 ** 20) + 1,  # of a request, MiB, as base64 in JSON
+        "memory": 2 + math.ceil(copies * batch / 2 ** 30),  # of the server, GiB
     }
     with atomic_directory(out) as temporary:
         for template in sorted(TEMPLATES.iterdir()):
             (temporary / template.name).write_text(string.Template(template.read_text()).substitute(values))
     return [pathlib.Path(out) / template.name for template in sorted(TEMPLATES.iterdir())]
-
-
-def _client_seconds(cards):
-    """Return the most seconds of audio that a client sends in a file, the context of the last frame included."""
-    chunks = [SEGMENTS_PER_BLOCK * card["segment_frames"] * card["hop_length"] / card["sample_rate"] for card in cards]
-    return math.ceil(max(chunks)) + 1
-
-
-def _sizes(audio, max_queue):
-    """Return MiB of a request and GiB of the server's memory, for batches of `audio` bytes."""
-    copies = THREADS * COPIES + WAITING_COPIES * max_queue
-    return {"max_megabytes": math.ceil(audio * 4 / 3 / 2 ** 20) + 1, "memory": 2 + math.ceil(copies * audio / 2 ** 30)}

@@ -26,12 +26,7 @@ CHANNEL_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_mess
 
 
 class Refused(Exception):
-    """An answer that did not come.
-
-    Attributes:
-        code: str, gRPC's name of the status, also for HTTP's.
-        message: str.
-    """
+    """An answer that did not come; `code` is gRPC's name of the status, also for HTTP's."""
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -60,15 +55,7 @@ class Transport:
 
 
 def open_transport(server, name, timeout):
-    """Prepare requests to a model on a server; nothing is sent yet.
-
-    Args:
-        server: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
-        name: str, the model's.
-        timeout: seconds that an answer may take.
-
-    Returns:
-        Transport.
+    """Return a Transport of requests to a model on a server, with arguments as in `connect`; nothing is sent yet.
 
     Raises:
         InputError: no such address, or gRPC without its packages.
@@ -164,9 +151,26 @@ def _start_request(address, method, path, body, timeout, read):
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection, future = kind(address.hostname, address.port, timeout=timeout), concurrent.futures.Future()
 
+    def request():
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = response.read().decode(errors="replace")
+        if response.status == 200:
+            return read(json.loads(content))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            content = json.loads(content)["error"]
+        raise Refused(HTTP_CODES.get(response.status, "UNKNOWN"), f"HTTP {response.status}: {content}")
+
     def run():
         try:
-            future.set_result(read(_request(connection, method, path, body)))
+            future.set_result(request())
+        except (Refused, TimeoutError) as error:
+            future.set_exception(error)
+        except (OSError, http.client.IncompleteRead) as error:
+            future.set_exception(Refused("UNAVAILABLE", str(error) or type(error).__name__))
+        except http.client.HTTPException as error:
+            future.set_exception(Refused("UNKNOWN", f"no HTTP: {error!r}"))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             future.set_exception(Refused("DATA_LOSS", f"no answer of TensorFlow Serving: {error!r}"))
         except Exception as error:
@@ -185,25 +189,3 @@ def _start_request(address, method, path, body, timeout, read):
 
     threading.Thread(target=run, daemon=True).start()
     return Pending(result, cancel)
-
-
-def _request(connection, method, path, body):
-    """Return the JSON that a server answers."""
-    with contextlib.closing(connection):
-        try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            content = response.read().decode(errors="replace")
-        except TimeoutError:
-            raise
-        except (OSError, http.client.IncompleteRead) as error:
-            raise Refused("UNAVAILABLE", str(error) or type(error).__name__) from error
-        except http.client.HTTPException as error:
-            raise Refused("UNKNOWN", f"no HTTP: {error!r}") from error
-    if response.status == 200:
-        return json.loads(content)
-    try:
-        message = json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError):
-        message = content
-    raise Refused(HTTP_CODES.get(response.status, "UNKNOWN"), f"HTTP {response.status}: {message}")

@@ -672,8 +672,8 @@ def points(axes, marker):
             for xy in np.round(line.get_xydata(), 6).tolist()]
 
 
-def test_the_picture_shows_every_trial_over_every_range():
-    figure = plot_search(TABLE, tuple(RANGES), "val_f1", best=TABLE.iloc[2], epochs=2, logarithmic={RATE}, title="x")
+def test_the_picture_shows_every_trial_over_every_range(tmp_path):
+    figure = plot_search(tiny_search(tmp_path, ranges=RANGES), TABLE)
     rate, schedule, tasks = figure.axes
     assert sorted(points(rate, "o")) == [(0.001, 50.0), (0.03, 60.0), (0.1, 70.0)]
     assert points(rate, "*") == [(0.1, 70.0)] and rate.get_ylabel() == "validation F1, overall (%)"
@@ -697,11 +697,14 @@ def test_the_picture_shows_every_trial_over_every_range():
     ("val_scene_loss", "validation scene loss (nats)")])
 def test_a_picture_of_one_range_and_of_failures_only(objective, label, tmp_path):
     table = TABLE.rename(columns={"val_f1": objective})
-    axes = plot_search(table, (TASKS,), objective).axes
-    assert len(axes) == 1 and axes[0].get_ylabel() == label and not points(axes[0], "*")
+    search = dataclasses.replace(tiny_search(tmp_path), objective=objective, ranges={TASKS: [2, 5, 10]})
+    axes = plot_search(search, table).axes
+    assert len(axes) == 1 and axes[0].get_ylabel() == label and points(axes[0], "*")
     assert points(axes[0], "o")[0][1] == (0.5 if "nats" in label else 50.0)
-    figure = plot_search(table[1:2].assign(**{"features.fmin": 50.0}), (TASKS, "features.fmin"), objective)
+    search = dataclasses.replace(search, ranges={TASKS: [2, 5], "features.fmin": [50.0]})
+    figure = plot_search(search, table[1:2].assign(**{"features.fmin": 50.0}))
     assert figure.axes[1].get_xlabel() == "features.fmin (Hz)"
+    assert not points(figure.axes[0], "*")  # none is the best of failures
     search_report.save_figure(figure, tmp_path / "failed.png")
     assert (tmp_path / "failed.png").stat().st_size > 5000
 
@@ -738,9 +741,10 @@ def test_choices_of_several_types_are_shown(tmp_path):
     ranges = {"training.event_hours": [None, 0.5], DROPOUT: [0, 0.5]}
     values = [{"training.event_hours": None, DROPOUT: 0}, {"training.event_hours": 0.5, DROPOUT: 0.5}]
     table = TABLE[:2].drop(columns=list(RANGES)).assign(values=values, **pd.DataFrame(values))
-    search_report.write_table(tiny_search(tmp_path, ranges=ranges), table, tmp_path)
+    search = tiny_search(tmp_path, ranges=ranges)
+    search_report.write_table(search, table, tmp_path)
     assert read_session(tmp_path / "tensorboard" / "0")[0] == {"training.event_hours": "null", DROPOUT: 0.0}
-    hours = plot_search(table, tuple(ranges), "val_f1").axes[0]
+    hours = plot_search(search, table).axes[0]
     assert [text.get_text() for text in hours.get_xticklabels()] == ["0.5", "none"]
     assert points(hours, "o") == [(1.0, 50.0)]
 
