@@ -13,10 +13,10 @@ from .files import (
 )
 from .live import open_microphone as open_microphone, open_pipe as open_pipe, until_interrupted as until_interrupted
 from .log_mel import (
-    SILENCE_DB as SILENCE_DB,
     LogMelSpectrogram as LogMelSpectrogram,
     cached_log_mel as cached_log_mel,
     compute_log_mel as compute_log_mel,
+    log_of_mels as log_of_mels,
     mel_matrix as mel_matrix,
     read_log_mel as read_log_mel,
     store_log_mel as store_log_mel,

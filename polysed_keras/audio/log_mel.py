@@ -15,12 +15,14 @@ from polysed_keras.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-SILENCE_DB = -100.0  # The log-mel value of digital silence.
-
 
 @functools.cache
 def mel_matrix(spec):
-    """Return the Slaney mel filters of a LogMelSpec: float32 (n_fft // 2 + 1, n_mels)."""
+    """Return the mel filters of a LogMelSpec: float32 (n_fft // 2 + 1, n_mels)."""
+    if spec.mel_scale == "htk":
+        with tf.init_scope():  # a constant, even while a graph is traced
+            return tf.signal.linear_to_mel_weight_matrix(spec.n_mels, spec.n_fft // 2 + 1, spec.sample_rate, spec.fmin,
+                                                         spec.fmax).numpy()
     return librosa.filters.mel(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin,
                                fmax=spec.fmax).T.astype(np.float32)
 
@@ -30,8 +32,8 @@ class LogMelSpectrogram(keras.layers.Layer):
     """Keras layer from waveforms to log-mel features (paper 1, section 4.2).
 
     Frame i covers the samples [hop i, hop i + win_length); zeros are appended at the end. The steps are a periodic Hann
-    window, the power spectrogram, Slaney mels and 10 * log10(max(x, 1e-10)). No value depends
-    on the rest of the clip or batch.
+    window, the power spectrogram, mels and a logarithm, as the spec says. No value depends on the rest of the clip or
+    batch.
 
     Args:
         spec: LogMelSpec.
@@ -52,8 +54,14 @@ class LogMelSpectrogram(keras.layers.Layer):
         waveform = tf.pad(waveform, [[0, 0], [0, padded - num_samples]])
         spectrum = tf.signal.stft(waveform, spec.win_length, spec.hop_length, spec.n_fft)
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-        decibel = 10.0 / math.log(10.0)
-        return decibel * tf.math.log(tf.maximum(power @ mel_matrix(spec), 10.0 ** (SILENCE_DB / 10.0)))
+        return log_of_mels((power if spec.power == 2 else tf.sqrt(power)) @ mel_matrix(spec), spec)
+
+
+def log_of_mels(mels, spec):
+    """Take the logarithm of mel energies, a tensor of any shape, as a LogMelSpec says."""
+    if spec.log_offset:
+        return tf.math.log(mels + spec.log_offset)
+    return 10.0 / math.log(10.0) * tf.math.log(tf.maximum(mels, 10.0 ** (spec.silence / 10.0)))
 
 
 @functools.cache

@@ -76,7 +76,8 @@ class PosteriorStream:
     """
 
     def __init__(self, detector):
-        self._detector, self._segment_frames = detector, detector.description["segment_frames"]
+        self._detector = detector
+        self._segment_outputs = round(detector.segment_samples / detector.sample_rate / detector.time_resolution)
         self._blocks, self._waiting = [], 0
         self._nothing = detector.posteriors(np.zeros(0, np.float32))
         self.latency = (detector.segment_samples + detector.context_samples) / detector.sample_rate
@@ -92,7 +93,7 @@ class PosteriorStream:
         waveform, done = np.concatenate(self._blocks), segments * self._detector.segment_samples
         parts = self._detector.posteriors(waveform[:done + self._detector.context_samples])
         self._blocks, self._waiting = [waveform[done:].copy()], len(waveform) - done
-        return tuple(part[:segments * self._segment_frames] for part in parts)
+        return tuple(part[:segments * self._segment_outputs] for part in parts)
 
     def close(self):
         """End the audio and return the remaining frames as feed does."""

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import signal
 
-from polysed_keras.audio import SILENCE_DB, mel_matrix
+from polysed_keras.audio import log_of_mels, mel_matrix
 from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export.signatures import cut_samples, join_tasks
@@ -74,7 +74,8 @@ def convert_runtimes(model, experiment, directory, runtimes):
 
 
 def _network_function(model, experiment):
-    shape = [1, 1 if experiment.clip_level else experiment.training.segment_frames, -1]
+    rows = 1 if experiment.clip_level else experiment.training.segment_frames // experiment.model.output_stride
+    shape = [1, rows, -1]
     normalization = model.get_layer(NORMALIZATION)
     normalization.finalize_state()
     for name in ("mean", "variance"):  # as tensors they would become inputs of the graph
@@ -115,8 +116,8 @@ def _log_mel(waveform, spec, frames):
     cos, sin = _rotation(columns, half, columns)
     real, imaginary = tf.split(tf.matmul(turned, np.block([[cos, sin], [-sin, cos]])), 2, axis=-1)
     power = tf.reshape(tf.square(real) + tf.square(imaginary), [frames, rows * half])
-    mels = tf.matmul(power, _mels_by_row(spec, rows, half))
-    return tf.constant(10 / np.log(10), tf.float32) * tf.math.log(tf.maximum(mels, 10 ** (SILENCE_DB / 10)))[None]
+    mels = tf.matmul(power if spec.power == 2 else tf.sqrt(power), _mels_by_row(spec, rows, half))
+    return log_of_mels(mels, spec)[None]
 
 
 def _rotation(rows, columns, period):

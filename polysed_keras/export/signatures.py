@@ -8,7 +8,7 @@ import math
 import keras
 import tensorflow as tf
 
-from polysed_keras.audio import SILENCE_DB, LogMelSpectrogram
+from polysed_keras.audio import LogMelSpectrogram
 from polysed_keras.export.wav_bytes import decode_wav
 from polysed_keras.models import NORMALIZATION
 from polysed_keras.specs import task_labels
@@ -39,7 +39,7 @@ def describe(experiment, name, version):
         "name": name, "version": version,
         "labels": list(task_labels(experiment.tasks)), "sample_rate": features.sample_rate,
         "hop_length": features.hop_length, "win_length": features.win_length, "segment_frames": frames,
-        "time_resolution": features.time_resolution * (frames if experiment.clip_level else 1),
+        "time_resolution": features.time_resolution * frames if experiment.clip_level else experiment.time_resolution,
         "experiment": experiment.to_dict(),
     }
 
@@ -71,7 +71,8 @@ class _Signatures:
     def __init__(self, model, experiment, description):
         self.experiment, self.description = experiment, description
         self.frames, self.labels = experiment.training.segment_frames, len(description["labels"])
-        self.rows = 1 if experiment.clip_level else self.frames  # of the answer to a segment
+        # rows of the answer to a segment
+        self.rows = 1 if experiment.clip_level else self.frames // experiment.model.output_stride
         self.segment_samples = self.frames * experiment.features.hop_length
         self.cut_samples = cut_samples(experiment)  # more: the window of the last frame reaches beyond the segment
         self.front_end = LogMelSpectrogram(experiment.features)
@@ -140,7 +141,8 @@ class _Signatures:
         return self._answers(self.listen, self._cut(waveform), rows)
 
     def log_mel(self, log_mel):
-        segments = tf.signal.frame(log_mel, self.frames, self.frames, pad_end=True, pad_value=SILENCE_DB, axis=1)
+        segments = tf.signal.frame(log_mel, self.frames, self.frames, pad_end=True,
+                                   pad_value=self.experiment.features.silence, axis=1)
         rows = self._num_rows(tf.shape(log_mel)[1], self.frames)
         return self._answers(lambda parts: self._in_steps(self.network, parts), segments, rows)
 

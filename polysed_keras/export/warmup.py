@@ -3,8 +3,6 @@ import pathlib
 
 import tensorflow as tf
 
-from polysed_keras.audio import SILENCE_DB
-
 REQUESTS = pathlib.Path("assets.extra", "tf_serving_warmup_requests")  # where TensorFlow Serving looks
 
 
@@ -19,7 +17,7 @@ def write_warmup_requests(experiment, name, directory):
     silence = {
         "serving_default": ("waveform", tf.make_tensor_proto(0.0, tf.float32, [1, frames * features.hop_length])),
         "detect_wav": ("wav_bytes", tf.make_tensor_proto([wav])),
-        "log_mel": ("log_mel", tf.make_tensor_proto(SILENCE_DB, tf.float32, [1, frames, n_mels])),
+        "log_mel": ("log_mel", tf.make_tensor_proto(features.silence, tf.float32, [1, frames, n_mels])),
     }
     path = pathlib.Path(directory) / REQUESTS
     path.parent.mkdir()

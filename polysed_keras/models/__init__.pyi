@@ -7,6 +7,7 @@ from .costs import (
 )
 from .network import NORMALIZATION as NORMALIZATION, build_model as build_model
 from .predict import (
+    cut_segments as cut_segments,
     decode_activity as decode_activity,
     predict_posteriors as predict_posteriors,
     subnet_masks as subnet_masks,

@@ -30,6 +30,7 @@ def _recurrent_multiply_adds(layer):
 
 MULTIPLY_ADDS = {
     layers.Conv2D: lambda layer: _outputs(layer) * math.prod(layer.kernel.shape),
+    layers.DepthwiseConv2D: lambda layer: _outputs(layer) * math.prod(layer.kernel.shape),
     layers.Dense: lambda layer: _outputs(layer) * math.prod(layer.kernel.shape),
     layers.EinsumDense: lambda layer: _einsum_outputs(layer) * math.prod(layer.kernel.shape),
     layers.Bidirectional: _recurrent_multiply_adds,

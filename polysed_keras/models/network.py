@@ -5,7 +5,7 @@ import keras
 from keras import layers
 
 from polysed_keras.errors import InputError, expect
-from polysed_keras.models import backbones, heads  # noqa: F401 - they register their functions
+from polysed_keras.models import backbones, heads, yamnet  # noqa: F401 - they register their functions
 from polysed_keras.models.compiling import compile_model, task_weights
 from polysed_keras.specs import (
     Experiment,
@@ -17,6 +17,7 @@ from polysed_keras.specs import (
     frame_backbones,
     get_preset,
     is_clip_head,
+    is_pretrained,
     resolve_tasks,
 )
 
@@ -32,8 +33,12 @@ def _check_fit(spec, frames):
                          "of clips.")
     expect(keeping or tuple(spec.stem_strides) == (1, 1), "model.stem_strides",
            f"(1, 1), because {spec.backbone} strides by itself", spec.stem_strides)
+    expect(is_pretrained(spec.backbone) or not spec.freeze_backbone, "model.freeze_backbone",
+           f"False, because {spec.backbone} is not pretrained", spec.freeze_backbone)
     expect(is_clip_head(spec.head) or frames % spec.stem_strides[0] == 0, "training.segment_frames",
            f"a multiple of the stem's time stride {spec.stem_strides[0]}", frames)
+    expect(frames % spec.output_stride == 0, "training.segment_frames",
+           f"a multiple of model.output_stride, {spec.output_stride}", frames)
 
 
 def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn="auto"):
@@ -48,9 +53,9 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
         use_cudnn: passed to every GRU; False for a graph that must run without a GPU.
 
     Returns:
-        keras.Model: log_mel (batch, frames, n_mels) in dB -> {task.name: (batch, frames, task.num_outputs)}, or
-        {task.name: (batch, task.num_outputs)} for heads of clips, such as `pooled`. The network of a preset or
-        Experiment is compiled with its learning rate and loss weights; that of a ModelSpec is not compiled.
+        keras.Model: log_mel (batch, frames, n_mels) in dB -> {task.name: (batch, frames / output_stride,
+        task.num_outputs)}, or {task.name: (batch, task.num_outputs)} for heads of clips, such as `pooled`. The network
+        of a preset or Experiment is compiled with its learning rate and loss weights; that of a ModelSpec is not.
 
     Raises:
         InputError: missing labels, an unknown preset, backbone or head, or parts that do not fit together.
@@ -82,14 +87,16 @@ def _build(spec, tasks, input_shape, use_cudnn):
         # float32 outputs keep the softmax and the loss exact under mixed precision
         x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32",
                          name=f"{task.name}_output")(x_task)
-        outputs[task.name] = x if is_clip_head(spec.head) else _every_frame(x, input_shape[0], spec, task)
+        if not is_clip_head(spec.head):
+            x = _repeat_outputs(x, input_shape[0] // spec.output_stride, spec, task)
+        outputs[task.name] = x
     return keras.Model(log_mel, outputs, name=f"{spec.backbone}_{spec.head}")
 
 
-def _every_frame(x, frames, spec, task):
-    """Repeat (batch, T', outputs) to (batch, frames, outputs)."""
-    expect(x.ndim == 3 and frames % x.shape[1] == 0, f"model.backbone {spec.backbone} and model.head {spec.head}",
-           f"(batch, {frames}, channels), or a whole fraction of these {frames} frames", tuple(x.shape))
-    if x.shape[1] == frames:
+def _repeat_outputs(x, number, spec, task):
+    """Repeat (batch, T', outputs) to (batch, number, outputs)."""
+    expect(x.ndim == 3 and number % x.shape[1] == 0, f"model.backbone {spec.backbone} and model.head {spec.head}",
+           f"(batch, {number}, channels), or a whole fraction of these {number} frames", tuple(x.shape))
+    if x.shape[1] == number:
         return x
-    return layers.UpSampling1D(frames // x.shape[1], name=f"{task.name}_repeat")(x)
+    return layers.UpSampling1D(number // x.shape[1], name=f"{task.name}_repeat")(x)

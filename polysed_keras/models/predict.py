@@ -3,11 +3,11 @@ import re
 
 import numpy as np
 
-from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
+from polysed_keras.specs import SILENCE_DB
 
 
-def cut_segments(log_mel, segment_frames):
+def cut_segments(log_mel, segment_frames, silence=SILENCE_DB):
     """Cut a recording into segments that do not overlap, the last one filled with silence.
 
     Silence is the log-mel of zeros appended to the waveform, so that an exported graph agrees.
@@ -15,17 +15,18 @@ def cut_segments(log_mel, segment_frames):
     Args:
         log_mel: (frames, n_mels), dB.
         segment_frames: int, frames per segment.
+        silence: float, the log-mel of silence, LogMelSpec.silence.
 
     Returns:
         (segments, segment_frames, n_mels), dB.
     """
     segments = -(-len(log_mel) // segment_frames)
     padding = segments * segment_frames - len(log_mel)
-    padded = np.pad(log_mel, ((0, padding), (0, 0)), constant_values=SILENCE_DB)
+    padded = np.pad(log_mel, ((0, padding), (0, 0)), constant_values=silence)
     return padded.reshape(segments, segment_frames, log_mel.shape[1])
 
 
-def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
+def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32, silence=SILENCE_DB):
     """Predict the posteriors of a whole recording, by segments without overlap (paper 1, section 4.2).
 
     Args:
@@ -34,12 +35,19 @@ def predict_posteriors(model, log_mel, tasks, segment_frames, batch_size=32):
         tasks: tuple of Task.
         segment_frames: int, frames per segment.
         batch_size: int, segments at a time.
+        silence: float, the log-mel of silence, LogMelSpec.silence.
 
     Returns:
-        {task.name: float32 (frames, task.num_outputs)}.
+        {task.name: float32 (frames / output_stride, task.num_outputs)}, rounded up.
     """
-    outputs = model.predict(cut_segments(log_mel, segment_frames), batch_size=batch_size, verbose=0)
-    return {task.name: outputs[task.name].reshape(-1, task.num_outputs)[:len(log_mel)] for task in tasks}
+    outputs = model.predict(cut_segments(log_mel, segment_frames, silence), batch_size=batch_size, verbose=0)
+    return {task.name: _join_segments(outputs[task.name], len(log_mel), segment_frames) for task in tasks}
+
+
+def _join_segments(output, num_frames, segment_frames):
+    """Join outputs (segments, outputs per segment, channels) to one per output_stride frames of the recording."""
+    stride = segment_frames // output.shape[1]
+    return output.reshape(-1, output.shape[-1])[:-(-num_frames // stride)]
 
 
 def subnet_masks(model, log_mel, tasks, segment_frames, level=1):

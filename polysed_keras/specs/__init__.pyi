@@ -2,6 +2,8 @@ from .encodings import Encoding as Encoding, likeliest as likeliest
 from .experiment import (
     DATA_DIGEST as DATA_DIGEST,
     PLUGINS as PLUGINS,
+    SILENCE_DB as SILENCE_DB,
+    YAMNET_FEATURES as YAMNET_FEATURES,
     AugmentSpec as AugmentSpec,
     Experiment as Experiment,
     LogMelSpec as LogMelSpec,
@@ -14,6 +16,7 @@ from .plugins import (
     find as find,
     frame_backbones as frame_backbones,
     is_clip_head as is_clip_head,
+    is_pretrained as is_pretrained,
     load_plugin as load_plugin,
     register as register,
     registered as registered,

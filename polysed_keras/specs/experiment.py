@@ -2,12 +2,14 @@
 import dataclasses
 import hashlib
 import json
+import math
 
 from polysed_keras.errors import InputError, expect
 from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
 DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experiment: digest of its training data
+SILENCE_DB = -100.0  # log-mel of digital silence in decibels, the default of LogMelSpec
 PLUGINS = "plugins"  # key there with {file name: digest} of a run's plug-ins, and the folder beside it that holds them
 
 
@@ -18,8 +20,11 @@ class LogMelSpec:
     Attributes:
         sample_rate: int, Hz; audio of another rate is resampled.
         win_length, hop_length, n_fft: int, samples of a frame, from frame to frame, and of the Fourier transform.
-        n_mels: int, number of Slaney mel bands.
+        n_mels: int, number of mel bands.
         fmin, fmax: float, Hz, where the lowest band begins and the highest one ends.
+        mel_scale: "slaney", triangles of equal area (librosa's), or "htk", triangles of equal height (TensorFlow's).
+        power: 2 for mels of the power spectrum, 1 for mels of the magnitude spectrum.
+        log_offset: float; 0 for decibels, 10 log10(max(x, 1e-10)); otherwise the logarithm is ln(x + log_offset).
     """
 
     sample_rate: int = 44100
@@ -29,6 +34,9 @@ class LogMelSpec:
     n_mels: int = 64
     fmin: float = 50.0
     fmax: float = 22050.0
+    mel_scale: str = "slaney"
+    power: int = 2
+    log_offset: float = 0.0
 
     def __post_init__(self):
         expect(0 < self.hop_length <= self.win_length <= self.n_fft, "features.win_length",
@@ -36,11 +44,19 @@ class LogMelSpec:
         expect(0 <= self.fmin < self.fmax <= self.sample_rate / 2, "features.fmax",
                "fmin < fmax <= sample_rate / 2", self.fmax)
         expect(self.n_mels > 0, "features.n_mels", "at least 1", self.n_mels)
+        expect(self.mel_scale in ("slaney", "htk"), "features.mel_scale", "slaney or htk", self.mel_scale)
+        expect(self.power in (1, 2), "features.power", "1 or 2", self.power)
+        expect(0 <= self.log_offset < 1, "features.log_offset", "0 to below 1", self.log_offset)
 
     @property
     def time_resolution(self):
         """Seconds per frame: the hop."""
         return self.hop_length / self.sample_rate
+
+    @property
+    def silence(self):
+        """Log-mel value of digital silence."""
+        return math.log(self.log_offset) if self.log_offset else SILENCE_DB
 
     def num_frames(self, num_samples):
         """Return the number of frames of a waveform, ceil(num_samples / hop_length)."""
@@ -51,18 +67,24 @@ class LogMelSpec:
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
+# YAMNet's front end: 25 ms frames every 10 ms at 16 kHz, HTK mels of magnitudes, ln(x + 0.001).
+YAMNET_FEATURES = LogMelSpec(16000, 400, 160, 512, 64, 125.0, 7500.0, mel_scale="htk", power=1, log_offset=0.001)
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """A network: the names of a backbone and a head, and their sizes.
 
     Attributes:
-        backbone: conv_blocks, resnet18, vgg, crnn, densenet, or a plug-in's.
+        backbone: conv_blocks, yamnet, resnet18, vgg, crnn, densenet, or a plug-in's.
         head: recurrent, attention, pooled, or a plug-in's.
         filters: tuple of int, channels after each stage of the backbone.
         recurrent_units, dense_units: int, of a GRU per direction; tuple of int, of the layers after it.
         dropout: float, rate from 0 to below 1.
         stem_strides: (time, frequency), int; with other strides than (1, 1), a strided convolution with filters[0]
             kernels precedes the blocks of `conv_blocks`, and outputs are repeated to the frame rate.
+        output_stride: int, frames per output of a network of frames: 4 for an output every 40 ms from frames every 10.
+        freeze_backbone: bool, whether a pretrained backbone keeps its weights, so that only what follows it learns.
     """
 
     backbone: str = "conv_blocks"
@@ -72,6 +94,8 @@ class ModelSpec:
     dense_units: tuple = (512, 512)
     dropout: float = 0.25
     stem_strides: tuple = (1, 1)
+    output_stride: int = 1
+    freeze_backbone: bool = False
 
     def __post_init__(self):
         expect(0 <= self.dropout < 1, "model.dropout", "a rate from 0 to below 1", self.dropout)
@@ -84,6 +108,7 @@ class ModelSpec:
         expect(len(self.stem_strides) == 2, "model.stem_strides", "two numbers, of time and frequency",
                self.stem_strides)
         expect(self.recurrent_units > 0, "model.recurrent_units", "at least 1", self.recurrent_units)
+        expect(self.output_stride > 0, "model.output_stride", "at least 1", self.output_stride)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +204,11 @@ class Experiment:
     def input_shape(self):
         """Shape of the network's input without the batch: (segment_frames, n_mels)."""
         return self.training.segment_frames, self.features.n_mels
+
+    @property
+    def time_resolution(self):
+        """Seconds per output of a network of frames."""
+        return self.features.time_resolution * self.model.output_stride
 
     @property
     def clip_level(self):

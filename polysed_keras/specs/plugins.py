@@ -10,9 +10,10 @@ _REGISTRY = {kind: {} for kind in ("backbone", "head", "corpus", "encoding")}
 # Backbones of frames and heads of clips, as (kind, name). An Experiment asks for heads without importing Keras, and the
 # package's own heads are not registered before that: so theirs stand here.
 _MARKED = {("head", "pooled")}
+_PRETRAINED = set()  # names of backbones
 
 
-def register(kind, name=None, *, frames=False, clips=False):
+def register(kind, name=None, *, frames=False, clips=False, pretrained=False):
     """Decorate a function or class so that experiments find it by name. Plug-in files use it, and so does the package.
 
     - "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps (batch, T', F', C).
@@ -25,6 +26,8 @@ def register(kind, name=None, *, frames=False, clips=False):
         name: str by which experiments choose it; default: the function's or class's own name.
         frames: bool, of a backbone: T' is T divided by a whole number, so that heads of frames can use its maps.
         clips: bool, of a head: it returns (batch, C), so that clips are labelled as a whole.
+        pretrained: bool, of a backbone: it sets its layers' weights itself and takes log-mel as it is, not normalised
+            by the training set.
 
     Returns:
         The decorator, which returns what it is given.
@@ -38,7 +41,7 @@ def register(kind, name=None, *, frames=False, clips=False):
         ...     return [(x[..., None],)]
     """
     expect(kind in _REGISTRY, "register", f"one of {', '.join(_REGISTRY)}", kind)
-    expect(not frames or kind == "backbone", "frames", "True for a backbone only", kind)
+    expect(not (frames or pretrained) or kind == "backbone", "frames and pretrained", "True for a backbone only", kind)
     expect(not clips or kind == "head", "clips", "True for a head only", kind)
 
     def decorate(function):
@@ -50,6 +53,8 @@ def register(kind, name=None, *, frames=False, clips=False):
                              "Choose another name; a changed plug-in needs a new Python process.")
         _REGISTRY[kind][key] = function
         (_MARKED.add if frames or clips else _MARKED.discard)((kind, key))
+        if pretrained:
+            _PRETRAINED.add(key)
         return function
 
     return decorate
@@ -75,6 +80,11 @@ def find(kind, name, field):
 def frame_backbones():
     """Return the sorted names of the backbones whose maps heads of frames can use."""
     return sorted(name for kind, name in _MARKED if kind == "backbone")
+
+
+def is_pretrained(backbone):
+    """Return whether a registered backbone brings its weights; False for unknown backbones."""
+    return backbone in _PRETRAINED
 
 
 def is_clip_head(name):
@@ -130,3 +140,4 @@ def _forget(names):
     for kind, name in names:
         del _REGISTRY[kind][name]
         _MARKED.discard((kind, name))
+        _PRETRAINED.discard(name)

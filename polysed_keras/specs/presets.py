@@ -10,7 +10,8 @@ Paper 2 is "Impact of acoustic event tagging on scene classification in a multi-
 
 The papers leave some choices open. Ours are, for paper 1: n_fft 2048, Slaney mels, the places of dropout in the head,
 and the selection of the epoch by validation overall F1. For paper 2: paper 1's features, Adam with its learning rate
-and schedule, the number of epochs, and the strengths of SpecAugment and MixUp. The `_small` presets are ours.
+and schedule, the number of epochs, and the strengths of SpecAugment and MixUp. The `_small` presets are ours, and so
+are those of the pretrained backbone YAMNet, which has one output every 40 ms.
 """
 import dataclasses
 
@@ -19,6 +20,7 @@ from polysed_keras.files import read_json
 from polysed_keras.specs.experiment import (
     DATA_DIGEST,
     PLUGINS,
+    YAMNET_FEATURES,
     AugmentSpec,
     Experiment,
     LogMelSpec,
@@ -70,9 +72,24 @@ def _clips(name, reference, dataset, tasks, model=RESNET18, **training):
         training=dataclasses.replace(experiment.training, **SMALL_CLIP_TRAINING))
 
 
+YAMNET = ModelSpec("yamnet", "recurrent", filters=(64, 64, 128, 256), recurrent_units=128, dense_units=(256,),
+                   output_stride=4, freeze_backbone=True)
+YAMNET_TRAINING = TrainSpec(batch_size=32, epochs=20, learning_rate=2e-3, learning_rate_schedule="cosine",
+                            segment_frames=960, segment_hop=480)  # 9.6 s
+
+
+def _pretrained(name, num_tasks, head, encoding):
+    return {name: Experiment(name, "YAMNet's convolutions and the head of arXiv 2201.12557",
+                             features=YAMNET_FEATURES, tasks=Decomposition(num_tasks, encoding=encoding),
+                             model=dataclasses.replace(YAMNET, head=head), training=YAMNET_TRAINING)}
+
+
 PRESETS = _segments("multilabel", 1, ModelSpec(head="recurrent"), encoding="multi_label")
 for _n in NUM_TASKS:
     PRESETS |= _segments(f"mcmt_{_n}", _n, ModelSpec(head="attention"))
+PRESETS |= _pretrained("yamnet", 1, "recurrent", "multi_label")
+for _n in (2, 4, 5, 8):
+    PRESETS |= _pretrained(f"yamnet_mcmt_{_n}", _n, "attention", "powerset")
 PRESETS |= _clips("scene_baseline", "section 3.3: scene accuracy 68 %", "tut_urban_acoustic_scenes_2018", (SCENES,),
                   batch_size=64)
 PRESETS |= _clips("event_baseline", "section 3.3: lwlrap depends on the subset of AudioSet", "audioset", (EVENTS,),

@@ -27,11 +27,12 @@ class Checkpoints(keras.callbacks.Callback):
         run: the run's folder.
         history: list of one dict per epoch, which grows; a resumed training begins with the finished epochs.
         measure: key of the logs; the epoch with its highest value is the best.
+        network: the whole network, of which a part may be what is fitted.
     """
 
-    def __init__(self, run, history, measure):
+    def __init__(self, run, history, measure, network):
         super().__init__()
-        self.run, self.history, self.measure = pathlib.Path(run), history, measure
+        self.run, self.history, self.measure, self.network = pathlib.Path(run), history, measure, network
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the files of an epoch."""
@@ -39,12 +40,12 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
         checkpoint = f"epoch-{epoch + 1}.weights.h5"
         with atomic_file(self.run / checkpoint) as temporary:
-            self.model.save_weights(temporary)
+            self.network.save_weights(temporary)
         if logs[self.measure] > best:
             with atomic_file(self.run / BEST_WEIGHTS) as temporary:
                 shutil.copyfile(self.run / checkpoint, temporary)
         write_json({"checkpoint": checkpoint, "history": self.history,
-                    "seeds": [state.numpy().tolist() for state in _seed_states(self.model)]}, self.run / STATE)
+                    "seeds": [state.numpy().tolist() for state in _seed_states(self.network)]}, self.run / STATE)
         with atomic_file(self.run / HISTORY) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
         for old in self.run.glob("epoch-*.weights.h5"):

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.audio import SILENCE_DB, read_log_mel, store_log_mel
+from polysed_keras.audio import read_log_mel, store_log_mel
 from polysed_keras.errors import InputError
+from polysed_keras.specs import SILENCE_DB
 from polysed_keras.training.augment import augment
 from polysed_keras.training.recordings import RecordingFeatures, pad_frames
 
@@ -30,6 +31,7 @@ class ClipFeatures:
         activity: uint8 (clips, labels), 0/1.
         frames: number of frames of a clip; shorter ones are filled up with silence, longer ones cut at the end.
         n_mels: number of mel bands of the features.
+        silence: log-mel of silence.
     """
 
     names: tuple
@@ -37,11 +39,12 @@ class ClipFeatures:
     activity: np.ndarray
     frames: int
     n_mels: int
+    silence: float = SILENCE_DB
 
     def read(self, indices):
         """Return the log_mel of the clips with these indices, float32 (len(indices), frames, n_mels)."""
         clips = (read_log_mel(self.paths[index], self.frames, self.n_mels) for index in indices)
-        return np.stack([pad_frames(clip, self.frames, SILENCE_DB) for clip in clips])
+        return np.stack([pad_frames(clip, self.frames, self.silence) for clip in clips])
 
     def sample(self, number=SAMPLED_CLIPS, seed=0):
         """Return `number` clips, drawn at random by `seed`, as a list of RecordingFeatures."""
@@ -81,7 +84,8 @@ def load_clip_features(dataset, partition, labels, spec, frames, *, hours=None, 
     clips = _first_hours(clips, hours, frames * spec.time_resolution, seed, dataset.folder)
     clips, paths = _make_features(clips, spec, dataset.folder / "features", f"features of {partition}", progress)
     activity = np.array([[label in clip.labels for label in labels] for clip in clips], np.uint8)
-    return ClipFeatures(tuple(clip.name for clip in clips), tuple(paths), activity, frames, spec.n_mels)
+    return ClipFeatures(tuple(clip.name for clip in clips), tuple(paths), activity, frames, spec.n_mels,
+                        spec.silence)
 
 
 def _first_hours(clips, hours, clip_seconds, seed, folder):

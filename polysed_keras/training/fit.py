@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.audio import SILENCE_DB
 from polysed_keras.errors import InputError
-from polysed_keras.models import NORMALIZATION, build_model, compile_model, task_weights
+from polysed_keras.models import NORMALIZATION, build_model, compile_model, task_losses, task_weights
+from polysed_keras.specs import SILENCE_DB, is_pretrained
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
+from polysed_keras.training.frozen import split_frozen
 
 
-def set_normalization(model, recordings):
+def set_normalization(model, recordings, silence=SILENCE_DB):
     """Store the training set's mean and variance per mel band in the network's Normalization layer.
 
     Frames of digital silence are left out: at -100 dB they would make up most of the variance, and squeeze all audible
@@ -21,9 +22,10 @@ def set_normalization(model, recordings):
     Args:
         model: network of build_model.
         recordings: list of training.RecordingFeatures.
+        silence: log-mel of silence.
     """
     frames = np.concatenate([recording.log_mel for recording in recordings])
-    heard = frames[frames.max(axis=1) > SILENCE_DB]
+    heard = frames[frames.max(axis=1) > silence]
     heard = heard if len(heard) else frames
     mean, variance = heard.mean(axis=0, dtype=np.float64), heard.var(axis=0, dtype=np.float64)
     layer = model.get_layer(NORMALIZATION)
@@ -65,15 +67,20 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
             copy_shared_weights(pretrained, model, experiment.tasks)
         if done:
             restore_checkpoint(model, run)
+        learner = model
+        if feed.frozen:
+            _, learner = split_frozen(model)
+            learner.compile(model.optimizer, task_losses(experiment.tasks), loss_weights=task_weights(experiment),
+                            jit_compile=jit_compile)
     # The validation adds to the logs, which the callbacks after it write down.
-    validation = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(feed.validate(model)))
+    validation = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(feed.validate(learner)))
     callbacks = [validation, keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
-                 Checkpoints(run, history, experiment.measure)]
+                 Checkpoints(run, history, experiment.measure, model)]
     if progress:
         callbacks.append(Progress(epochs, feed.steps, done, experiment.measure))
     # The dataset shuffles itself, by (seed, epoch).
-    model.fit(feed.dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=epochs, verbose=0, shuffle=False,
-              callbacks=callbacks)
+    learner.fit(feed.dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=epochs, verbose=0, shuffle=False,
+                callbacks=callbacks)
     return pd.DataFrame(history)
 
 
@@ -90,7 +97,8 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
     if spec.learning_rate_schedule == "cosine":
         learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, spec.epochs * steps_per_epoch)
     model = build_model(experiment.model, experiment.tasks, experiment.input_shape)
-    set_normalization(model, recordings)
+    if not is_pretrained(experiment.model.backbone):
+        set_normalization(model, recordings, experiment.features.silence)
     return compile_model(model, experiment.tasks, learning_rate=learning_rate, loss_weights=task_weights(experiment),
                          jit_compile=jit_compile)
 

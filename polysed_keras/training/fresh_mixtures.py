@@ -5,7 +5,6 @@ import pathlib
 
 from polysed_keras.audio import compute_log_mel
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import event_list_to_event_roll
 from polysed_keras.specs import set_spec_fields, task_labels
 from polysed_keras.synthesis import (
     INSTRUCTIONS,
@@ -18,7 +17,7 @@ from polysed_keras.synthesis import (
     read_soundbank,
     render_mixture,
 )
-from polysed_keras.training.recordings import RecordingFeatures
+from polysed_keras.training.recordings import recording_features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,13 +101,13 @@ def fresh_recordings(mixing, dataset, experiment):
             if index not in kept or kept[index][0] != drawn_in:
                 generator = mixture_generator(experiment.training.seed, "train", drawn_in, index)
                 kept[index] = drawn_in, draw_recording(generator, sounds["train"], read, spec, labels,
-                                                       experiment.features)
+                                                       experiment.features, experiment.time_resolution)
         return [recording for _, recording in kept.values()]
 
     return draw
 
 
-def draw_recording(rng, sounds, read, spec, labels, features):
+def draw_recording(rng, sounds, read, spec, labels, features, time_resolution=None):
     """Draw a mixture, render it and turn it into RecordingFeatures, in memory.
 
     Args:
@@ -118,11 +117,11 @@ def draw_recording(rng, sounds, read, spec, labels, features):
         spec: SoundscapeSpec.
         labels: of the columns of the event roll.
         features: LogMelSpec, with the sample rate of `spec`.
+        time_resolution: seconds per row of the event roll; None for a row per frame.
     """
     rendering = render_mixture(draw_mixture(rng, sounds, spec), read, spec)
     log_mel = compute_log_mel(rendering.waveform, features)
-    roll = event_list_to_event_roll(rendering.events, labels, len(log_mel), features.time_resolution)
-    return RecordingFeatures("drawn", log_mel, roll)
+    return recording_features("drawn", log_mel, rendering.events, labels, features, time_resolution)
 
 
 def _check(mixing, dataset, experiment, bank):

@@ -6,13 +6,14 @@ import math
 import sys
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.audio import SILENCE_DB, cached_log_mel
+from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
 from polysed_keras.errors import InputError
-from polysed_keras.events import event_list_to_event_roll, read_events
-from polysed_keras.specs import task_activity, task_labels
+from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll, read_events
+from polysed_keras.specs import SILENCE_DB, task_activity, task_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class RecordingFeatures:
     Attributes:
         name: of the recording.
         log_mel: float32 (frames, n_mels), dB.
-        event_roll: uint8 (frames, labels), 0/1.
+        event_roll: uint8 (rows, labels), 0/1; as many rows as outputs of the network, or as evaluation asks for.
     """
 
     name: str
@@ -30,7 +31,7 @@ class RecordingFeatures:
     event_roll: np.ndarray
 
 
-def load_recordings(dataset, partition, labels, spec, *, progress=True):
+def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, progress=True):
     """Load a partition's recordings; features are made once and kept in the data's folder `features`.
 
     All annotations are read before the first feature is made, so that their mistakes show at once.
@@ -40,6 +41,7 @@ def load_recordings(dataset, partition, labels, spec, *, progress=True):
         partition: `train`, `validate` or `test`.
         labels: of the columns of the event rolls.
         spec: LogMelSpec.
+        time_resolution: seconds per row of the event rolls; None for a row per frame of the features.
         progress: whether a bar is shown.
 
     Returns:
@@ -58,9 +60,38 @@ def load_recordings(dataset, partition, labels, spec, *, progress=True):
     for recording in tqdm(recordings, desc=f"features of {partition}", unit="recording", disable=not progress):
         log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
         events = read_events(recording.annotation, labels, duration=len(log_mel) * spec.time_resolution)
-        roll = event_list_to_event_roll(events, labels, len(log_mel), spec.time_resolution)
-        loaded.append(RecordingFeatures(recording.name, log_mel, roll))
+        loaded.append(recording_features(recording.name, log_mel, events, labels, spec, time_resolution))
     return loaded
+
+
+def recording_features(name, log_mel, events, labels, spec, time_resolution=None):
+    """Join log-mel and an event list to RecordingFeatures; other arguments as of load_recordings."""
+    time_resolution = time_resolution or spec.time_resolution
+    rows = math.ceil(len(log_mel) * spec.time_resolution / time_resolution - PRECISION)
+    return RecordingFeatures(name, log_mel, event_list_to_event_roll(events, labels, rows, time_resolution))
+
+
+def load_negatives(folder, labels, spec, time_resolution, *, progress=True):
+    """Load recordings that hold none of the labels.
+
+    Args:
+        folder: folder of audio, in any folders.
+        labels: of the columns of the event rolls.
+        spec: LogMelSpec.
+        time_resolution: seconds per row of the event rolls.
+        progress: whether a bar is shown.
+
+    Returns:
+        List of RecordingFeatures with empty event rolls.
+
+    Raises:
+        InputError: no audio in the folder, or unreadable audio.
+    """
+    none = pd.DataFrame({column: [] for column in COLUMNS})
+    return [recording_features(path.stem, compute_log_mel(load_audio(path, spec.sample_rate), spec), none, labels, spec,
+                               time_resolution)
+            for path in tqdm(find_audio([folder]), desc="features of negatives", unit="recording",
+                             disable=not progress)]
 
 
 def pad_frames(array, num_frames, value):
@@ -80,7 +111,8 @@ def num_batches(recordings, *, segment_frames, segment_hop, batch_size):
     return math.ceil(segments / batch_size)
 
 
-def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0):
+def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0, output_stride=1,
+                    silence=SILENCE_DB):
     """Make endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
 
     Segments are cut when a batch is made, from one copy of the features, so memory does not grow with their overlap.
@@ -95,40 +127,47 @@ def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_siz
         batch_size: number of segments per batch; the last batch of an epoch may hold fewer.
         seed: of the order.
         first_epoch: number of epochs that are left out.
+        output_stride: number of frames per row of the event rolls, which divides the frames of segments and hops.
+        silence: log-mel of silence.
 
     Returns:
-        tf.data.Dataset of log_mel (batch, segment_frames, n_mels), {task.name: target (batch, segment_frames, ...)}.
+        tf.data.Dataset of log_mel (batch, segment_frames, n_mels) and {task.name: target (batch, segment_frames /
+        output_stride, ...)}.
 
     Raises:
         InputError: no recordings.
     """
-    starts, features, targets = _join(recordings, tasks, segment_frames, segment_hop)
+    starts, features, targets = _join(recordings, tasks, segment_frames, segment_hop, output_stride, silence)
     features, targets = tf.constant(features), {name: tf.constant(target) for name, target in targets.items()}
 
     def epoch(index):
         order = tf.random.experimental.stateless_shuffle(tf.constant(starts), seed=[seed, index])
-        return _batches(order, features, targets, segment_frames, batch_size)
+        return _batches(order, features, targets, segment_frames, batch_size, output_stride)
 
     return tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max).flat_map(epoch).prefetch(4)
 
 
-def _batches(order, features, targets, segment_frames, batch_size):
+def _batches(order, features, targets, segment_frames, batch_size, output_stride):
     """Return a Dataset of batches of the segments that begin at the frames `order`."""
     def cut(batch_starts):
         frames = batch_starts[:, None] + tf.range(segment_frames, dtype=tf.int64)
-        return tf.gather(features, frames), {name: tf.gather(target, frames) for name, target in targets.items()}
+        rows = frames[:, ::output_stride] // output_stride
+        return tf.gather(features, frames), {name: tf.gather(target, rows) for name, target in targets.items()}
 
     batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     return batches.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _join(recordings, tasks, segment_frames, segment_hop):
+def _join(recordings, tasks, segment_frames, segment_hop, output_stride, silence):
     """Return the segments' first frames, all features as one array, and all targets as one array per task."""
     if not recordings:
         raise InputError("recordings: expected at least one to train on. Received: none.")
     labels = task_labels(tasks)
-    log_mels = [pad_frames(recording.log_mel, segment_frames, SILENCE_DB) for recording in recordings]
-    event_roll = np.concatenate([pad_frames(recording.event_roll, segment_frames, 0) for recording in recordings])
+    # as many frames as the rows of the event roll stand for
+    rolls = [pad_frames(recording.event_roll, segment_frames // output_stride, 0) for recording in recordings]
+    log_mels = [pad_frames(recording.log_mel, len(roll) * output_stride, silence)
+                for recording, roll in zip(recordings, rolls)]
+    event_roll = np.concatenate(rolls)
     starts = _segment_starts([len(log_mel) for log_mel in log_mels], segment_frames, segment_hop)
     return starts, np.concatenate(log_mels), {task.name: task.encode(task_activity(event_roll, labels, task))
                                               for task in tasks}
@@ -145,7 +184,8 @@ def _prompt_threads():
         sys.setswitchinterval(before)
 
 
-def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels):
+def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels,
+                          output_stride=1, silence=SILENCE_DB):
     """Make batches as segment_dataset does, of recordings drawn anew for each epoch in a thread beside the training.
 
     Args:
@@ -158,19 +198,22 @@ def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_siz
         first_epoch: the first epoch that is drawn.
         epochs: number of all epochs, at which drawing ends.
         n_mels: number of mel bands of the features.
+        output_stride: as of segment_dataset.
+        silence: as of segment_dataset.
     """
     def epoch_arrays():
         with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(draw, first_epoch)
             for epoch in range(first_epoch, epochs):
-                starts, features, targets = _join(upcoming.result(), tasks, segment_frames, segment_hop)
+                starts, features, targets = _join(upcoming.result(), tasks, segment_frames, segment_hop, output_stride,
+                                                  silence)
                 if epoch + 1 < epochs:
                     upcoming = pool.submit(draw, epoch + 1)
                 yield np.random.default_rng((seed, epoch)).permutation(starts), features, targets
 
-    empty = {task.name: task.encode(np.zeros((segment_frames, len(task.labels)))) for task in tasks}
+    empty = {task.name: task.encode(np.zeros((1, len(task.labels)))) for task in tasks}
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, n_mels], tf.float32),
                  {name: tf.TensorSpec([None, *target.shape[1:]], target.dtype) for name, target in empty.items()})
     # Only whole epochs pass through Python: batches are cut without its lock, which the drawing thread often holds.
     return tf.data.Dataset.from_generator(epoch_arrays, output_signature=signature).flat_map(
-        lambda order, features, targets: _batches(order, features, targets, segment_frames, batch_size)).prefetch(4)
+        lambda order, *arrays: _batches(order, *arrays, segment_frames, batch_size, output_stride)).prefetch(4)

@@ -75,6 +75,8 @@ def _prepare_folder(experiment, extra, run, resume):
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{run}: holds a run already. Add --resume to go on with it, or choose another folder.")
         stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
+        # older runs lack the fields that have been added since
+        stored |= Experiment.from_dict({key: stored[key] for key in experiment.to_dict() if key in stored}).to_dict()
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
             raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} "

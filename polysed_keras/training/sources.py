@@ -14,9 +14,10 @@ from polysed_keras.datasets import joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
 from polysed_keras.models import decode_activity, predict_posteriors, task_losses, task_weights
-from polysed_keras.specs import Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
+from polysed_keras.specs import SILENCE_DB, Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
 from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fresh_mixtures import fresh_recordings
+from polysed_keras.training.frozen import frozen_maps, map_dataset, predict_from_maps
 from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
 
@@ -30,12 +31,14 @@ class Feed:
         steps: number of batches per epoch.
         dataset: tf.data.Dataset of batches, endless or until the last epoch.
         validate: function of the network that returns a dict of val_loss and measures.
+        frozen: whether batches hold the maps of a frozen backbone, for the second part of split_frozen.
     """
 
     recordings: list
     steps: int
     dataset: tf.data.Dataset
     validate: Callable
+    frozen: bool = False
 
 
 def recording_feed(experiment, recordings, validation, first_epoch=0):
@@ -50,17 +53,29 @@ def recording_feed(experiment, recordings, validation, first_epoch=0):
     Raises:
         InputError: no recordings.
     """
-    spec, tasks = experiment.training, experiment.tasks
+    spec, tasks, silence = experiment.training, experiment.tasks, experiment.features.silence
+    if experiment.model.freeze_backbone and not callable(recordings):
+        return _frozen_feed(experiment, recordings, validation, first_epoch)
     first = recordings(first_epoch) if callable(recordings) else recordings
     segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
-    order = {"seed": spec.seed, "first_epoch": first_epoch}
+    order = {"seed": spec.seed, "first_epoch": first_epoch, "output_stride": experiment.model.output_stride,
+             "silence": silence}
     if callable(recordings):
         dataset = fresh_segment_dataset(lambda epoch: first if epoch == first_epoch else recordings(epoch), tasks,
                                         **segments, **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
     else:
         dataset = segment_dataset(recordings, tasks, **segments, **order)
     return Feed(first, num_batches(first, **segments), dataset,
-                lambda model: validate(model, validation, tasks, spec.segment_frames))
+                lambda model: validate(model, validation, tasks, spec.segment_frames, silence))
+
+
+def _frozen_feed(experiment, recordings, validation, first_epoch):
+    tasks, maps = experiment.tasks, frozen_maps(experiment, recordings, segment_hop=experiment.training.segment_hop)
+    validation_maps, rolls = frozen_maps(experiment, validation), [recording.event_roll for recording in validation]
+    steps, dataset = map_dataset(maps, experiment, first_epoch)
+    return Feed(recordings, steps, dataset, lambda learner: _scores(
+        [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps, rolls)], rolls,
+        tasks), frozen=True)
 
 
 def clip_feed(experiment, clips, validation, first_epoch=0):
@@ -83,7 +98,7 @@ def clip_feed(experiment, clips, validation, first_epoch=0):
     return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
 
 
-def validate(model, recordings, tasks, segment_frames):
+def validate(model, recordings, tasks, segment_frames, silence=SILENCE_DB):
     """Return the mean loss over tasks and frames and the overall F1 (0..1): {"val_loss", "val_f1"}.
 
     Args:
@@ -91,13 +106,17 @@ def validate(model, recordings, tasks, segment_frames):
         recordings: list of RecordingFeatures.
         tasks: tuple of Task.
         segment_frames: number of frames that the network takes at once.
+        silence: log-mel of silence.
     """
+    return _scores([predict_posteriors(model, recording.log_mel, tasks, segment_frames, silence=silence)
+                    for recording in recordings], [recording.event_roll for recording in recordings], tasks)
+
+
+def _scores(posteriors, rolls, tasks):
+    """Return the measures of `validate` for the posteriors {task name: array} and the event roll of each recording."""
     labels, losses = task_labels(tasks), task_losses(tasks)
-    counts, posteriors = 0, []
-    for recording in recordings:
-        posteriors.append(predict_posteriors(model, recording.log_mel, tasks, segment_frames))
-        counts = counts + frame_counts(recording.event_roll, decode_activity(posteriors[-1], tasks))
-    event_roll = np.concatenate([recording.event_roll for recording in recordings])
+    counts = sum(frame_counts(roll, decode_activity(part, tasks)) for roll, part in zip(rolls, posteriors))
+    event_roll = np.concatenate(rolls)
     loss = np.mean([losses[task.name](task.encode(task_activity(event_roll, labels, task)),
                                       np.concatenate([part[task.name] for part in posteriors])) for task in tasks])
     return {"val_loss": float(loss), "val_f1": float(f_score(counts.sum(axis=0)))}
@@ -153,10 +172,17 @@ class RecordingSource:
         self._draw = fresh_recordings(mixing, dataset, self.experiment) if mixing else None
         self._progress = progress
 
-    def load(self, partition):
-        """Return a partition as a list of RecordingFeatures; event rolls have the tasks' labels in order."""
+    def load(self, partition, time_resolution=None):
+        """Return a partition as a list of RecordingFeatures; event rolls have the tasks' labels in order.
+
+        Args:
+            partition: name of the partition.
+            time_resolution: seconds per row of the event rolls; None for the network's.
+        """
         labels = task_labels(self.experiment.tasks)
-        return load_recordings(self.datasets[0], partition, labels, self.experiment.features, progress=self._progress)
+        return load_recordings(self.datasets[0], partition, labels, self.experiment.features,
+                               time_resolution=time_resolution or self.experiment.time_resolution,
+                               progress=self._progress)
 
     def load_training(self, run, *, resume):
         """Return what `feed` takes to train on; label combinations are noted in the run's folder."""

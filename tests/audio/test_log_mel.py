@@ -9,7 +9,6 @@ import soundfile
 import tensorflow as tf
 
 from polysed_keras.audio.log_mel import (
-    SILENCE_DB,
     LogMelSpectrogram,
     cached_log_mel,
     compute_log_mel,
@@ -18,7 +17,7 @@ from polysed_keras.audio.log_mel import (
     store_log_mel,
 )
 from polysed_keras.errors import InputError
-from polysed_keras.specs.experiment import LogMelSpec
+from polysed_keras.specs.experiment import SILENCE_DB, LogMelSpec
 
 SPEC = LogMelSpec()
 SMALL = LogMelSpec(sample_rate=8000, win_length=320, hop_length=160, n_fft=512, n_mels=20, fmin=0.0, fmax=4000.0)

@@ -9,7 +9,7 @@ import soundfile
 import tensorflow as tf
 from scipy.special import expit
 
-from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
+from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.detection import detector as inference
 from polysed_keras.detection.detector import Detector
@@ -19,6 +19,7 @@ from polysed_keras.events.metrics import f_score, frame_counts
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import cut_segments, decode_activity, predict_posteriors, subnet_masks
+from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
 
 from fixtures import FEATURES, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
+from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import cut_segments, decode_activity
+from polysed_keras.specs.plugins import is_pretrained
 from polysed_keras.specs.presets import PRESETS
 from polysed_keras.specs.tasks import resolve_tasks, task_labels
 from polysed_keras.training.fit import compile_model
@@ -18,16 +19,18 @@ from contract import check_operations, promised, signatures, wav_bytes
 
 
 def _experiment(name):
-    """The preset with sixteen labels and segments of 8 frames: time changes no weight, and tracing stays quick."""
+    """The preset with sixteen labels and short segments: time changes no weight, and tracing stays quick."""
     preset, labels = PRESETS[name], [f"label_{index}" for index in range(16)]
+    frames = 32 if is_pretrained(preset.model.backbone) else 8
     by_task = {"scene": labels[:6], "events": labels[6:]}
     tasks = resolve_tasks(preset.tasks, by_task if preset.clip_level else labels)
-    return dataclasses.replace(preset, tasks=tasks, training=dataclasses.replace(preset.training, segment_frames=8))
+    training = dataclasses.replace(preset.training, segment_frames=frames)
+    return dataclasses.replace(preset, tasks=tasks, training=training)
 
 
 def _targets(experiment, rng):
     """Of two clips, or of the frames of one segment; one label at a time where a task takes no more."""
-    shape = (2,) if experiment.clip_level else (1, 8)
+    shape = (2,) if experiment.clip_level else (1, experiment.training.segment_frames // experiment.model.output_stride)
 
     def activity(number, encoding):
         one = np.eye(number)[rng.integers(0, number, shape)]
@@ -36,10 +39,12 @@ def _targets(experiment, rng):
     return {task.name: task.encode(activity(len(task.labels), task.encoding)) for task in experiment.tasks}
 
 
-def _posteriors(model, log_mel, tasks):
+def _posteriors(model, log_mel, experiment):
     """By a plain call: tracing a graph for one prediction would take most of the time."""
-    outputs = model(cut_segments(log_mel, 8), training=False)
-    return {task.name: outputs[task.name].numpy().reshape(-1, task.num_outputs)[:len(log_mel)] for task in tasks}
+    frames = experiment.training.segment_frames
+    outputs = model(cut_segments(log_mel, frames, experiment.features.silence), training=False)
+    rows = -(-len(log_mel) // (frames if experiment.clip_level else experiment.model.output_stride))
+    return {task.name: outputs[task.name].numpy().reshape(-1, task.num_outputs)[:rows] for task in experiment.tasks}
 
 
 def _answers(saved_model, waveform, recording, sample_rate):
@@ -60,23 +65,25 @@ def test_preset_goes_the_whole_way(name, tmp_path):
     keras.utils.set_random_seed(0)  # some networks' rounding errors are ten times those of others
     experiment, rng = _experiment(name), np.random.default_rng(0)
     tasks, features = experiment.tasks, experiment.features
-    model = build_model(experiment.model, tasks, (8, features.n_mels))
+    model = build_model(experiment.model, tasks, experiment.input_shape)
     compile_model(model, tasks, learning_rate=experiment.training.learning_rate)
     model.run_eagerly = True  # one step: tracing its graph would take longer than the step
     targets = _targets(experiment, rng)
-    log_mel = rng.normal(-30, 10, (len(targets[tasks[0].name]), 8, features.n_mels)).astype(np.float32)
-    before = model.get_weights()
+    loudness = (0, 2) if features.log_offset else (-30, 10)
+    log_mel = rng.normal(*loudness, (len(targets[tasks[0].name]), *experiment.input_shape)).astype(np.float32)
+    before = [weight.numpy() for weight in model.trainable_weights]
     loss = model.train_on_batch(log_mel, targets)
     assert np.isfinite(loss).all()
-    assert sum(not np.array_equal(old, new) for old, new in zip(before, model.get_weights())) > len(before) / 2
+    changed = [not np.array_equal(old, new.numpy()) for old, new in zip(before, model.trainable_weights, strict=True)]
+    assert sum(changed) > len(before) / 2
 
     waveform = rng.normal(0, 0.1, features.hop_length * 21 + 5).astype(np.float32)
     recording = compute_log_mel(waveform, features)
-    assert len(recording) == 22 and recording.max() > SILENCE_DB
-    expected = _posteriors(model, recording, tasks)
+    assert len(recording) == 22 and recording.max() > features.silence
+    expected = _posteriors(model, recording, experiment)
 
     model.save_weights(tmp_path / "model.weights.h5")
-    reloaded = build_model(experiment.model, tasks, (8, features.n_mels))
+    reloaded = build_model(experiment.model, tasks, experiment.input_shape)
     reloaded.load_weights(tmp_path / "model.weights.h5")
     for weight, same in zip(reloaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, same)
@@ -90,6 +97,7 @@ def test_preset_goes_the_whole_way(name, tmp_path):
                *_answers(detector.saved_model, waveform, recording, features.sample_rate)]
     by_label = np.concatenate([task.label_posteriors(expected[task.name]) for task in tasks], axis=-1)
     for posteriors, activity in answers:
-        assert len(posteriors) == (3 if experiment.clip_level else 22)  # clips of 8 frames, or frames
+        # clips of 8 frames, or frames
+        assert len(posteriors) == (3 if experiment.clip_level else -(-22 // experiment.model.output_stride))
         np.testing.assert_allclose(posteriors, by_label, atol=1e-5)
         np.testing.assert_array_equal(activity, decode_activity(expected, tasks))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from polysed_keras.audio.log_mel import SILENCE_DB, compute_log_mel
+from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.datasets.loading import Clip, ClipDataset, load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.models.network import build_model
-from polysed_keras.specs.experiment import AugmentSpec
+from polysed_keras.specs.experiment import SILENCE_DB, AugmentSpec
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.clips import ClipFeatures, epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fit import compile_model, task_weights

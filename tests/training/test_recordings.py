@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from polysed_keras.audio.log_mel import SILENCE_DB
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings, num_batches, segment_dataset
 

@@ -1,0 +1,92 @@
+"""Trainings with a frozen backbone: its maps are computed once, and only what follows it is run in every epoch."""
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from polysed_keras.models import build_model, cut_segments
+from polysed_keras.specs import task_activity, task_labels
+
+
+def split_frozen(model):
+    """Split a network where learning begins.
+
+    Args:
+        model: functional keras.Model with layers that do not learn.
+
+    Returns:
+        Two keras.Models that share its layers: from its input to a list of maps, of which none depends on a weight that
+        learns or on dropout, and from these maps to its outputs.
+    """
+    frozen, maps = {id(tensor) for tensor in model.inputs}, {}
+    for operation in model.operations:
+        inputs = keras.tree.flatten(operation.input)
+        if operation.output in model.inputs:
+            continue
+        learns = getattr(operation, "trainable_variables", ()) or hasattr(operation, "seed_generator")
+        if learns or not all(id(tensor) in frozen for tensor in inputs):
+            maps |= {id(tensor): tensor for tensor in inputs if id(tensor) in frozen}
+        else:
+            frozen |= {id(tensor) for tensor in keras.tree.flatten(operation.output)}
+    return keras.Model(model.inputs, list(maps.values())), keras.Model(list(maps.values()), model.output)
+
+
+def frozen_maps(experiment, recordings, *, segment_hop=None, progress=True):
+    """Compute what a frozen backbone makes of recordings, by the segments that evaluation and export cut as well.
+
+    Args:
+        experiment: Experiment with resolved tasks and model.freeze_backbone.
+        recordings: list of RecordingFeatures.
+        segment_hop: number of frames from one segment to the next; None for segments without overlap.
+        progress: whether a bar is shown.
+
+    Returns:
+        List of (maps, event_roll) per recording: a list of float16 arrays (segments, ...), which are the inputs of the
+        second part of split_frozen, and uint8 (segments, outputs, labels).
+    """
+    trunk, _ = split_frozen(build_model(experiment.model, experiment.tasks, experiment.input_shape))
+    frames, stride = experiment.training.segment_frames, experiment.model.output_stride
+    hop, result = segment_hop or frames, []
+    for recording in tqdm(recordings, desc="maps of the backbone", unit="recording", disable=not progress):
+        for begin in range(0, frames, hop):
+            segments = cut_segments(recording.log_mel[begin:], frames, experiment.features.silence)
+            maps = trunk.predict(segments, batch_size=8, verbose=0)
+            roll = cut_segments(recording.event_roll[begin // stride:], frames // stride, 0)
+            result.append(([part.astype(np.float16) for part in maps], roll))
+            if begin + hop >= len(recording.log_mel):
+                break
+    return result
+
+
+def predict_from_maps(learner, maps, rows):
+    """Predict posteriors {task name: (rows, outputs)} from a recording's maps by the second part of split_frozen."""
+    outputs = learner.predict([part.astype(np.float32) for part in maps], batch_size=32, verbose=0)
+    return {name: output.reshape(-1, output.shape[-1])[:rows] for name, output in outputs.items()}
+
+
+def map_dataset(maps, experiment, first_epoch=0):
+    """Make endless batches of the maps of segments, shuffled anew every epoch by (seed, epoch).
+
+    Args:
+        maps: of frozen_maps.
+        experiment: Experiment with resolved tasks.
+        first_epoch: number of epochs that are left out.
+
+    Returns:
+        Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {task.name: target}.
+    """
+    spec, tasks = experiment.training, experiment.tasks
+    features = [tf.constant(np.concatenate(parts)) for parts in zip(*(part for part, _ in maps))]
+    event_roll, labels = np.concatenate([roll for _, roll in maps]), task_labels(tasks)
+    targets = {task.name: tf.constant(task.encode(task_activity(event_roll, labels, task))) for task in tasks}
+
+    def epoch(index):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(event_roll)), seed=[spec.seed, index])
+        return tf.data.Dataset.from_tensor_slices(order).batch(spec.batch_size).map(
+            lambda rows: (tuple(tf.cast(tf.gather(part, rows), tf.float32) for part in features),
+                          {name: tf.gather(target, rows) for name, target in targets.items()}))
+
+    dataset = tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max).flat_map(epoch).prefetch(4)
+    return math.ceil(len(event_roll) / spec.batch_size), dataset

@@ -1,0 +1,88 @@
+"""Trainings with a frozen backbone against the whole network, and their resumption."""
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from polysed_keras.models.network import build_model
+from polysed_keras.models.predict import predict_posteriors
+from polysed_keras.specs.experiment import YAMNET_FEATURES, Experiment, ModelSpec, TrainSpec
+from polysed_keras.specs.tasks import Decomposition, decompose
+from polysed_keras.training.fit import load_best_model
+from polysed_keras.training.frozen import frozen_maps, map_dataset, predict_from_maps, split_frozen
+from polysed_keras.training.recordings import RecordingFeatures
+from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.training.sources import RecordingSource, validate
+
+from fixtures import LABELS, shared_corpus
+
+FROZEN = Experiment(
+    "frozen", features=YAMNET_FEATURES, tasks=Decomposition(1, encoding="multi_label"),
+    model=ModelSpec("yamnet", filters=(4, 4, 4, 16), recurrent_units=8, dense_units=(16,), output_stride=4,
+                    freeze_backbone=True),
+    training=TrainSpec(batch_size=4, epochs=3, learning_rate=1e-2, segment_frames=160, segment_hop=80))
+
+
+@pytest.fixture(scope="module", params=["recurrent", "attention"])
+def experiment(request):
+    encoding = "multi_label" if request.param == "recurrent" else "powerset"
+    return dataclasses.replace(FROZEN, tasks=decompose(LABELS, 2, encoding=encoding),
+                               model=dataclasses.replace(FROZEN.model, head=request.param))
+
+
+def recordings(*lengths):
+    rng = np.random.default_rng(0)
+    return [RecordingFeatures(str(length), rng.normal(-2, 2, (length, 64)).astype(np.float32),
+                              rng.integers(0, 2, (-(-length // 4), len(LABELS))).astype(np.uint8))
+            for length in lengths]
+
+
+def test_both_parts_are_the_network(experiment):
+    model = build_model(experiment.model, experiment.tasks, experiment.input_shape)
+    trunk, learner = split_frozen(model)
+    assert not trunk.trainable_weights
+    assert {id(weight) for weight in learner.trainable_weights} == {id(weight) for weight in model.trainable_weights}
+    assert not any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in learner.layers)
+    for recording, (maps, roll) in zip(recordings(300, 160), frozen_maps(experiment, recordings(300, 160),
+                                                                         progress=False), strict=True):
+        whole = predict_posteriors(model, recording.log_mel, experiment.tasks, 160, silence=YAMNET_FEATURES.silence)
+        parts = predict_from_maps(learner, maps, len(recording.event_roll))
+        for name, posteriors in whole.items():
+            np.testing.assert_allclose(parts[name], posteriors, atol=2e-3)  # maps are kept as float16
+        np.testing.assert_array_equal(roll.reshape(-1, len(LABELS))[:len(recording.event_roll)], recording.event_roll)
+
+
+def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
+    maps = frozen_maps(experiment, recordings(300, 160), segment_hop=80, progress=False)
+    assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 80 frames on
+    steps, dataset = map_dataset(maps, experiment)
+    assert steps == 2
+    batches = list(dataset.take(4).as_numpy_iterator())
+    assert [len(inputs[0]) for inputs, _ in batches] == [4, 2, 4, 2]
+    expected = np.concatenate([parts[0] for parts, _ in maps]).astype(np.float32)
+    epochs = [np.concatenate([inputs[0] for inputs, _ in batches[index:index + 2]]) for index in (0, 2)]
+    assert (epochs[0] != epochs[1]).any()
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch.sum(axis=(1, 2, 3))), np.sort(expected.sum(axis=(1, 2, 3))))
+    _, later = map_dataset(maps, experiment, first_epoch=1)
+    np.testing.assert_array_equal(next(later.as_numpy_iterator())[0][0], batches[2][0][0])
+
+
+def test_a_run_is_the_whole_network_and_can_be_resumed(tmp_path):
+    history = run_experiment(FROZEN, shared_corpus(), tmp_path / "whole", progress=False)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    run_experiment(FROZEN, shared_corpus(), tmp_path / "parts", progress=False, last_epoch=2)
+    resumed = run_experiment(FROZEN, shared_corpus(), tmp_path / "parts", progress=False, resume=True)
+    np.testing.assert_allclose(resumed.drop(columns="epoch"), history.drop(columns="epoch"), rtol=1e-3)
+
+    experiment = load_run(tmp_path / "whole")
+    model = load_best_model(experiment, tmp_path / "whole")
+    validation = RecordingSource(experiment, shared_corpus(), progress=False).load("validate")
+    best = history.loc[history["val_f1"].idxmax()]
+    again = validate(model, validation, experiment.tasks, 160, YAMNET_FEATURES.silence)
+    assert again["val_f1"] == pytest.approx(best.val_f1, abs=5e-3)
+    untouched = build_model(experiment.model, experiment.tasks, experiment.input_shape)
+    for name in ("yamnet_1", "yamnet_14", "yamnet_14_bn"):
+        for ours, theirs in zip(model.get_layer(name).get_weights(), untouched.get_layer(name).get_weights()):
+            np.testing.assert_array_equal(ours, theirs)
