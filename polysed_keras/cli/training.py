@@ -86,11 +86,14 @@ def _training_data(arguments):
     option("runs", nargs="+", metavar="RUN"),
     option("--data", required=True, help="folder of the corpus"),
     option("--partition", choices=("train", "validate", "test"), default="test"),
+    option("--negatives", metavar="DIR", help="recordings without the labels, whose false alarms count too"),
+    option("--time-resolution", type=float, default=0.02, metavar="SECONDS", help="of the scores; default: 0.02"),
     option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
 def evaluate(arguments):
     """Compare runs in tables of scores with intervals."""
     from polysed_keras.evaluation import evaluate_runs, format_tables, report_tables, write_report
-    results = evaluate_runs(arguments.runs, arguments.data, arguments.partition)
+    results = evaluate_runs(arguments.runs, arguments.data, arguments.partition, negatives=arguments.negatives,
+                            time_resolution=arguments.time_resolution)
     tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
 

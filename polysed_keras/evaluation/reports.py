@@ -4,6 +4,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 
+from polysed_keras.evaluation.alarms import alarm_tables
 from polysed_keras.evaluation.tables import SCORES, class_wise_table, clip_tables, polyphony_table, write_table
 from polysed_keras.evaluation.unseen import unseen_tables
 from polysed_keras.events import share
@@ -11,7 +12,7 @@ from polysed_keras.files import write_json
 
 
 def report_tables(results, *, resamples=1000, seed=0):
-    """Return all tables of runs: by class and polyphony and of unseen combinations, or of clips by class for each task.
+    """Return all tables of runs: by class, polyphony, false alarms, unseen combinations; or of clips by class and task.
 
     Args:
         results: list of RunResult, all of recordings or all of clips.
@@ -30,8 +31,8 @@ def report_tables(results, *, resamples=1000, seed=0):
 def write_report(results, out, *, resamples=1000, seed=0):
     """Write the tables of runs as CSV, and report.json with scores by run and label.
 
-    Tables of recordings are class_wise.csv, polyphony.csv, and unseen.csv if a run has powersets; tables of clips are
-    class_wise_accuracy.csv and class_wise_lwlrap.csv. Result and errors are those of `report_tables`.
+    Tables of recordings are class_wise.csv, polyphony.csv, alarms.csv, and unseen.csv if a run has powersets; tables of
+    clips are class_wise_accuracy.csv and class_wise_lwlrap.csv. Result and errors are those of `report_tables`.
 
     Args:
         results: list of RunResult.
@@ -57,6 +58,7 @@ def _tables_by_file(results, resamples, seed):
         return {f"{table['table'].iloc[0]}.csv": [table] for table in clip_tables(results, **arguments)}
     files = {"class_wise.csv": [class_wise_table(results, **arguments)],
              "polyphony.csv": [polyphony_table(results, **arguments)],
+             "alarms.csv": alarm_tables(results, **arguments) if results[0].alarms is not None else [],
              "unseen.csv": unseen_tables(results, **arguments)}
     return {name: tables for name, tables in files.items() if tables}
 

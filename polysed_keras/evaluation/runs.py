@@ -5,6 +5,7 @@ import numpy as np
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError, expect
+from polysed_keras.evaluation.alarms import count_alarms, warn_without_background
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
@@ -15,10 +16,13 @@ from polysed_keras.training import (
     RecordingSource,
     label_affinity,
     load_best_model,
+    load_negatives,
     load_run,
     predict_clips,
     source_class,
 )
+
+TIME_RESOLUTION = 0.02  # seconds, paper 1's frames
 
 
 def find_groups(data, decomposition, run=None, *, progress=True):
@@ -62,8 +66,10 @@ def run_confusion(run, dataset, partition="validate", *, progress=True):
     experiment = load_run(run)
     if source_class(experiment) is ClipSource:
         raise InputError(f"{run}: expected a run on recordings, whose frames are compared. Received one on clips.")
-    _, _, rolls, estimates = _estimate(RecordingSource(experiment, dataset.folder, progress=progress), run, partition)
-    return confusion(sum(map(substitutions, rolls, estimates)), sum(map(joint_activity, rolls)))
+    source = RecordingSource(experiment, dataset.folder, progress=progress)
+    estimates = _estimate(source, run, source.load(partition), experiment.time_resolution)
+    pairs = [(estimate.reference, estimate.activity) for estimate in estimates]
+    return confusion(sum(substitutions(*pair) for pair in pairs), sum(joint_activity(roll) for roll, _ in pairs))
 
 
 def load_seen_combinations(runs, names=()):
@@ -83,13 +89,15 @@ def load_seen_combinations(runs, names=()):
     return read_combinations(zip(runs, experiments))
 
 
-def evaluate_runs(runs, data, partition="test", *, progress=True):
+def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resolution=TIME_RESOLUTION, progress=True):
     """Score runs on the same data, for tables side by side.
 
     Args:
         runs: folders of runs, all on recordings or all on clips.
         data: folder of a corpus with the runs' labels.
         partition: to score.
+        negatives: folder of audio without the labels, whose false alarms are counted too; None for none.
+        time_resolution: seconds per frame of the scores, for runs of different time resolution.
         progress: whether bars are shown.
 
     Returns:
@@ -101,10 +109,12 @@ def evaluate_runs(runs, data, partition="test", *, progress=True):
     if len({source_class(load_run(run)) for run in runs}) > 1:
         raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
     seen = load_seen_combinations(runs)
-    return [evaluate_run(run, data, partition, seen=seen, progress=progress) for run in runs]
+    return [evaluate_run(run, data, partition, seen=seen, negatives=negatives, time_resolution=time_resolution,
+                         progress=progress) for run in runs]
 
 
-def evaluate_run(run, data, partition="test", *, seen=(), progress=True):
+def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_resolution=TIME_RESOLUTION,
+                 progress=True):
     """Score a run's best epoch on all recordings or clips of a partition, decoded as its tasks say.
 
     Args:
@@ -112,6 +122,8 @@ def evaluate_run(run, data, partition="test", *, seen=(), progress=True):
         data: folder of a corpus with the run's labels.
         partition: to score.
         seen: of load_seen_combinations; frames of recordings with a combination that is not in it are counted apart.
+        negatives: as of evaluate_runs; not for runs on clips.
+        time_resolution: as of evaluate_runs.
         progress: whether bars are shown.
 
     Returns:
@@ -127,33 +139,59 @@ def evaluate_run(run, data, partition="test", *, seen=(), progress=True):
     """
     experiment = load_run(run)
     source = source_class(experiment)(experiment, data, progress=progress)
-    return _SCORING[type(source)](source, run, partition, seen)
+    if isinstance(source, ClipSource):
+        expect(negatives is None, "negatives", "none for a run on clips", negatives)
+        return _score_clips(source, run, partition)
+    return _score_recordings(source, run, partition, seen, negatives, time_resolution, progress)
 
 
-def _score_recordings(source, run, partition, seen):
-    labels, names, references, estimates = _estimate(source, run, partition)
-    return RunResult(source.experiment.name, source.experiment.training.seed, labels, names,
-                     np.stack([frame_counts(*pair) for pair in zip(references, estimates)]),
-                     tuple(count_unseen(each, labels, references, estimates) for each in seen))
+def _score_recordings(source, run, partition, seen, negatives, time_resolution, progress):
+    experiment, labels = source.experiment, source.datasets[0].labels
+    recordings = source.load(partition, time_resolution)
+    if negatives is None:
+        warn_without_background(source.datasets[0].folder, recordings, experiment.features.silence)
+    others = [] if negatives is None else load_negatives(negatives, labels, experiment.features, time_resolution,
+                                                         progress=progress)
+    estimates = _estimate(source, run, recordings + others, time_resolution)
+    references, activities = zip(*((each.reference, each.activity) for each in estimates[:len(recordings)]))
+    return RunResult(
+        experiment.name, experiment.training.seed, labels, tuple(recording.name for recording in recordings),
+        np.stack([frame_counts(*pair) for pair in zip(references, activities)]),
+        tuple(count_unseen(each, labels, references, activities) for each in seen),
+        alarms=np.stack([count_alarms(each.reference, each.posteriors, each.activity, time_resolution)
+                         for each in estimates]))
 
 
-def _estimate(source, run, partition):
-    """Return a corpus's labels, a partition's names, and the reference and the estimated activity of each recording."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Estimate:
+    """Reference and estimate of one recording, arrays (frames, labels) in the order of the corpus's labels."""
+
+    reference: np.ndarray
+    posteriors: np.ndarray
+    activity: np.ndarray
+
+
+def _estimate(source, run, recordings, time_resolution):
+    """Return an _Estimate per recording, whose event rolls have rows of `time_resolution`."""
     experiment, dataset = source.experiment, source.datasets[0]
-    labels = task_labels(experiment.tasks)
+    labels, tasks, features = task_labels(experiment.tasks), experiment.tasks, experiment.features
     expect(sorted(labels) == sorted(dataset.labels), dataset.folder, f"the labels of {run}, {list(labels)}",
            list(dataset.labels))
     model = load_best_model(experiment, run)
-    columns = [labels.index(label) for label in dataset.labels]
-    recordings = source.load(partition)
-    estimates = [decode_activity(predict_posteriors(model, recording.log_mel, experiment.tasks,
-                                                    experiment.training.segment_frames), experiment.tasks)[:, columns]
-                 for recording in recordings]
-    return (dataset.labels, tuple(recording.name for recording in recordings),
-            [recording.event_roll[:, columns] for recording in recordings], estimates)
+    columns, estimates = [labels.index(label) for label in dataset.labels], []
+    for recording in recordings:
+        outputs = predict_posteriors(model, recording.log_mel, tasks, experiment.training.segment_frames,
+                                     silence=features.silence)
+        posteriors = np.concatenate([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)
+        # the output that is there in the middle of each frame
+        middles = (np.arange(len(recording.event_roll)) + 0.5) * time_resolution / experiment.time_resolution
+        rows = np.minimum(middles.astype(int), len(posteriors) - 1)
+        estimates.append(_Estimate(recording.event_roll[:, columns], posteriors[rows][:, columns],
+                                   decode_activity(outputs, tasks)[rows][:, columns]))
+    return estimates
 
 
-def _score_clips(source, run, partition, _):
+def _score_clips(source, run, partition):
     experiment, clips, results = source.experiment, source.load(partition), []
     model = load_best_model(experiment, run)
     for task in experiment.tasks:
@@ -163,6 +201,3 @@ def _score_clips(source, run, partition, _):
         results.append(TaskResult(experiment.name, experiment.training.seed, task.name, task.encoding, task.labels,
                                   clips[task.name].names, counts))
     return RunResult(experiment.name, experiment.training.seed, tasks=tuple(results))
-
-
-_SCORING = {RecordingSource: _score_recordings, ClipSource: _score_clips}

@@ -1,5 +1,6 @@
 """Scores of runs as tables: runs side by side, with intervals over mixtures or clips and the spread over seeds."""
 import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,8 @@ class RunResult:
         counts: int64 array (mixtures, labels + 1, labels, 3) of events.frame_counts.
         unseen: one evaluation.UnseenCounts per SeenCombinations that was asked about.
         tasks: of a network that labels clips, one TaskResult per task; labels, mixtures and counts are empty then.
+        alarms: float64 array (recordings, 1 + thresholds, labels + 1, 7) of alarms.count_alarms, of the mixtures and
+            of recordings without labels; None if alarms were not counted.
 
     Raises:
         InputError: the shape of `counts` does not fit `labels` and `mixtures`.
@@ -87,6 +90,7 @@ class RunResult:
     counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 1, 0, 3), int))
     unseen: tuple = ()
     tasks: tuple = ()
+    alarms: np.ndarray | None = None
     unit = "mixtures"  # intervals are over these
 
     def __post_init__(self):
@@ -96,6 +100,11 @@ class RunResult:
     def reference(self):
         """Active frames of the reference: (mixtures, polyphony, labels)."""
         return self.counts[..., 0] + self.counts[..., 2]
+
+    @property
+    def alarm_part(self):
+        """The counts of alarms, for compare_runs."""
+        return types.SimpleNamespace(name=self.name, unit="recordings", counts=self.alarms)
 
 
 def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
@@ -232,7 +241,7 @@ def _check_same(what, name, values, other_name, other_values):
                          "Evaluate runs of the same data together.")
 
 
-def compare_runs(results, table, rows, scores, resamples, seed):
+def compare_runs(results, table, rows, scores, resamples, seed, *, per_cent=True):
     """Return a DataFrame as of class_wise_table, with a line per row and run.
 
     Args:
@@ -242,6 +251,7 @@ def compare_runs(results, table, rows, scores, resamples, seed):
         scores: function from summed counts to an array (..., rows).
         resamples: number of bootstrap resamples.
         seed: of the resampling.
+        per_cent: whether texts give the scores in per cent.
     """
     weights = _resample_weights(len(results[0].counts), resamples, seed)
     first = first_resampled = np.nan  # the first run has no difference to itself
@@ -263,7 +273,7 @@ def compare_runs(results, table, rows, scores, resamples, seed):
         if len(blocks) == 1:
             first, first_resampled = value, resampled
     joined = pd.concat(blocks, ignore_index=True)
-    joined.attrs["unit"] = results[0].unit
+    joined.attrs |= {"unit": results[0].unit, "scale": 100 if per_cent else 1}
     return joined
 
 
@@ -281,26 +291,28 @@ def _interval(resampled):
 
 def _format_table(table):
     first, columns, spreads = table["run"].iloc[0], [], []
-    title = f"{table['table'].iloc[0]} in % [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
+    scale = table.attrs.get("scale", 100)
+    percent = " in %" if scale == 100 else ""
+    title = f"{table['table'].iloc[0]}{percent} [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
     for run, lines in table.groupby("run", sort=False):
-        columns.append(_column(run, lines, "{:.1f} [{:.1f}, {:.1f}]", ["value", "low", "high"]))
+        columns.append(_column(run, lines, "{:.1f} [{:.1f}, {:.1f}]", ["value", "low", "high"], scale))
         if run != first:
             columns.append(_column("difference", lines, "{:+.1f} [{:+.1f}, {:+.1f}]",
-                                   ["difference", "difference_low", "difference_high"]))
+                                   ["difference", "difference_low", "difference_high"], scale))
         seeds = lines["seeds"].iloc[0]
         if seeds > 1:
             spreads.append(_column(f"{run}, {seeds} seeds", lines, "{:.1f} ({:.1f} to {:.1f})",
-                                   ["spread", "seed_min", "seed_max"]))
+                                   ["spread", "seed_min", "seed_max"], scale))
     if len(columns) > 1:
         title += f"; difference: to {first}, paired"
     text = f"{title}\n{_side_by_side(columns)}"
     if spreads:
-        text += f"\n\nspread over seeds in %: standard deviation (lowest to highest)\n{_side_by_side(spreads)}"
+        text += f"\n\nspread over seeds{percent}: standard deviation (lowest to highest)\n{_side_by_side(spreads)}"
     return text
 
 
-def _column(header, lines, layout, names):
-    return percent_cells((100 * lines[names]).set_axis(lines["row"].to_numpy()), layout).rename(header)
+def _column(header, lines, layout, names, scale):
+    return percent_cells((scale * lines[names]).set_axis(lines["row"].to_numpy()), layout).rename(header)
 
 
 def percent_cells(scores, layout):

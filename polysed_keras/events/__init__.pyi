@@ -20,6 +20,7 @@ from .event_lists import (
     write_events as write_events,
 )
 from .metrics import (
+    alarm_counts as alarm_counts,
     error_rate as error_rate,
     f_score as f_score,
     frame_counts as frame_counts,

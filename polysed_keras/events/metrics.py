@@ -115,6 +115,62 @@ def unseen_frames(combinations, seen):
     return unseen, np.stack([frames, np.full(len(frames), len(combinations))], axis=1)
 
 
+ALARM_COUNTS = ("found", "events", "false", "estimated", "active_outside", "outside")
+
+
+def alarm_counts(reference, estimated, time_resolution, *, tolerance=0.5):
+    """Count found and false events, and the time that is active outside the reference.
+
+    Events of one label less than `tolerance` apart count as one, in the reference as in the estimate. A reference event
+    is found if an active frame of its label lies in it. An estimated event is false if it keeps more than `tolerance`
+    away from every reference event of its label; so is activity.
+
+    Args:
+        reference: activity, array (frames, labels) of 0 and 1.
+        estimated: activity of the same shape.
+        time_resolution: seconds per frame.
+        tolerance: seconds.
+
+    Returns:
+        int64 array (labels + 1, 6) of ALARM_COUNTS: found, reference, false and estimated events; frames that are
+        active outside, and frames outside. The last row is that of all labels: sums of events, frames in which any
+        label is active outside, and all frames. Counts of several recordings can be added.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    reference, estimated = _activity_pair(reference, estimated)
+    frames, labels = reference.shape
+    reach = round(tolerance / time_resolution)
+    columns, onsets, offsets = _merged_runs(reference, reach)
+    near = np.zeros((frames + 1, labels), int)  # +1 where a reference event's neighbourhood begins, -1 where it ends
+    np.add.at(near, (np.maximum(onsets - reach, 0), columns), 1)
+    np.add.at(near, (np.minimum(offsets + reach, frames), columns), -1)
+    near = near[:-1].cumsum(axis=0) > 0
+    counts = np.zeros((labels + 1, 6), int)
+    for (of, begin, end), mask, place in (((columns, onsets, offsets), estimated, 0),
+                                          (_merged_runs(estimated, reach), near, 2)):
+        before = np.concatenate([np.zeros((1, labels), int), mask.cumsum(axis=0)])
+        touched = before[end, of] > before[begin, of]
+        counts[:-1, place] = np.bincount(of[touched if place == 0 else ~touched], minlength=labels)
+        counts[:-1, place + 1] = np.bincount(of, minlength=labels)
+    outside = estimated & ~near
+    counts[:-1, 4:] = np.stack([outside.sum(axis=0), (~near).sum(axis=0)], axis=1)
+    counts[-1] = [*counts[:-1, :4].sum(axis=0), outside.any(axis=1).sum(), frames]
+    return counts
+
+
+def _merged_runs(activity, gap):
+    """Return column, onset and offset frames of the runs of ones, merged if less than `gap` frames lie between."""
+    padded = np.pad(activity.T.astype(np.int8), ((0, 0), (1, 1)))
+    change = np.diff(padded, axis=1)
+    (columns, onsets), (_, offsets) = np.nonzero(change == 1), np.nonzero(change == -1)
+    begins = np.ones(len(columns), bool)
+    begins[1:] = (columns[1:] != columns[:-1]) | (onsets[1:] - offsets[:-1] >= max(gap, 1))
+    ends = np.append(begins[1:], True) if len(begins) else begins
+    return columns[begins], onsets[begins], offsets[ends]
+
+
 def lwlrap(reference, scores):
     """Compute label-weighted label-ranking average precision: the mean over (clip, label) pairs of precision at rank.
 
