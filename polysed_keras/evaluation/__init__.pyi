@@ -1,3 +1,4 @@
+from .alarms import alarm_tables as alarm_tables, warn_without_background as warn_without_background
 from .reports import report_tables as report_tables, write_report as write_report
 from .runs import (
     evaluate_run as evaluate_run,

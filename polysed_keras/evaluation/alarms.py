@@ -86,16 +86,20 @@ def alarm_tables(results, *, resamples=1000, seed=0):
                          resamples, seed)]
 
 
-def warn_without_background(folder, recordings, silence):
-    """Warn if recordings hold digital silence: a detector that fires at every sound has good scores there.
+def silent_share(recordings, silence):
+    """Return the share of the time of RecordingFeatures that is digital silence, of log-mel `silence`."""
+    silent = sum((recording.log_mel.max(axis=1) <= silence).sum() for recording in recordings)
+    return silent / max(1, sum(len(recording.log_mel) for recording in recordings))
+
+
+def warn_without_background(results, folder):
+    """Warn of data with digital silence: a detector that fires at every sound has good scores there.
 
     Args:
+        results: list of RunResult.
         folder: name of the data, for the message.
-        recordings: list of RecordingFeatures.
-        silence: log-mel of silence.
     """
-    silent = sum((recording.log_mel.max(axis=1) <= silence).sum() for recording in recordings)
-    share = silent / max(1, sum(len(recording.log_mel) for recording in recordings))
+    share = max(result.silent_share for result in results)
     if share > SILENT_SHARE:
         logger.warning("%s: %.0f %% of the time is digital silence, so the scores tell nothing about false alarms in "
                        "real recordings. Add recordings without the labels: --negatives FOLDER.", folder, 100 * share)

@@ -5,7 +5,7 @@ import numpy as np
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError, expect
-from polysed_keras.evaluation.alarms import count_alarms, warn_without_background
+from polysed_keras.evaluation.alarms import count_alarms, silent_share
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
@@ -137,6 +137,7 @@ def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_r
         >>> result.counts.shape == (len(result.mixtures), len(result.labels) + 1, len(result.labels), 3)
         True
     """
+    expect(time_resolution > 0, "time_resolution", "seconds above 0", time_resolution)
     experiment = load_run(run)
     source = source_class(experiment)(experiment, data, progress=progress)
     if isinstance(source, ClipSource):
@@ -148,8 +149,6 @@ def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_r
 def _score_recordings(source, run, partition, seen, negatives, time_resolution, progress):
     experiment, labels = source.experiment, source.datasets[0].labels
     recordings = source.load(partition, time_resolution)
-    if negatives is None:
-        warn_without_background(source.datasets[0].folder, recordings, experiment.features.silence)
     others = [] if negatives is None else load_negatives(negatives, labels, experiment.features, time_resolution,
                                                          progress=progress)
     estimates = _estimate(source, run, recordings + others, time_resolution)
@@ -159,7 +158,8 @@ def _score_recordings(source, run, partition, seen, negatives, time_resolution, 
         np.stack([frame_counts(*pair) for pair in zip(references, activities)]),
         tuple(count_unseen(each, labels, references, activities) for each in seen),
         alarms=np.stack([count_alarms(each.reference, each.posteriors, each.activity, time_resolution)
-                         for each in estimates]))
+                         for each in estimates]),
+        silent_share=silent_share(recordings, experiment.features.silence))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -78,6 +78,7 @@ class RunResult:
         tasks: of a network that labels clips, one TaskResult per task; labels, mixtures and counts are empty then.
         alarms: float64 array (recordings, 1 + thresholds, labels + 1, 7) of alarms.count_alarms, of the mixtures and
             of recordings without labels; None if alarms were not counted.
+        silent_share: of the time of the mixtures, how much is digital silence.
 
     Raises:
         InputError: the shape of `counts` does not fit `labels` and `mixtures`.
@@ -91,6 +92,7 @@ class RunResult:
     unseen: tuple = ()
     tasks: tuple = ()
     alarms: np.ndarray | None = None
+    silent_share: float = 0.0
     unit = "mixtures"  # intervals are over these
 
     def __post_init__(self):

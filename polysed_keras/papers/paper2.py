@@ -103,7 +103,7 @@ def run_paper2(recipe):
     if recipe.demo:
         make_demo_clips(recipe.data)
     tagger = recipe.tagger
-    if tagger in PRESETS:
+    if tagger in PRESETS and PRESETS[tagger].clip_level:
         print(f"training a tagger to choose events by: {tagger}")
         experiment = set_fields(PRESETS[tagger], DEMO_CLIP_NETWORK if recipe.demo else ())
         run, tagger = recipe.out / "runs" / "tagger", recipe.out / "saved_models" / "tagger"

@@ -1,11 +1,11 @@
 """False alarms of runs, from recordings with and without labels."""
-import logging
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
+from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.alarms import (
     THRESHOLDS,
@@ -13,6 +13,7 @@ from polysed_keras.evaluation.alarms import (
     count_alarms,
     false_events_per_hour,
     recall_at_alarms,
+    warn_without_background,
 )
 from polysed_keras.evaluation.reports import write_report
 from polysed_keras.evaluation.runs import evaluate_run, evaluate_runs
@@ -77,8 +78,8 @@ def test_tables_are_of_hours_and_shares(negatives, tmp_path):
     assert (tmp_path / "alarms.csv").read_text().count("recall_at_false_events") == 6
 
 
-def test_data_without_background_are_warned_of(negatives, caplog, tmp_path):
-    evaluate_run(shared_run(MULTI_LABEL), shared_corpus(), progress=False)
+def test_data_without_background_are_warned_of(negatives, caplog, capsys, tmp_path):
+    warn_without_background([evaluate_run(shared_run(MULTI_LABEL), shared_corpus(), progress=False)], "data")
     assert "digital silence" not in caplog.text
     folder = tmp_path / "data"
     shutil.copytree(shared_corpus(), folder)
@@ -86,12 +87,14 @@ def test_data_without_background_are_warned_of(negatives, caplog, tmp_path):
         waveform, rate = soundfile.read(path)
         soundfile.write(path, np.append(waveform, np.zeros(2 * rate)), rate)
     shutil.rmtree(folder / "features", ignore_errors=True)
-    with caplog.at_level(logging.WARNING):
-        evaluate_run(shared_run(MULTI_LABEL), folder, progress=False)
-    assert "% of the time is digital silence" in caplog.text and "--negatives" in caplog.text
-    caplog.clear()
-    evaluate_run(shared_run(MULTI_LABEL), folder, negatives=negatives, progress=False)
-    assert "digital silence" not in caplog.text
+    assert main(["evaluate", str(shared_run(MULTI_LABEL)), "--data", str(folder)]) == 0
+    warned = capsys.readouterr().err
+    assert "% of the time is digital silence" in warned and "--negatives" in warned
+    result = evaluate_run(shared_run(MULTI_LABEL), folder, progress=False)
+    seconds = result.alarms[:, 0, -1, -1].sum()
+    assert result.silent_share == pytest.approx(3 * 2 / seconds, rel=0.05)
+    assert main(["evaluate", str(shared_run(MULTI_LABEL)), "--data", str(folder), "--negatives", str(negatives)]) == 0
+    assert "digital silence" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("time_resolution, close", [(0.02, 0), (0.01, 0.03), (0.04, 0.05)])

@@ -14,6 +14,7 @@ from polysed_keras.models.network import build_model
 from polysed_keras.models.yamnet import CONVOLUTIONS, class_names, convolve, read_weights
 from polysed_keras.specs.experiment import YAMNET_FEATURES, ModelSpec
 from polysed_keras.specs.presets import get_preset
+from polysed_keras.specs.tasks import Task
 
 DATA = os.environ.get("POLYSED_TEST_DATA")
 PATCH = 96  # frames that YAMNet scores at once, every 48 frames
@@ -73,7 +74,19 @@ def test_maps_of_a_backbone(head, frozen):
     assert len(convolutions) == len(CONVOLUTIONS) - 1
     assert all(layer.trainable != frozen for layer in convolutions)
     np.testing.assert_array_equal(convolutions[0].get_weights()[0], read_weights()["2_depthwise/kernel"])
+    assert not [layer.name for layer in model.layers if "/" in layer.name]  # TensorFlow cannot store it
     assert np.isfinite(model(np.full((1, 64, 64), YAMNET_FEATURES.silence, np.float32))["events"]).all()
+
+
+def test_clips_are_labelled_by_the_mean_of_the_last_map():
+    tasks = (Task("events", ("a", "b"), "multi_label"),)
+    model = build_model(ModelSpec("yamnet", "pooled", filters=(4, 4, 8, 8), dropout=0.0), tasks, (64, 64))
+    log_mel = np.random.default_rng(0).normal(-2, 2, (3, 64, 64)).astype(np.float32)
+    last = keras.Model(model.input, model.get_layer("pooled").input)(log_mel).numpy()
+    dense = model.get_layer("events_output")
+    assert last.shape == (3, 16, 1, 8)
+    expected = 1 / (1 + np.exp(-(last.mean(axis=(1, 2)) @ dense.kernel.numpy() + dense.bias.numpy())))
+    np.testing.assert_allclose(model(log_mel)["events"], expected, rtol=1e-5)
 
 
 def test_the_moving_means_stay_those_of_audioset():
