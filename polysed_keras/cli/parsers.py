@@ -11,7 +11,8 @@ SWEEPS = ("alpha", "events", "hours", "k", "transfer", "regularizers")
 RUNTIMES = ("litert_float32", "litert_float16", "litert_int8", "onnx")
 EVENT_CHOICES = ("random", "correlated", "uncorrelated")
 DECOMPOSITIONS = ("contiguous", "random", "cooccurrence", "anti_cooccurrence", "confusion")
-MIXTURES = (60, 20, 20)  # for training, validation and test: the numbers of TUT-SED Synthetic 2016
+# Numbers of mixtures for training, validation and test by recipe; the paper's are those of TUT-SED Synthetic 2016.
+MIXTURES = {"paper": (60, 20, 20), "field": (240, 60, 80)}
 
 
 def command(name, *options):
@@ -59,8 +60,13 @@ FOLDS = option("--folds", nargs=3, type=fold_lists, metavar=("TRAIN", "VALIDATE"
                help="divide ESC-50's layout by its folds, given as lists: 1,2 3 4")
 MIXTURE_OPTIONS = (
     option("--mixtures", nargs=3, type=int, metavar=("TRAIN", "VALIDATE", "TEST"),
-           help=f"numbers of mixtures; default: {' '.join(map(str, MIXTURES))}"),
-    option("--duration", type=float, default=340.0, metavar="SECONDS", help="length of a mixture"),
+           help="numbers of mixtures; default: " + " or ".join(
+               f"{' '.join(map(str, numbers))} ({name})" for name, numbers in MIXTURES.items())),
+    option("--recipe", choices=tuple(MIXTURES), help="paper: dense mixtures of the labels alone, as in TUT-SED "
+           "Synthetic 2016; field: few events, many or none, always a background, other sounds, rooms; default: field "
+           "for a folder of recordings per label, else paper"),
+    option("--negatives", metavar="DIR", help="recordings without the labels, as backgrounds and as other sounds"),
+    option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 30 (field)"),
     FOLDS)
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "
                "default: the project's own model, saved_models/esc10")

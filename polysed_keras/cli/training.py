@@ -2,7 +2,7 @@
 import dataclasses
 import pathlib
 
-from polysed_keras.cli.data import soundscape_spec, write_mixtures
+from polysed_keras.cli.data import recipe_of, soundscape_spec, write_mixtures
 from polysed_keras.cli.parsers import (
     DECOMPOSITIONS,
     EVENT_CHOICES,
@@ -71,15 +71,22 @@ def _training_data(arguments):
     if not arguments.soundbank:
         if not arguments.data:
             raise InputError("train: expected --data DATA, --soundbank DIR or both. Received: neither.")
+        if arguments.negatives:
+            raise InputError("--negatives: expected --soundbank beside it, which mixtures are made of. Received: none. "
+                             "Give it to polysed synthesize, which makes DATA.")
         return arguments.data, None
     from polysed_keras.training import resolve_mixing
     data, numbers = arguments.data, arguments.mixtures
     if not data:
-        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES
+        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES[recipe_of(arguments)]
         if not pathlib.Path(data).exists():  # a resumed training has it
             write_mixtures(arguments, arguments.soundbank, arguments.soundbank, data, (0, *numbers[1:]),
                             soundscape_spec(arguments, arguments.mix))
-    return data, resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)
+    mixing = resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)
+    if arguments.negatives:
+        mixing = dataclasses.replace(mixing, spec=mixing.spec.with_folders(background=[arguments.negatives],
+                                                                           distractors=[arguments.negatives]))
+    return data, mixing
 
 
 @command("evaluate",
@@ -91,11 +98,19 @@ def _training_data(arguments):
     option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
 def evaluate(arguments):
     """Compare runs in tables of scores with intervals."""
-    from polysed_keras.evaluation import evaluate_runs, format_tables, report_tables, write_report
+    from polysed_keras.evaluation import (
+        evaluate_runs,
+        format_tables,
+        report_tables,
+        warn_without_background,
+        write_report,
+    )
     results = evaluate_runs(arguments.runs, arguments.data, arguments.partition, negatives=arguments.negatives,
                             time_resolution=arguments.time_resolution)
     tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
+    if not arguments.negatives:
+        warn_without_background(results, arguments.data)
 
 
 @command("decompose",

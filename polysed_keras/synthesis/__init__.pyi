@@ -5,7 +5,7 @@ from .corpus import (
     read_instructions as read_instructions,
     synthesize as synthesize,
 )
-from .drawing import SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
+from .drawing import RECIPES as RECIPES, SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
 from .ingredients import gather_sounds as gather_sounds
 from .procedural.procedures import (
     PROCEDURAL_SAMPLE_RATE as PROCEDURAL_SAMPLE_RATE,

@@ -65,7 +65,8 @@ def synthesize(partitions, out, spec=None, mixtures=(60, 20, 20), *, seed=0, ori
         >>> partitions = partition_soundbank(read_soundbank("esc10"))
         >>> statistics = synthesize(partitions, "data", mixtures=(3, 1, 1), seed=1)
     """
-    spec, numbers = spec or SoundscapeSpec(), dict(zip(PARTITIONS, mixtures))
+    spec = (spec or SoundscapeSpec()).with_folders(**partitions["train"].besides)
+    numbers = dict(zip(PARTITIONS, mixtures))
     expect(len(mixtures) == 3 and min(mixtures) >= 0 and sum(mixtures), "mixtures",
            "three numbers (train, validate, test), not all 0", tuple(mixtures))
     expect(seed >= 0, "seed", "0 or a positive integer", seed)
@@ -141,7 +142,7 @@ def _checksums(drawn, soundbank, spec):
             if isinstance(piece.impulse_response, str):
                 used["impulse_responses"].add(piece.impulse_response)
         used["background"].update(bed.recording for bed in mixture.beds)
-    folders = {role: soundbank if role == "soundbank" else getattr(spec, role) for role in used}
+    folders = {role: soundbank if role == "soundbank" else spec.root(role) for role in used}
     return {role: {path: _checksum(pathlib.Path(folders[role]) / path) for path in sorted(paths)}
             for role, paths in used.items() if paths}
 

@@ -10,6 +10,8 @@ import collections
 import copy
 import dataclasses
 import functools
+import os
+import pathlib
 
 import numpy as np
 
@@ -31,7 +33,9 @@ class SoundscapeSpec:
     (`activity.active_spans`). The attributes below are not in the paper's recipe.
 
     Attributes:
-        background: white, pink or brown noise, or a folder of recordings, with an RMS of `background_dbfs`.
+        background: white, pink or brown noise, or a folder of recordings, with an RMS of `background_dbfs`; of several,
+            joined by "+", each mixture has one.
+        background_level_dbfs: level of the background of each mixture, in place of `background_dbfs`.
         event_to_background_db: level of a piece's loudest 400 ms over the background, in place of `level_dbfs` and
             `gain_db`.
         rt60_seconds: reverberation time of simulated rooms; a mixture has one room, with a place for every track.
@@ -39,7 +43,10 @@ class SoundscapeSpec:
         speed: every piece is played slower or faster, and so lower or higher, by one of SPEEDS factors from the first
             to the second number.
         gain_change_db: how much a piece's gain changes from its beginning to its end.
-        distractors: a folder of sounds without a label, for `distractor_tracks` tracks per mixture.
+        distractors: a folder of sounds without a label, or several joined by "+", for `distractor_tracks` tracks per
+            mixture.
+        empty_share: share of the mixtures that hold no label.
+        silence_stretch: factor of all silences of a mixture, drawn with an even logarithm.
         mean_polyphony: mean number of active labels; silences are stretched and labels added to reach it.
         together: (label, other, probability) each: how likely the other label joins the label.
         apart: groups of labels that exclude each other.
@@ -66,6 +73,7 @@ class SoundscapeSpec:
     burst_seconds: float = 0.04
     background: str = ""
     background_dbfs: float = -50.0
+    background_level_dbfs: tuple = ()
     event_to_background_db: tuple = ()
     rt60_seconds: tuple = ()
     impulse_responses: str = ""
@@ -73,6 +81,8 @@ class SoundscapeSpec:
     gain_change_db: tuple = ()
     distractors: str = ""
     distractor_tracks: tuple[int, int] = (1, 3)
+    empty_share: float = 0.0
+    silence_stretch: tuple = ()
     mean_polyphony: tuple = ()
     together: tuple = ()
     apart: tuple = ()
@@ -85,12 +95,13 @@ class SoundscapeSpec:
         least = {"labels_per_mixture": 0, "piece_seconds": 0.1, "silence_seconds": 0.0, "gain_db": -120.0,
                  "distractor_tracks": 0}
         optional = {"event_to_background_db": -60.0, "rt60_seconds": 0.1, "speed": 0.25, "gain_change_db": -120.0,
-                    "mean_polyphony": 0.0}
+                    "mean_polyphony": 0.0, "background_level_dbfs": -120.0, "silence_stretch": 0.01}
         for name, low in (least | optional).items():
             value = tuple(getattr(self, name))
             object.__setattr__(self, name, value)  # a list, as JSON has it, becomes the same spec
             expect(len(value) == 2 and low <= value[0] <= value[1] or value == () and name in optional, name,
                    f"two numbers, {low:g} <= low <= high", value)
+        expect(0 <= self.empty_share <= 1, "empty_share", "a share from 0 to 1", self.empty_share)
         for name in ("together", "apart"):
             object.__setattr__(self, name, tuple(map(tuple, getattr(self, name))))
         expect(all(len(rule) == 3 and 0 <= rule[2] <= 1 for rule in self.together), "together",
@@ -99,6 +110,40 @@ class SoundscapeSpec:
                self.event_to_background_db)
         expect(not (self.rt60_seconds and self.impulse_responses), "impulse_responses", "no rt60_seconds beside it",
                self.impulse_responses)
+
+    @property
+    def noise_colours(self):
+        """The colours of noise among the backgrounds, a tuple."""
+        return tuple(part for part in _parts(self.background) if part in NOISE_COLOURS)
+
+    def folders(self, role):
+        """Return the folders of distractors, background or impulse_responses, a tuple."""
+        return tuple(part for part in _parts(getattr(self, role)) if part not in NOISE_COLOURS)
+
+    def root(self, role):
+        """Return the folder that the recordings of a role are relative to, or None if it has no folders."""
+        folders = self.folders(role)
+        return os.path.commonpath(list(map(os.path.abspath, folders))) if len(folders) > 1 else (folders or (None,))[0]
+
+    def with_folders(self, **folders):
+        """Return the spec with more folders per role: lists of paths by `background` or `distractors`."""
+        joined = {role: "+".join(dict.fromkeys([*_parts(getattr(self, role)), *map(str, paths)]))
+                  for role, paths in folders.items()}
+        return dataclasses.replace(self, **joined)
+
+
+def _parts(text):
+    """Split what "+" joins, except for the path of a folder."""
+    return [] if not text else [text] if pathlib.Path(text).is_dir() else text.split("+")
+
+
+# What a place may sound like, so that a detector learns what is none of its labels: noise or recordings as background
+# at any level, few events or many or none, other sounds, rooms.
+FIELD = SoundscapeSpec(
+    duration_seconds=30.0, labels_per_mixture=(0, 9), piece_seconds=(1.0, 10.0), silence_stretch=(0.5, 10.0),
+    empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-70.0, -25.0),
+    event_to_background_db=(0.0, 25.0), rt60_seconds=(0.2, 0.8), speed=(0.85, 1.18), distractor_tracks=(0, 4))
+RECIPES = {"paper": SoundscapeSpec(), "field": FIELD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +174,15 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """The full instruction of a mixture. The background is noise from a seed, or beds that follow each other."""
+    """The full instruction of a mixture. The background is noise from a seed, or beds that follow each other.
+
+    Its colour and level are the spec's, unless they are given.
+    """
     pieces: tuple[Piece, ...]
     noise_seed: int | None = None
     beds: tuple[Piece, ...] = ()
+    noise_colour: str | None = None
+    background_dbfs: float | None = None
 
     @classmethod
     def from_dict(cls, fields):
@@ -140,7 +190,8 @@ class Mixture:
         def piece(values):
             response = values["impulse_response"]
             return Piece(**values | {"impulse_response": Room(**response) if isinstance(response, dict) else response})
-        return cls(tuple(map(piece, fields["pieces"])), fields["noise_seed"], tuple(map(piece, fields["beds"])))
+        return cls(tuple(map(piece, fields["pieces"])), fields["noise_seed"], tuple(map(piece, fields["beds"])),
+                   fields.get("noise_colour"), fields.get("background_dbfs"))
 
 
 def draw_mixture(rng, sounds, spec):
@@ -161,17 +212,32 @@ def draw_mixture(rng, sounds, spec):
     by_label = collections.defaultdict(list)
     for instance in sounds.soundbank.instances:
         by_label[instance.event_label].append(instance)
-    labels = _draw_labels(rng, sorted(by_label), spec)
+    empty = spec.empty_share and rng.random() < spec.empty_share
+    labels = [] if empty else _draw_labels(rng, sorted(by_label), spec)
+    stretch = float(np.exp(rng.uniform(*np.log(spec.silence_stretch)))) if spec.silence_stretch else 1.0
     room = sounds.rooms[rng.integers(len(sounds.rooms))] if sounds.rooms else ()
-    if spec.mean_polyphony:
+    if spec.mean_polyphony and not empty:
         pieces = _draw_polyphonic(rng, labels, by_label, room, spec)
     else:
-        pieces = [piece for label in labels for piece in _draw_track(rng, by_label[label], room, spec)]
+        pieces = [piece for label in labels for piece in _draw_track(rng, by_label[label], room, spec, stretch)]
     if sounds.distractors:
         for _ in range(rng.integers(spec.distractor_tracks[0], spec.distractor_tracks[1] + 1)):
-            pieces += _draw_track(rng, sounds.distractors, room, spec)
-    noise_seed = int(rng.integers(2 ** 32)) if spec.background in NOISE_COLOURS else None
-    return Mixture(tuple(pieces), noise_seed, tuple(_draw_beds(rng, sounds.beds, spec)))
+            pieces += _draw_track(rng, sounds.distractors, room, spec, stretch)
+    return Mixture(tuple(pieces), **_draw_background(rng, sounds.beds, spec))
+
+
+def _draw_background(rng, recordings, spec):
+    """Draw the fields of a Mixture that make its background: half of them recordings if there are noises too."""
+    colours, fields = spec.noise_colours, {}
+    kinds = [*colours, *[None] * (max(1, len(colours)) if recordings else 0)]
+    colour = kinds[rng.integers(len(kinds))] if len(kinds) > 1 else (kinds or [None])[0]
+    if len(kinds) > 1:
+        fields["noise_colour"] = colour
+    if spec.background_level_dbfs:
+        fields["background_dbfs"] = round(rng.uniform(*spec.background_level_dbfs), 2)
+    if colour:
+        return fields | {"noise_seed": int(rng.integers(2 ** 32))}
+    return fields | {"beds": tuple(_draw_beds(rng, recordings, spec))}
 
 
 def _draw_labels(rng, known, spec):

@@ -1,6 +1,7 @@
 """Ingredients of mixtures by partition: a soundbank, distractors, backgrounds, rooms, and a reader of their files."""
 import dataclasses
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -14,6 +15,9 @@ from polysed_keras.synthesis.soundbank import Instance, Soundbank, partition_sou
 
 ROLES = ("soundbank", "distractors", "background", "impulse_responses")
 ROOMS, POSITIONS = 8, 6  # simulated rooms per partition and places per room; each simulation takes up to a second
+OWN_PARTS = {"train": (0.0, 0.6), "validate": (0.6, 0.8), "test": (0.8, 1.0)}  # of the time of a recording
+SHARED_SECONDS = 10.0  # shorter recordings are not cut
+FAINTEST_DBFS = -150.0  # of backgrounds
 _ROOM_SEED = 2 ** 20  # keeps rooms apart from the seeds of mixtures
 
 
@@ -38,7 +42,7 @@ def reader(soundbank_folder, spec):
 
     Recordings are relative to the soundbank's folder, or to the spec's folder for one of the other ROLES.
     """
-    folders = {"soundbank": soundbank_folder} | {role: getattr(spec, role) for role in ROLES[1:]}
+    folders = {"soundbank": soundbank_folder} | {role: spec.root(role) for role in ROLES[1:]}
     readers = {role: recording_reader(folder, spec.sample_rate) for role, folder in folders.items() if folder}
     return lambda recording, role="soundbank", speed=1.0: readers[role](recording, speed)
 
@@ -46,8 +50,9 @@ def reader(soundbank_folder, spec):
 def gather_sounds(partitions, names, spec, seed):
     """Measure all sounds of some partitions.
 
-    Distractors, backgrounds and recorded rooms are divided at random as a soundbank's labels are; if there are fewer
-    than three sources, all partitions share them. Simulated rooms are drawn for each partition.
+    Distractors, backgrounds and recorded rooms are divided at random as a soundbank's labels are, each folder alone.
+    If it has fewer than three sources, every partition has its own part of each recording that lasts long enough, and
+    they share the others. Simulated rooms are drawn for each partition.
 
     Args:
         partitions: dict of partition to Soundbank.
@@ -65,16 +70,23 @@ def gather_sounds(partitions, names, spec, seed):
     unknown = sorted({label for rule in spec.together for label in rule[:2]}.union(*spec.apart) - set(labels))
     expect(not unknown, "together, apart", f"labels of the soundbank ({', '.join(labels)})", unknown)
     read = reader(partitions["train"].folder, spec)
-    extra = {role: _divide(getattr(spec, role), role, seed) for role in ROLES[1:]
-             if getattr(spec, role) and getattr(spec, role) not in NOISE_COLOURS}
+    extra = {role: [_divide(folder, spec.root(role), role, seed) for folder in spec.folders(role)]
+             for role in ROLES[1:]}
 
     def measured(role, bank):
-        return measure_soundbank(bank, functools.partial(read, role=role), spec)
+        # a quiet background is as good as a loud one, because its level is drawn anyway
+        floor = FAINTEST_DBFS if role == "background" else spec.floor_dbfs
+        return measure_soundbank(bank, functools.partial(read, role=role), dataclasses.replace(spec, floor_dbfs=floor))
+
+    def others(role, name):
+        for divided in extra[role]:
+            shared = divided["train"] is divided["test"]
+            yield from (_own_part(instance, name) if shared else instance
+                        for instance in measured(role, divided[name]).instances)
 
     def sounds(name):
-        distractors, beds = (measured(role, extra[role][name]).instances if role in extra else ()
-                             for role in ("distractors", "background"))
-        rooms = _group_rooms(extra["impulse_responses"][name], read) if "impulse_responses" in extra else ()
+        distractors, beds = (tuple(others(role, name)) for role in ("distractors", "background"))
+        rooms = tuple(room for divided in extra["impulse_responses"] for room in _group_rooms(divided[name], read))
         if spec.rt60_seconds:
             rng = np.random.default_rng((seed, PARTITIONS.index(name), _ROOM_SEED))
             rooms = tuple(draw_room(rng, spec.rt60_seconds, POSITIONS) for _ in range(ROOMS))
@@ -83,16 +95,25 @@ def gather_sounds(partitions, names, spec, seed):
     return {name: sounds(name) for name in names}, read
 
 
-def _divide(folder, role, seed):
-    """Divide a folder of sounds without labels: dict of partition to Soundbank."""
-    folder = pathlib.Path(folder)
+def _divide(folder, root, role, seed):
+    """Divide a folder of sounds without labels below a root: dict of partition to Soundbank."""
+    folder = pathlib.Path(folder if folder == root else os.path.abspath(folder))
     paths = search_folder(folder) if folder.is_dir() else []
     colours = f", or one of {', '.join(NOISE_COLOURS)}" if role == "background" else ""
     expect(paths, role, f"a folder with audio files{colours}", str(folder))
     instances = tuple(Instance(path, "", path.relative_to(folder).parts[0]) for path in paths)
-    bank = Soundbank(folder, ("",), instances)
+    bank = Soundbank(pathlib.Path(root), ("",), instances)
     few = len({instance.source for instance in instances}) < 3
     return dict.fromkeys(PARTITIONS, bank) if few else partition_soundbank(bank, seed=seed)
+
+
+def _own_part(instance, name):
+    """Return the part of a long recording that belongs to one partition alone."""
+    if instance.duration < SHARED_SECONDS:
+        return instance
+    begin, end = OWN_PARTS[name]
+    return dataclasses.replace(instance, onset=instance.onset + begin * instance.duration,
+                               duration=(end - begin) * instance.duration)
 
 
 def _group_rooms(bank, read):

@@ -7,7 +7,6 @@ import pandas as pd
 
 from polysed_keras.events import merge_events
 from polysed_keras.synthesis.acoustics import (
-    NOISE_COLOURS,
     coloured_noise,
     reverberate,
     simulate_room,
@@ -50,6 +49,7 @@ def render_mixture(mixture, read, spec):
         Rendering. It is scaled down as a whole if the sum or a stem would clip, so that pieces keep their relation.
     """
     num_samples, rows = round(spec.duration_seconds * spec.sample_rate), []
+    background_dbfs = spec.background_dbfs if mixture.background_dbfs is None else mixture.background_dbfs
     stems = collections.defaultdict(lambda: np.zeros(num_samples, np.float32))
 
     def stem(name):
@@ -59,14 +59,14 @@ def render_mixture(mixture, read, spec):
     for piece in mixture.pieces:
         onset = round(piece.onset * spec.sample_rate)
         cut = _cut(piece, read, spec)[:num_samples - onset]
-        sound = _with_gain(piece, _in_room(piece, _fade_edges(cut, spec.fade_seconds, spec), read, spec), spec)
-        sound = sound[:num_samples - onset]
+        sound = _in_room(piece, _fade_edges(cut, spec.fade_seconds, spec), read, spec)
+        sound = _with_gain(piece, sound, background_dbfs, spec)[:num_samples - onset]
         stem(piece.event_label or DISTRACTORS)[onset:onset + len(sound)] += sound
         if piece.event_label:
             rows += [(onset / spec.sample_rate + begin, onset / spec.sample_rate + end, piece.event_label)
                      for begin, end in active_spans(cut, piece.recording_dbfs, spec)]
     if spec.background:
-        stem(BACKGROUND)[:] += _render_background(mixture, read, spec, num_samples)
+        stem(BACKGROUND)[:] += _render_background(mixture, background_dbfs, read, spec, num_samples)
     # An event list file has six decimals, so the returned events equal those that will be read.
     events = merge_events(pd.DataFrame(rows, columns=["onset", "offset", "event_label"]).round(6))
     waveforms = list(stems.values())
@@ -102,22 +102,23 @@ def _in_room(piece, sound, read, spec):
     return reverberate(sound, simulate_room(piece.impulse_response, spec.sample_rate))
 
 
-def _with_gain(piece, sound, spec):
+def _with_gain(piece, sound, background_dbfs, spec):
     """Scale a sound in place: training waits for mixtures, and copies of long sounds take time."""
     if piece.gain_change_db:
         sound *= np.float32(10) ** np.linspace(0, piece.gain_change_db / 20, len(sound), dtype=np.float32)
     gain_db = piece.gain_db
     if piece.event_to_background_db is not None:
         level = loudest_window(frame_levels(sound, spec.sample_rate)) if len(sound) else SILENT_DBFS
-        gain_db += spec.background_dbfs + piece.event_to_background_db - level if level > SILENT_DBFS else SILENT_DBFS
+        gain_db += background_dbfs + piece.event_to_background_db - level if level > SILENT_DBFS else SILENT_DBFS
     sound *= np.float32(10 ** (gain_db / 20))
     return sound
 
 
-def _render_background(mixture, read, spec, num_samples):
-    """Return noise or beds with an RMS of spec.background_dbfs over the mixture."""
-    if spec.background in NOISE_COLOURS:
-        background = coloured_noise(spec.background, num_samples, spec.sample_rate, mixture.noise_seed)
+def _render_background(mixture, background_dbfs, read, spec, num_samples):
+    """Return noise or beds with an RMS of `background_dbfs` over the mixture."""
+    if not mixture.beds:
+        colour = mixture.noise_colour or spec.background
+        background = coloured_noise(colour, num_samples, spec.sample_rate, mixture.noise_seed)
     else:
         background = np.zeros(num_samples, np.float32)
         for bed in mixture.beds:
@@ -125,4 +126,4 @@ def _render_background(mixture, read, spec, num_samples):
             sound = _fade_edges(_cut(bed, read, spec, BACKGROUND), 1.0, spec) * np.float32(10 ** (bed.gain_db / 20))
             background[onset:onset + len(sound)] += sound[:num_samples - onset]
     rms = np.sqrt(np.mean(np.square(background, dtype=np.float64)))
-    return background * np.float32(10 ** (spec.background_dbfs / 20) / max(rms, 1e-9))
+    return background * np.float32(10 ** (background_dbfs / 20) / max(rms, 1e-9))

@@ -1,8 +1,10 @@
 """Soundbanks: isolated recordings by label, their partitions, and a reader of their waveforms.
 
 A soundbank is a folder with a folder of recordings per label; a folder inside a label's folder holds the takes of one
-source. Or it has the layout of ESC-50 (K. J. Piczak, "ESC: dataset for environmental sound classification", ACM MM
-2015), audio/ and meta/esc50.csv, where src_file is the source and fold the partition.
+source. Folders called background, noise or silence are no labels, but hold what recordings may sound like besides; a
+folder called other holds other sounds. Or the soundbank has the layout of ESC-50 (K. J. Piczak, "ESC: dataset for
+environmental sound classification", ACM MM 2015), audio/ and meta/esc50.csv, where src_file is the source and fold the
+partition.
 """
 import collections
 import csv
@@ -18,6 +20,7 @@ from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
 
+BESIDES = {"background": "background", "noise": "background", "silence": "background", "other": "distractors"}
 ESC50_TABLE = pathlib.Path("meta", "esc50.csv")
 _logger = logging.getLogger(__name__)
 
@@ -49,10 +52,14 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True)
 class Soundbank:
-    """Instances below a folder. A partition of a soundbank is a Soundbank too, with the labels of the whole."""
+    """Instances below a folder. A partition of a soundbank is a Soundbank too, with the labels of the whole.
+
+    `besides` has the folders without labels: {"background" or "distractors": list of paths}.
+    """
     folder: pathlib.Path
     labels: tuple[str, ...]
     instances: tuple[Instance, ...]
+    besides: dict = dataclasses.field(default_factory=dict)
 
 
 def read_soundbank(folder):
@@ -77,14 +84,21 @@ def read_soundbank(folder):
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Expected a soundbank: a folder of recordings per label.")
     files = walk_files(folder)
-    instances = _read_esc50(folder) if (folder / ESC50_TABLE).is_file() else _read_label_folders(folder, files)
-    log_passed_over(folder, sorted(set(files) - {instance.path for instance in instances} - {folder / ESC50_TABLE}))
+    instances, besides = ((_read_esc50(folder), {}) if (folder / ESC50_TABLE).is_file()
+                          else _read_label_folders(folder, files))
+    used = {instance.path for instance in instances} | {folder / ESC50_TABLE}
+    log_passed_over(folder, [path for path in files if path not in used
+                             and not any(path.is_relative_to(each) for each in sum(besides.values(), []))])
     labels = sorted({instance.event_label for instance in instances})
-    return Soundbank(folder, tuple(labels), tuple(instances))
+    return Soundbank(folder, tuple(labels), tuple(instances), besides)
 
 
 def _read_label_folders(folder, files):
-    label_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    besides, label_folders = {}, [path for path in inside if path.name.casefold() not in BESIDES]
+    for path in inside:
+        if path not in label_folders:
+            besides.setdefault(BESIDES[path.name.casefold()], []).append(path)
     if not label_folders:
         raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav.")
     instances, by_label = [], collections.defaultdict(list)
@@ -97,7 +111,7 @@ def _read_label_folders(folder, files):
                              "remove the folder.")
         # The first part below the label: the file itself, or the folder that groups the takes of a source.
         instances += [Instance(path, label_folder.name, "/".join(path.relative_to(folder).parts[:2])) for path in paths]
-    return instances
+    return instances, besides
 
 
 def _read_esc50(folder):

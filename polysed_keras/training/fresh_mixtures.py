@@ -88,8 +88,8 @@ def fresh_recordings(mixing, dataset, experiment):
         InputError: labels other than the corpus's, a sample rate other than the experiment's, recordings that the
             corpus validates or tests with, unusable sounds.
     """
-    spec, labels = dataclasses.replace(mixing.spec, stems=False), task_labels(experiment.tasks)
-    bank = read_soundbank(mixing.soundbank)
+    bank, labels = read_soundbank(mixing.soundbank), task_labels(experiment.tasks)
+    spec = dataclasses.replace(mixing.spec, stems=False).with_folders(**bank.besides)
     partitions = {"train": bank} if mixing.whole else partition_soundbank(bank, folds=mixing.folds, seed=mixing.seed)
     _check(mixing, dataset, experiment, partitions["train"])
     sounds, read = gather_sounds(partitions, ["train"], spec, mixing.seed)

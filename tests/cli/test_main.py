@@ -16,6 +16,7 @@ from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
+from polysed_keras.synthesis.drawing import RECIPES
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.runs import load_run
 
@@ -251,7 +252,7 @@ def test_choices_are_the_tables():
     assert set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
     assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == EVENT_CHOICES
-    assert parsers.DECOMPOSITIONS == DECOMPOSITIONS
+    assert parsers.DECOMPOSITIONS == DECOMPOSITIONS and set(parsers.MIXTURES) == set(RECIPES)
 
 
 def test_listen_offers_no_option_that_it_ignores(capsys):
@@ -323,6 +324,8 @@ def test_unwritable_output(data, model, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     below = tmp_path / "file" / "below"
     assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--out", below], "file")
+    assert_mistake(capsys, ["train", "multilabel_small", "--data", data, "--negatives", data, "--out", tmp_path / "a"],
+                   "--negatives: expected --soundbank")
     assert_mistake(capsys, ["detect", data / "audio", "--model", model, "--out", below], "file")
     assert_mistake(capsys, ["synthesize", "--procedural", "--out", below, "--mixtures", "1", "1", "1",
                             "--duration", "5"], "file")
@@ -342,6 +345,8 @@ def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):
     assert_mistake(capsys, ["evaluate", tmp_path / "no", "--data", data], tmp_path / "no", "polysed train")
     assert_mistake(capsys, ["export", tmp_path / "no", "--out", tmp_path / "m"], tmp_path / "no")
     assert_mistake(capsys, ["evaluate", run, run, "--data", data], "twice")
+    assert_mistake(capsys, ["evaluate", run, "--data", data, "--time-resolution", "0"], "time_resolution", "above 0")
+    assert_mistake(capsys, ["evaluate", run, "--data", data, "--negatives", tmp_path / "no"], "nothing there")
     other = write_corpus(tmp_path / "other")
     for path in [other / "labels.txt", *(other / "meta").iterdir()]:
         path.write_text(path.read_text().replace("whistle", "yodel"))
