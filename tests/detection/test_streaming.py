@@ -136,6 +136,7 @@ def test_events_come_within_the_latency_and_some_no_earlier(options, expected):
     assert len(waits) > 30 and max(waits) == pytest.approx(stream.latency)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_time():
     waveform, stream = sounds_of(15 * SEGMENT), EventStream(fake_detector(), threshold=[0.2, 0.0, 0.3], max_gap=0.1)
     sizes = []

@@ -153,6 +153,7 @@ for arguments in map(str.split, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_runs_and_scans(tmp_path):
     model = shared_export(POWERSET) / "1"
     np.save(tmp_path / "waveform.npy", WAVEFORM[None])

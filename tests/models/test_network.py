@@ -383,6 +383,7 @@ def test_running_means_follow_a_short_training(backbone):
         np.testing.assert_allclose(mean, before * 1.9, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_of_clips_learns_both_tasks_at_once():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(7)

@@ -101,6 +101,7 @@ np.savez(sys.argv[3], posteriors=posteriors, activity=activity)
 
 # All the way
 
+@pytest.mark.slow
 def test_a_backbone_is_trained_evaluated_exported_and_detects_without_its_file(tmp_path, capsys):
     assert len(BACKBONE.strip().splitlines()) < 20 and BACKBONE.count("@") == 1
     preset, plugin = tmp_path / "preset.json", write(tmp_path / "mine", "halved", BACKBONE)
@@ -250,6 +251,7 @@ def test_maps_of_another_number_of_frames_are_refused():
 
 # A network of a preset, by its name
 
+@pytest.mark.slow
 def test_a_presets_network_is_fitted_and_saved(tmp_path, capsys):
     labels = ["rain", "wind", "dog"]
     model = build_model("mcmt_2_small", labels=labels)

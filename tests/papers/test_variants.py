@@ -120,6 +120,7 @@ def test_values_that_are_none(name, texts, message):
         parse_values(name, texts)
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_presets, tmp_path, monkeypatch, capsys):
     build = build_study(shared_clips(), (0.5,), k=35)
     assert build.labels == EVENTS and build.k == 3  # the corpus has no more
@@ -203,6 +204,7 @@ def test_a_tagger_scores_the_scenes_once_and_chooses_events(tmp_path, monkeypatc
     assert len(heard) == json.loads((data / "tagger_scores.json").read_text())["clips"]  # not scored again
 
 
+@pytest.mark.slow
 def test_variants_are_trained_once_with_every_seed_and_tested_under_their_names(tmp_path, monkeypatch, capsys):
     short = set_fields(MULTI_LABEL, ["training.epochs=1", "training.segment_hop=32"])
     results = run_recipe(Recipe(shared_corpus(), tmp_path, {"hot one": short}, (3, 4)))

@@ -308,8 +308,9 @@ def unbroken_history(tmp_path_factory):
     return fit_tiny(folder, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step, finished", [
-    ("state.json", 2), pytest.param("history.csv", 3, marks=pytest.mark.slow)])
+    ("state.json", 2), ("history.csv", 3)])
 def test_an_interruption_before_any_file_of_a_checkpoint_loses_an_epoch_at_most(step, finished, unbroken_history,
                                                                                 tmp_path, monkeypatch):
     replace = os.replace

@@ -162,7 +162,7 @@ def test_other_mixtures_are_another_experiment(bank, data, tmp_path):
 
 def test_the_command_line_makes_what_it_validates_with(tmp_path, bank, monkeypatch, capsys):
     train = ["train", "multilabel_small", "--soundbank", str(bank), "--mixtures", "1", "1", "1", "--duration", "10",
-             "--out", str(tmp_path / "run"), "--set", "training.epochs=1", "model.filters=[8,8]",
+             "--recipe", "paper", "--out", str(tmp_path / "run"), "--set", "training.epochs=1", "model.filters=[8,8]",
              "--mix", "background=pink"]
     assert main(train) == 0
     stored = json.loads((tmp_path / "run" / "experiment.json").read_text())["mixing"]

@@ -24,7 +24,7 @@ FROZEN = Experiment(
     training=TrainSpec(batch_size=4, epochs=3, learning_rate=1e-2, segment_frames=160, segment_hop=80))
 
 
-@pytest.fixture(scope="module", params=["recurrent", "attention"])
+@pytest.fixture(scope="module", params=["recurrent", pytest.param("attention", marks=pytest.mark.slow)])
 def experiment(request):
     encoding = "multi_label" if request.param == "recurrent" else "powerset"
     return dataclasses.replace(FROZEN, tasks=decompose(LABELS, 2, encoding=encoding),
@@ -69,6 +69,7 @@ def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
     np.testing.assert_array_equal(next(later.as_numpy_iterator())[0][0], batches[2][0][0])
 
 
+@pytest.mark.slow
 def test_a_run_is_the_whole_network_and_can_be_resumed(tmp_path):
     history = run_experiment(FROZEN, shared_corpus(), tmp_path / "whole", progress=False)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
