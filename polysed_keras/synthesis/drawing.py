@@ -141,8 +141,8 @@ def _parts(text):
 # at any level, few events or many or none, other sounds, rooms.
 FIELD = SoundscapeSpec(
     duration_seconds=30.0, labels_per_mixture=(0, 9), piece_seconds=(1.0, 10.0), silence_stretch=(0.5, 10.0),
-    empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-70.0, -25.0),
-    event_to_background_db=(0.0, 25.0), rt60_seconds=(0.2, 0.8), speed=(0.85, 1.18), distractor_tracks=(0, 4))
+    empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-55.0, -25.0),
+    event_to_background_db=(3.0, 25.0), rt60_seconds=(0.2, 0.8), speed=(0.85, 1.18), distractor_tracks=(0, 4))
 RECIPES = {"paper": SoundscapeSpec(), "field": FIELD}
 
 
