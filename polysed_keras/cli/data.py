@@ -46,22 +46,16 @@ def synthesize(arguments):
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
-            numbers = arguments.mixtures or MIXTURES[recipe_of(arguments)]
+            numbers = arguments.mixtures or MIXTURES[arguments.recipe]
             statistics = write_mixtures(arguments, folder, source, arguments.out, numbers, spec)
     print(format_statistics(statistics))
-
-
-def recipe_of(arguments):
-    """Return the name of the recipe of a command's mixtures."""
-    own = arguments.soundbank and not pathlib.Path(arguments.soundbank, "meta", "esc50.csv").is_file()
-    return arguments.recipe or ("field" if own else "paper")
 
 
 def soundscape_spec(arguments, assignments):
     """Return the SoundscapeSpec of a command's arguments and FIELD=VALUE assignments."""
     from polysed_keras.specs import set_spec_fields
     from polysed_keras.synthesis import RECIPES
-    spec = RECIPES[recipe_of(arguments)]
+    spec = RECIPES[arguments.recipe]
     if arguments.duration is not None:
         spec = dataclasses.replace(spec, duration_seconds=arguments.duration)
     if arguments.negatives:

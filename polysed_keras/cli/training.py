@@ -2,7 +2,7 @@
 import dataclasses
 import pathlib
 
-from polysed_keras.cli.data import recipe_of, soundscape_spec, write_mixtures
+from polysed_keras.cli.data import soundscape_spec, write_mixtures
 from polysed_keras.cli.parsers import (
     DECOMPOSITIONS,
     EVENT_CHOICES,
@@ -78,7 +78,7 @@ def _training_data(arguments):
     from polysed_keras.training import resolve_mixing
     data, numbers = arguments.data, arguments.mixtures
     if not data:
-        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES[recipe_of(arguments)]
+        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES[arguments.recipe]
         if not pathlib.Path(data).exists():  # a resumed training has it
             write_mixtures(arguments, arguments.soundbank, arguments.soundbank, data, (0, *numbers[1:]),
                             soundscape_spec(arguments, arguments.mix))

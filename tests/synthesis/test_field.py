@@ -113,10 +113,10 @@ def test_a_corpus_is_made_again_to_the_byte(bank, tmp_path):
         assert (tmp_path / "data" / path).read_bytes() == (tmp_path / "again" / path).read_bytes()
 
 
-def test_the_command_takes_the_field_recipe_for_label_folders(bank, tmp_path):
+def test_the_command_takes_the_recipe_that_is_asked_for(bank, tmp_path):
     small = ["--mixtures", "1", "1", "1", "--set", f"sample_rate={RATE}", "rt60_seconds=[]"]
     specs = {}
-    for name, arguments in (("field", []), ("paper", ["--recipe", "paper", "--duration", "5"])):
+    for name, arguments in (("field", ["--recipe", "field"]), ("paper", ["--duration", "5"])):
         assert main(["synthesize", "--soundbank", str(bank), "--out", str(tmp_path / name), *arguments, *small]) == 0
         specs[name] = json.loads((tmp_path / name / "soundscapes.json").read_text())["spec"]
     assert specs["field"]["duration_seconds"] == 30 and specs["field"]["background"].startswith("white+pink+brown+")
