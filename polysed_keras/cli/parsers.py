@@ -63,8 +63,8 @@ MIXTURE_OPTIONS = (
            help="numbers of mixtures; default: " + " or ".join(
                f"{' '.join(map(str, numbers))} ({name})" for name, numbers in MIXTURES.items())),
     option("--recipe", choices=tuple(MIXTURES), default="paper",
-           help="paper, the default: dense mixtures of the labels alone, as in TUT-SED Synthetic 2016; field: few events, "
-           "many or none, always a background, other sounds, rooms"),
+           help="paper, the default: dense mixtures of the labels alone, as in TUT-SED Synthetic 2016; field: few "
+           "events, many or none, always a background, other sounds, rooms"),
     option("--negatives", metavar="DIR", help="recordings without the labels, as backgrounds and as other sounds"),
     option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 30 (field)"),
     FOLDS)
