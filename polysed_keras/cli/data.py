@@ -59,7 +59,7 @@ def soundscape_spec(arguments, assignments):
     if arguments.duration is not None:
         spec = dataclasses.replace(spec, duration_seconds=arguments.duration)
     if arguments.negatives:
-        spec = spec.with_folders(background=[arguments.negatives], distractors=[arguments.negatives])
+        spec = spec.with_negatives(arguments.negatives)
     return set_spec_fields(spec, assignments)
 
 

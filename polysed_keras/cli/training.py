@@ -84,8 +84,7 @@ def _training_data(arguments):
                             soundscape_spec(arguments, arguments.mix))
     mixing = resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)
     if arguments.negatives:
-        mixing = dataclasses.replace(mixing, spec=mixing.spec.with_folders(background=[arguments.negatives],
-                                                                           distractors=[arguments.negatives]))
+        mixing = dataclasses.replace(mixing, spec=mixing.spec.with_negatives(arguments.negatives))
     return data, mixing
 
 

@@ -26,6 +26,7 @@ class Detector:
         time_resolution: seconds per output, which is a frame or a whole clip.
         clip_level: whether the model labels clips, for `tag`, or detects events, for `detect`.
         segment_samples: samples per segment.
+        samples_per_output: samples per output.
         context_samples: samples after a segment that its last frame reaches into.
         description: as given.
 
@@ -44,7 +45,7 @@ class Detector:
         # An output per segment, not per frame, tells models of clips, whatever their head is called.
         self.clip_level = description["segment_frames"] > 1 and (
             round(self.time_resolution * self.sample_rate) == description["segment_frames"] * description["hop_length"])
-        self._samples_per_output = round(self.time_resolution * self.sample_rate)
+        self.samples_per_output = round(self.time_resolution * self.sample_rate)
         self.context_samples = description["win_length"] - description["hop_length"]
         self.segment_samples = description["segment_frames"] * description["hop_length"]
 
@@ -149,10 +150,10 @@ class Detector:
         for block in blocks:
             pending = np.concatenate([pending, block])
             while len(pending) >= step + self.context_samples:
-                yield pending[:step + self.context_samples], step // self._samples_per_output
+                yield pending[:step + self.context_samples], step // self.samples_per_output
                 pending = pending[step:]
         if len(pending):
-            yield pending, -(-len(pending) // self._samples_per_output)
+            yield pending, -(-len(pending) // self.samples_per_output)
 
     @staticmethod
     def _joinable(outputs, number):

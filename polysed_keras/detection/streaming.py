@@ -77,7 +77,7 @@ class PosteriorStream:
 
     def __init__(self, detector):
         self._detector = detector
-        self._segment_outputs = round(detector.segment_samples / detector.sample_rate / detector.time_resolution)
+        self._segment_outputs = detector.segment_samples // detector.samples_per_output
         self._blocks, self._waiting = [], 0
         self._nothing = detector.posteriors(np.zeros(0, np.float32))
         self.latency = (detector.segment_samples + detector.context_samples) / detector.sample_rate

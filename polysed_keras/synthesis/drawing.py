@@ -131,6 +131,10 @@ class SoundscapeSpec:
                   for role, paths in folders.items()}
         return dataclasses.replace(self, **joined)
 
+    def with_negatives(self, folder):
+        """Return the spec with a folder of recordings without the labels, as backgrounds and as other sounds."""
+        return self.with_folders(background=[folder], distractors=[folder])
+
 
 def _parts(text):
     """Split what "+" joins, except for the path of a folder."""

@@ -33,10 +33,16 @@ def split_frozen(model):
     return keras.Model(model.inputs, list(maps.values())), keras.Model(list(maps.values()), model.output)
 
 
-def frozen_maps(experiment, recordings, *, segment_hop=None, progress=True):
+def frozen_trunk(experiment):
+    """Return the first part of split_frozen of an Experiment's network, whose weights are the pretrained ones."""
+    return split_frozen(build_model(experiment.model, experiment.tasks, experiment.input_shape))[0]
+
+
+def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=True):
     """Compute what a frozen backbone makes of recordings, by the segments that evaluation and export cut as well.
 
     Args:
+        trunk: of frozen_trunk.
         experiment: Experiment with resolved tasks and model.freeze_backbone.
         recordings: list of RecordingFeatures.
         segment_hop: number of frames from one segment to the next; None for segments without overlap.
@@ -46,7 +52,6 @@ def frozen_maps(experiment, recordings, *, segment_hop=None, progress=True):
         List of (maps, event_roll) per recording: a list of float16 arrays (segments, ...), which are the inputs of the
         second part of split_frozen, and uint8 (segments, outputs, labels).
     """
-    trunk, _ = split_frozen(build_model(experiment.model, experiment.tasks, experiment.input_shape))
     frames, stride = experiment.training.segment_frames, experiment.model.output_stride
     hop, result = segment_hop or frames, []
     for recording in tqdm(recordings, desc="maps of the backbone", unit="recording", disable=not progress):

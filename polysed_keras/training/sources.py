@@ -17,7 +17,7 @@ from polysed_keras.models import decode_activity, predict_posteriors, task_losse
 from polysed_keras.specs import SILENCE_DB, Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
 from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fresh_mixtures import fresh_recordings
-from polysed_keras.training.frozen import frozen_maps, map_dataset, predict_from_maps
+from polysed_keras.training.frozen import frozen_maps, frozen_trunk, map_dataset, predict_from_maps
 from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
 
@@ -41,7 +41,7 @@ class Feed:
     frozen: bool = False
 
 
-def recording_feed(experiment, recordings, validation, first_epoch=0):
+def recording_feed(experiment, recordings, validation, first_epoch=0, *, progress=True):
     """Return the Feed of a training on recordings.
 
     Args:
@@ -49,13 +49,14 @@ def recording_feed(experiment, recordings, validation, first_epoch=0):
         recordings: list of RecordingFeatures, or a function of the epoch (0, 1, ...) that returns one.
         validation: list of RecordingFeatures.
         first_epoch: number of epochs that are finished already.
+        progress: whether a bar is shown while the maps of a frozen backbone are computed.
 
     Raises:
         InputError: no recordings.
     """
     spec, tasks, silence = experiment.training, experiment.tasks, experiment.features.silence
     if experiment.model.freeze_backbone and not callable(recordings):
-        return _frozen_feed(experiment, recordings, validation, first_epoch)
+        return _frozen_feed(experiment, recordings, validation, first_epoch, progress)
     first = recordings(first_epoch) if callable(recordings) else recordings
     segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
     order = {"seed": spec.seed, "first_epoch": first_epoch, "output_stride": experiment.model.output_stride,
@@ -69,16 +70,17 @@ def recording_feed(experiment, recordings, validation, first_epoch=0):
                 lambda model: validate(model, validation, tasks, spec.segment_frames, silence))
 
 
-def _frozen_feed(experiment, recordings, validation, first_epoch):
-    tasks, maps = experiment.tasks, frozen_maps(experiment, recordings, segment_hop=experiment.training.segment_hop)
-    validation_maps, rolls = frozen_maps(experiment, validation), [recording.event_roll for recording in validation]
+def _frozen_feed(experiment, recordings, validation, first_epoch, progress):
+    tasks, trunk, rolls = experiment.tasks, frozen_trunk(experiment), [part.event_roll for part in validation]
+    maps = frozen_maps(trunk, experiment, recordings, segment_hop=experiment.training.segment_hop, progress=progress)
+    validation_maps = frozen_maps(trunk, experiment, validation, progress=progress)
     steps, dataset = map_dataset(maps, experiment, first_epoch)
     return Feed(recordings, steps, dataset, lambda learner: _scores(
         [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps, rolls)], rolls,
         tasks), frozen=True)
 
 
-def clip_feed(experiment, clips, validation, first_epoch=0):
+def clip_feed(experiment, clips, validation, first_epoch=0, *, progress=True):
     """Return the Feed of a training on clips.
 
     An epoch is one pass over the clips of the first task: paper 2's scenes, if there are any.
@@ -88,6 +90,7 @@ def clip_feed(experiment, clips, validation, first_epoch=0):
         clips: {task name: ClipFeatures} to train on.
         validation: {task name: ClipFeatures}.
         first_epoch: number of epochs that are finished already.
+        progress: not used here, since nothing is computed first.
     """
     spec, tasks, weights = experiment.training, experiment.tasks, task_weights(experiment)
     batch_sizes = {task.name: spec.event_batch_size if index else spec.batch_size for index, task in enumerate(tasks)}

@@ -100,7 +100,7 @@ def test_a_corpus_is_made_again_to_the_byte(bank, tmp_path):
     negatives = tmp_path / "negatives"
     negatives.mkdir()
     soundfile.write(negatives / "yard.wav", 0.1 * np.random.default_rng(2).standard_normal(20 * RATE), RATE)
-    spec = SMALL.with_folders(background=[negatives], distractors=[negatives])
+    spec = SMALL.with_negatives(negatives)
     partitions = partition_soundbank(read_soundbank(bank), seed=0)
     synthesize(partitions, tmp_path / "data", spec, (8, 2, 2))
     content = json.loads((tmp_path / "data" / "soundscapes.json").read_text())

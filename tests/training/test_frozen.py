@@ -10,7 +10,7 @@ from polysed_keras.models.predict import predict_posteriors
 from polysed_keras.specs.experiment import YAMNET_FEATURES, Experiment, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, decompose
 from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.frozen import frozen_maps, map_dataset, predict_from_maps, split_frozen
+from polysed_keras.training.frozen import frozen_maps, frozen_trunk, map_dataset, predict_from_maps, split_frozen
 from polysed_keras.training.recordings import RecordingFeatures
 from polysed_keras.training.runs import load_run, run_experiment
 from polysed_keras.training.sources import RecordingSource, validate
@@ -44,7 +44,7 @@ def test_both_parts_are_the_network(experiment):
     assert not trunk.trainable_weights
     assert {id(weight) for weight in learner.trainable_weights} == {id(weight) for weight in model.trainable_weights}
     assert not any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in learner.layers)
-    for recording, (maps, roll) in zip(recordings(300, 160), frozen_maps(experiment, recordings(300, 160),
+    for recording, (maps, roll) in zip(recordings(300, 160), frozen_maps(trunk, experiment, recordings(300, 160),
                                                                          progress=False), strict=True):
         whole = predict_posteriors(model, recording.log_mel, experiment.tasks, 160, silence=YAMNET_FEATURES.silence)
         parts = predict_from_maps(learner, maps, len(recording.event_roll))
@@ -54,7 +54,7 @@ def test_both_parts_are_the_network(experiment):
 
 
 def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
-    maps = frozen_maps(experiment, recordings(300, 160), segment_hop=80, progress=False)
+    maps = frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 160), segment_hop=80, progress=False)
     assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 80 frames on
     steps, dataset = map_dataset(maps, experiment)
     assert steps == 2
