@@ -24,7 +24,7 @@ class Detector:
         labels: tuple of str, the labels of all tasks.
         sample_rate: Hz.
         time_resolution: seconds per output, which is a frame or a whole clip.
-        clip_level: whether the model labels clips, for `tag`, or detects events, for `detect`.
+        clip_level: whether the model labels clips; otherwise it detects events, and has `detect` beside `tag`.
         segment_samples: samples per segment.
         samples_per_output: samples per output.
         context_samples: samples after a segment that its last frame reaches into.
@@ -81,34 +81,64 @@ class Detector:
             parts = [(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, len(self.labels)), np.uint8))]
         return tuple(np.concatenate(part) for part in zip(*parts))
 
-    def detect(self, audio, *, sample_rate=None, threshold=None, labels=None, **postprocessing):
+    def detect(self, audio, *, sample_rate=None, threshold=None, alarms_per_hour=None, labels=None, **postprocessing):
         """Detect events in a file or waveform.
 
         Args:
             audio: see posteriors.
             sample_rate: see posteriors.
-            threshold: number or one number per label that posteriors must reach; None takes the decoded activity (0.5
-                per label for `multi_label`, the likeliest combination for `powerset`).
+            threshold: number or one number per label that the confidence of an event must reach, which is then a peak
+                of the label's posterior; None for the model's own: the thresholds of its calibration, or without one
+                the runs of the decoded activity (0.5 per label for `multi_label`, the likeliest combination for
+                `powerset`).
+            alarms_per_hour: number of false events per hour whose thresholds are taken, of a model with a calibration;
+                None for the number that it was calibrated for.
             labels: the labels wanted; None for all.
-            postprocessing: median_frames, min_duration and max_gap of events.posteriors_to_events.
+            postprocessing: median_frames, min_duration and max_gap of events.posteriors_to_events, which says what an
+                event is.
 
         Returns:
-            DataFrame with columns onset, offset (seconds), event_label, confidence.
+            DataFrame with columns onset, offset (seconds), event_label, confidence (the mean posterior).
 
         Raises:
-            InputError: see posteriors; or unknown labels, or the model labels clips.
+            InputError: see posteriors; or unknown labels, or the model labels clips, or has no such calibration.
         """
         if self.clip_level:
             raise InputError("detect: expected a model that detects events. Received one that labels clips. Use tag.")
         self._check_labels(labels)
+        rule = self.event_rule(threshold, alarms_per_hour, **postprocessing)
         posteriors, activity = self.posteriors(audio, sample_rate)
         events = posteriors_to_events(posteriors, self.labels, self.time_resolution,
-                                      activity=activity if threshold is None else None,
-                                      threshold=0.5 if threshold is None else threshold, **postprocessing)
+                                      activity=None if "threshold" in rule else activity, **rule)
         return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
 
+    def event_rule(self, threshold=None, alarms_per_hour=None, **postprocessing):
+        """Return the arguments of events.posteriors_to_events that `detect` uses; without threshold, it uses activity.
+
+        Arguments and errors are those of `detect`. What is given goes before the calibration.
+        """
+        calibration = self.description.get("calibration") or {}
+        given = postprocessing | ({} if threshold is None else {"threshold": threshold})
+        if alarms_per_hour is not None:
+            expect(threshold is None, "alarms_per_hour", "no threshold beside it", alarms_per_hour)
+            expect(calibration, "alarms_per_hour", "a model with a calibration (polysed calibrate)", alarms_per_hour)
+        if not calibration:
+            return given
+        kept = sorted(map(float, calibration["thresholds"]))
+        wanted = float(calibration["alarms_per_hour"] if alarms_per_hour is None else alarms_per_hour)
+        expect(wanted >= kept[0], "alarms_per_hour", f"at least {kept[0]:g}, the lowest that the model was calibrated "
+               "for", wanted, "polysed calibrate takes others.")
+        number = max(each for each in kept if each <= wanted)  # keeps the promise
+        order = [calibration["labels"].index(label) for label in self.labels]
+        own = {"threshold": calibration["thresholds"][f"{number:g}"]} | {
+            name: calibration[name] for name in ("median_frames", "min_duration")}
+        return {name: [values[index] for index in order] for name, values in own.items()} | given
+
     def tag(self, audio, *, sample_rate=None, threshold=0.5, labels=None):
-        """Label each clip of a file or waveform with its scene and its events; a clip is as long as in the training.
+        """Label each clip of a file or waveform with its scene and its events.
+
+        For a model that labels clips, a clip is as long as in the training, and the last one is filled up with silence.
+        For a model that detects events, the whole recording is one clip, with the mean of the posteriors over time.
 
         Args:
             audio: see posteriors.
@@ -117,16 +147,18 @@ class Detector:
             labels: the events wanted; None for all.
 
         Returns:
-            DataFrame of events.posteriors_to_tags with one row per clip; the last clip is filled up with silence.
+            DataFrame of events.posteriors_to_tags with one row per clip; without audio there is no row.
 
         Raises:
-            InputError: see posteriors; or unknown labels, or the model detects events.
+            InputError: see posteriors; or unknown labels.
         """
-        if not self.clip_level:
-            raise InputError("tag: expected a model that labels clips. Received one that detects events. Use detect.")
         self._check_labels(labels)
         posteriors, _ = self.posteriors(audio, sample_rate)
-        return posteriors_to_tags(posteriors, self.tasks, self.time_resolution, threshold, labels)
+        clip_seconds = self.time_resolution
+        if not self.clip_level and len(posteriors):
+            clip_seconds *= len(posteriors)
+            posteriors = posteriors.mean(axis=0, dtype=float, keepdims=True)
+        return posteriors_to_tags(posteriors, self.tasks, clip_seconds, threshold, labels)
 
     def _check_labels(self, labels):
         unknown = sorted(set(labels or ()) - set(self.labels))

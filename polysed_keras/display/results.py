@@ -5,7 +5,9 @@ from matplotlib.ticker import MaxNLocator
 
 from polysed_keras.display.recordings import ESTIMATED, NEUTRAL, REFERENCE, new_axes, new_figure
 
-MEASURE_NAMES = {"val_f1": "F1, overall", "val_accuracy": "macro accuracy", "val_lwlrap": "lwlrap"}
+MEASURE_NAMES = {"val_f1": "F1, overall", "val_recall": "recall at 20 false events per hour",
+                 "val_f1_and_recall": "mean of F1 and recall at 20 false events per hour",
+                 "val_accuracy": "macro accuracy", "val_lwlrap": "lwlrap"}
 COLOURS = (REFERENCE, ESTIMATED, NEUTRAL, "#009E73", "#CC79A7")  # Okabe and Ito's too.
 HATCHES = ("", "//", "..", "xx", "\\\\")
 

@@ -1,39 +1,31 @@
 "use strict";
 
-// The page's data, as viewer.py wrote them. Times are seconds; a posterior's byte says how many of the slider's
-// thresholds it reaches, and in its highest bit whether the model's own decoding has the label active.
+// The page's data, as viewer.py wrote them. Times are seconds; a posterior's byte is in steps of the slider.
 
 const $ = (id) => document.getElementById(id);
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 const data = JSON.parse($("data").textContent);
 const posteriors = bytesOf(data.posteriors);  // numColumns rows of numFrames
-const ACTIVE = 128;
-const PRECISION = 1e-6;  // as in events.py
+const PRECISION = 1e-6;  // as in event_lists.py
 
-// Events: the rule of posteriors_to_events, without a median filter and without bridging gaps.
+// Events: all are in the data, by label and time. A threshold only drops those of lower confidence, compared as float32.
 
 function detectEvents(step, minDuration) {  // step: of the threshold; null for the model's own decoding
-  const events = [];
-  for (let lane = 0; lane < data.numColumns; lane++) {
-    const row = posteriors.subarray(lane * data.numFrames, (lane + 1) * data.numFrames);
-    const isActive = (frame) => (step === null ? row[frame] >= ACTIVE : (row[frame] & 127) >= step);
-    for (let frame = 0; frame < row.length; frame++) {
-      if (!isActive(frame)) continue;
-      const first = frame;
-      while (frame < row.length && isActive(frame)) frame++;
-      const [onset, offset] = [first * data.timeResolution, frame * data.timeResolution];
-      if (offset - onset >= minDuration - PRECISION) {
-        events.push({lane, label: data.labels[lane], onset, offset, confidence: meanPosterior(row, first, frame)});
-      }
+  const threshold = Math.fround((step || 0) / data.steps), events = [];
+  for (const [lane, first, end, confidence] of step === null ? data.decoded : data.found) {
+    if (Math.fround(confidence) < threshold) continue;
+    const last = events.at(-1);
+    if (last && last.lane === lane && last.end === first) {  // clips one after the other
+      last.sum += confidence * (end - first);
+      last.end = end;
+    } else {
+      events.push({lane, first, end, sum: confidence * (end - first)});
     }
   }
-  return events.sort((a, b) => a.onset - b.onset || a.offset - b.offset || (a.label < b.label ? -1 : 1));
-}
-
-function meanPosterior(row, first, end) {  // to half a step, because only steps are stored
-  let sum = 0;
-  for (let frame = first; frame < end; frame++) sum += Math.min((row[frame] & 127) + 0.5, data.steps);
-  return sum / (end - first) / data.steps;
+  return events.map(({lane, first, end, sum}) => ({lane, label: data.labels[lane], onset: first * data.timeResolution,
+    offset: end * data.timeResolution, confidence: sum / (end - first)}))
+    .filter((event) => event.offset - event.onset >= minDuration - PRECISION)
+    .sort((a, b) => a.onset - b.onset || a.offset - b.offset || (a.label < b.label ? -1 : 1));
 }
 
 function toTsv(events) {  // as write_detections
@@ -138,7 +130,7 @@ function highest(lane, from, to) {  // posterior between two times
   const first = Math.floor(from / data.timeResolution), end = Math.max(first + 1, Math.floor(to / data.timeResolution));
   let reached = 0;
   for (let frame = first; frame < Math.min(end, data.numFrames); frame++) {
-    reached = Math.max(reached, posteriors[lane * data.numFrames + frame] & 127);
+    reached = Math.max(reached, posteriors[lane * data.numFrames + frame]);
   }
   return reached / data.steps;
 }

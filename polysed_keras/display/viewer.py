@@ -1,7 +1,7 @@
 """One HTML page with the spectrogram, sound and events of a recording; it needs no server and no network.
 
-viewer.html, viewer.css and viewer.js are joined with the data of the recording. The page finds events by the rule of
-events.posteriors_to_events. Posteriors are stored so that each threshold of its slider gives the same events as Python.
+viewer.html, viewer.css and viewer.js are joined with the data of the recording, among them all events with their
+confidences. So the page's slider only chooses among them, and each threshold gives the same events as detect.
 """
 import base64
 import html
@@ -18,12 +18,11 @@ from matplotlib.image import imsave
 from polysed_keras.audio import compute_log_mel, load_audio
 from polysed_keras.display.recordings import DYNAMIC_RANGE
 from polysed_keras.errors import InputError
-from polysed_keras.events import read_events
+from polysed_keras.events import posteriors_to_events, read_events
 from polysed_keras.files import atomic_file
 from polysed_keras.specs import LogMelSpec
 
 STEPS = 100  # The thresholds of the slider: 0.01 to 1.
-ACTIVE = 128  # The bit of the model's own decoding; the other bits hold the highest step that a posterior reaches.
 SAMPLE_RATE = 44100  # Hz, one of the rates of MP3.
 MP3_COMPRESSION = 0.89  # libsndfile's value for a constant 64 kbit/s; browsers seek exactly only at a constant rate.
 TILE_FRAMES = 4096  # The frames per image, which every browser can draw.
@@ -58,7 +57,8 @@ def build_page(audio, detector, *, reference=None):
         "name": name, "model": detector.description["experiment"]["name"], "duration": duration,
         "labels": labels, "reference": events, "timeResolution": detector.time_resolution, "steps": STEPS,
         "numFrames": len(posteriors), "numColumns": len(detector.labels),
-        "posteriors": _base64(quantise_posteriors(posteriors, activity).T.tobytes()),
+        "posteriors": _base64(np.round(STEPS * posteriors).astype(np.uint8).T.tobytes()),
+        "decoded": rows_of_events(detector, posteriors, activity), "found": rows_of_events(detector, posteriors),
         "spectrogram": _spectrogram(heard, LogMelSpec(**detector.description["experiment"]["features"])),
         "audio": _base64(_mp3(waveform))})
 
@@ -97,14 +97,39 @@ def frame_page(page, height=720):
             f'srcdoc="{html.escape(page)}"></iframe>')
 
 
-def quantise_posteriors(posteriors, activity):
-    """Compress posteriors and the model's own activity (frames, labels) to uint8, without loss at the thresholds.
+def rows_of_events(detector, posteriors, activity=None):
+    """List all events that the page can show, in the order of labels and time.
 
-    The lower 7 bits count the thresholds k / STEPS that the posterior reaches, compared as in posteriors_to_events.
+    Args:
+        detector: Detector.
+        posteriors: array (frames, labels), or (clips, labels).
+        activity: of the model's own decoding, of the same shape, for the events of `detect` without a threshold; None
+            for the events that the slider chooses from, which are peaks of the posteriors, or each clip and label by
+            itself.
+
+    Returns:
+        List of [column of the label, first frame, frame after the last one, confidence]. For the slider, events that
+        its lowest threshold drops are left out, and confidences are floats of few digits that are the same as float32.
     """
-    thresholds = (np.arange(1, STEPS + 1) / STEPS).astype(np.float32)
-    reached = np.searchsorted(thresholds, np.asarray(posteriors, np.float32), side="right")
-    return (reached + ACTIVE * (np.asarray(activity) > 0)).astype(np.uint8)
+    rule = {} if detector.clip_level else detector.event_rule()
+    if "min_duration" in rule:  # frames in place of seconds, as in the rows
+        rule["min_duration"] = [seconds / detector.time_resolution for seconds in rule["min_duration"]]
+    if activity is not None:
+        events = posteriors_to_events(posteriors, detector.labels, 1.0,
+                                      activity=None if "threshold" in rule else activity, **rule)
+        return sorted([*edges, round(confidence, 4)] for *edges, confidence in _rows(events, detector.labels))
+    if detector.clip_level:
+        clips, columns = np.indices(posteriors.shape).reshape(2, -1)
+        rows = zip(columns.tolist(), clips.tolist(), (clips + 1).tolist(), posteriors.ravel())
+    else:
+        rows = _rows(posteriors_to_events(posteriors, detector.labels, 1.0, **rule | {"threshold": 0}), detector.labels)
+    return sorted([*edges, float(str(np.float32(confidence)))] for *edges, confidence in rows
+                  if np.float32(confidence) >= np.float32(1 / STEPS))
+
+
+def _rows(events, labels):
+    return [(labels.index(event.event_label), int(event.onset), int(event.offset), event.confidence)
+            for event in events.itertuples()]
 
 
 def _spectrogram(waveform, features):
@@ -146,6 +171,6 @@ def _fill_template(title, data):
     folder = pathlib.Path(__file__).parent
     text = {suffix: (folder / f"viewer.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "css", "js")}
     # Inside a script element "<" could end the element or open a comment.
-    data = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")
+    data = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     parts = {"title": html.escape(title), "style": text["css"], "script": text["js"], "data": data}
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], text["html"])

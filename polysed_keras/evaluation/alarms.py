@@ -1,35 +1,31 @@
 """False alarms: events and time that a run reports without a cause, and what it finds at a given number of them."""
 import logging
+import types
 
 import numpy as np
 
 from polysed_keras.evaluation.tables import check_comparable, compare_runs
-from polysed_keras.events import alarm_counts
+from polysed_keras.events import ALARMS_PER_HOUR, alarm_counts, join_alarms
 
 logger = logging.getLogger(__name__)
 
-ALARMS_PER_HOUR = (2, 20, 60)
-# One threshold for all labels, from 0.0025 to 1 - 8e-7 in even steps of the logit.
-THRESHOLDS = 1 / (1 + np.exp(-np.arange(-6, 14.01, 0.4)))
+LEVELS = 1000  # Thresholds of a curve, at most.
 SILENT_SHARE = 0.05
 
 
-def count_alarms(reference, posteriors, activity, time_resolution):
-    """Count the alarms of a recording, decoded as the run decodes and at each of THRESHOLDS.
+def count_alarms(reference, activity, time_resolution):
+    """Count the alarms of a recording, decoded as the run decodes.
 
     Args:
         reference: activity, array (frames, labels) of 0 and 1.
-        posteriors: float array (frames, labels).
-        activity: decoded activity, (frames, labels) of 0 and 1.
+        activity: decoded activity of the same shape.
         time_resolution: seconds per frame.
 
     Returns:
-        float64 array (1 + thresholds, labels + 1, 7): events.alarm_counts, and the seconds of the recording.
+        float64 array (labels + 1, 7): events.alarm_counts, and the seconds of the recording.
     """
-    counts = np.stack([alarm_counts(reference, estimated, time_resolution) for estimated in
-                       (activity, *(posteriors >= np.float32(threshold) for threshold in THRESHOLDS))])
-    seconds = np.full((*counts.shape[:-1], 1), len(reference) * time_resolution)
-    return np.concatenate([counts, seconds], axis=-1)
+    counts = alarm_counts(reference, activity, time_resolution)
+    return np.column_stack([counts, np.full(len(counts), len(reference) * time_resolution)])
 
 
 def false_events_per_hour(counts):
@@ -37,30 +33,52 @@ def false_events_per_hour(counts):
     return 3600 * counts[..., 2] / counts[..., 6]
 
 
-def recall_at_alarms(counts, alarms_per_hour):
-    """Return the share of events that is found at the best threshold with at most so many false events per hour.
+def alarm_curve(alarms):
+    """Count found and false events of all labels per recording, above falling levels of confidence.
+
+    The levels are confidences of false events, so that each number of false events of all recordings up to 70 is
+    met, and higher ones to 1.5 % if there are at most a million; the last level is 0.
 
     Args:
-        counts: summed counts of count_alarms, (..., 1 + thresholds, labels + 1, 7).
+        alarms: list of events.Alarms, one per recording.
+
+    Returns:
+        float64 array (recordings, levels, 4): found, reference and false events, and seconds; counts can be added.
+    """
+    false = np.sort(np.concatenate(join_alarms(alarms).false))[::-1]
+    ranks = np.unique(np.geomspace(1, max(1, len(false)), LEVELS).round().astype(int)) - 1
+    levels = np.append(false[ranks[ranks < len(false)]], 0)
+
+    def above(parts):
+        confidences = np.sort(np.concatenate(parts))
+        return len(confidences) - np.searchsorted(confidences, levels, side="right")
+
+    return np.array([np.stack(np.broadcast_arrays(above(each.found), sum(map(len, each.found)), above(each.false),
+                                                  each.seconds), axis=-1) for each in alarms], float)
+
+
+def recall_of_curve(counts, alarms_per_hour):
+    """Return the share of events found, as of events.recall_at_alarms for all labels, from summed counts of a curve.
+
+    Args:
+        counts: sums over recordings of alarm_curve, (..., levels, 4).
         alarms_per_hour: number, of all labels together.
 
     Returns:
-        float64 array (..., labels + 1), the last for all labels; 0 where every threshold has more false events.
+        float64 array (...); NaN without reference events.
     """
-    swept = counts[..., 1:, :, :]
-    found, events = swept[..., 0], swept[..., 1]
-    recall = np.divide(found, events, out=np.full(found.shape, np.nan), where=events > 0)
-    allowed = false_events_per_hour(swept[..., -1, :]) <= alarms_per_hour
-    best = np.where(allowed, recall[..., -1], -1).argmax(axis=-1)
-    chosen = np.take_along_axis(recall, best[..., None, None], axis=-2)[..., 0, :]
-    return np.where(allowed.any(axis=-1)[..., None] | np.isnan(chosen), chosen, 0)
+    allowed = 3600 * counts[..., 2] <= alarms_per_hour * counts[..., 3] + 1e-6
+    lowest = np.maximum(allowed.sum(axis=-1) - 1, 0)  # More events are false, level by level.
+    found, events = np.moveaxis(np.take_along_axis(counts, lowest[..., None, None], axis=-2)[..., 0, :2], -1, 0)
+    return np.divide(found, events, out=np.full(found.shape, np.nan), where=events > 0)
 
 
 def alarm_tables(results, *, resamples=1000, seed=0):
     """Return false events per hour, the share of time active outside events, and recall at a number of false events.
 
-    The first two are by label and for all labels, of events as the run decodes them. The third is for all labels, at
-    the best common threshold in hindsight. Recordings without labels count in all three.
+    The first two are by label and for all labels, of events as the run decodes them. The third is for all labels, of
+    peaks of the posteriors at the lowest common threshold in hindsight (see alarm_curve for its resolution). Recordings
+    without labels count in all three.
 
     Args:
         results: list of RunResult of recordings.
@@ -71,19 +89,25 @@ def alarm_tables(results, *, resamples=1000, seed=0):
         List of three DataFrames as of class_wise_table.
     """
     check_comparable(results)
-    rows, parts = [*results[0].labels, "overall"], [result.alarm_part for result in results]
+    rows = [*results[0].labels, "overall"]
+    decoded = [_part(result, result.alarm_counts) for result in results]
+    curves = [_part(result, alarm_curve(result.alarms)) for result in results]
 
     def active_outside(counts):
-        return counts[..., 0, :, 4] / np.maximum(counts[..., 0, :, 5], 1)
+        return counts[..., 4] / np.maximum(counts[..., 5], 1)
 
     def recalls(counts):
-        return np.stack([recall_at_alarms(counts, alarms)[..., -1] for alarms in ALARMS_PER_HOUR], axis=-1)
+        return np.stack([recall_of_curve(counts, number) for number in ALARMS_PER_HOUR], axis=-1)
 
-    return [compare_runs(parts, "false_events_per_hour", rows,
-                         lambda counts: false_events_per_hour(counts[..., 0, :, :]), resamples, seed, per_cent=False),
-            compare_runs(parts, "active_outside_events", rows, active_outside, resamples, seed),
-            compare_runs(parts, "recall_at_false_events", [f"{alarms} per hour" for alarms in ALARMS_PER_HOUR], recalls,
-                         resamples, seed)]
+    return [compare_runs(decoded, "false_events_per_hour", rows, false_events_per_hour, resamples, seed,
+                         per_cent=False),
+            compare_runs(decoded, "active_outside_events", rows, active_outside, resamples, seed),
+            compare_runs(curves, "recall_at_false_events", [f"{number} per hour" for number in ALARMS_PER_HOUR],
+                         recalls, resamples, seed)]
+
+
+def _part(result, counts):
+    return types.SimpleNamespace(name=result.name, unit="recordings", counts=counts)
 
 
 def silent_share(recordings, silence):

@@ -58,7 +58,7 @@ def _tables_by_file(results, resamples, seed):
         return {f"{table['table'].iloc[0]}.csv": [table] for table in clip_tables(results, **arguments)}
     files = {"class_wise.csv": [class_wise_table(results, **arguments)],
              "polyphony.csv": [polyphony_table(results, **arguments)],
-             "alarms.csv": alarm_tables(results, **arguments) if results[0].alarms is not None else [],
+             "alarms.csv": alarm_tables(results, **arguments) if results[0].alarm_counts is not None else [],
              "unseen.csv": unseen_tables(results, **arguments)}
     return {name: tables for name, tables in files.items() if tables}
 

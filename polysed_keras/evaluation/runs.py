@@ -8,7 +8,15 @@ from polysed_keras.errors import InputError, expect
 from polysed_keras.evaluation.alarms import count_alarms, silent_share
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
-from polysed_keras.events import frame_counts, joint_activity, recognised, retrieved, substitutions
+from polysed_keras.events import (
+    find_alarms,
+    frame_counts,
+    joint_activity,
+    posteriors_to_events,
+    recognised,
+    retrieved,
+    substitutions,
+)
 from polysed_keras.models import decode_activity, predict_posteriors
 from polysed_keras.specs import confusion, resolve_tasks, task_labels
 from polysed_keras.training import (
@@ -67,7 +75,7 @@ def run_confusion(run, dataset, partition="validate", *, progress=True):
     if source_class(experiment) is ClipSource:
         raise InputError(f"{run}: expected a run on recordings, whose frames are compared. Received one on clips.")
     source = RecordingSource(experiment, dataset.folder, progress=progress)
-    estimates = _estimate(source, run, source.load(partition), experiment.time_resolution)
+    estimates = estimate_recordings(source, run, source.load(partition), experiment.time_resolution)
     pairs = [(estimate.reference, estimate.activity) for estimate in estimates]
     return confusion(sum(substitutions(*pair) for pair in pairs), sum(joint_activity(roll) for roll, _ in pairs))
 
@@ -151,19 +159,19 @@ def _score_recordings(source, run, partition, seen, negatives, time_resolution, 
     recordings = source.load(partition, time_resolution)
     others = [] if negatives is None else load_negatives(negatives, labels, experiment.features, time_resolution,
                                                          progress=progress)
-    estimates = _estimate(source, run, recordings + others, time_resolution)
+    estimates = estimate_recordings(source, run, recordings + others, time_resolution)
     references, activities = zip(*((each.reference, each.activity) for each in estimates[:len(recordings)]))
     return RunResult(
         experiment.name, experiment.training.seed, labels, tuple(recording.name for recording in recordings),
         np.stack([frame_counts(*pair) for pair in zip(references, activities)]),
         tuple(count_unseen(each, labels, references, activities) for each in seen),
-        alarms=np.stack([count_alarms(each.reference, each.posteriors, each.activity, time_resolution)
-                         for each in estimates]),
+        alarm_counts=np.stack([count_alarms(each.reference, each.activity, time_resolution) for each in estimates]),
+        alarms=tuple(find_estimate_alarms(each, labels, time_resolution) for each in estimates),
         silent_share=silent_share(recordings, experiment.features.silence))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Estimate:
+class Estimate:
     """Reference and estimate of one recording, arrays (frames, labels) in the order of the corpus's labels."""
 
     reference: np.ndarray
@@ -171,8 +179,24 @@ class _Estimate:
     activity: np.ndarray
 
 
-def _estimate(source, run, recordings, time_resolution):
-    """Return an _Estimate per recording, whose event rolls have rows of `time_resolution`."""
+def find_estimate_alarms(estimate, labels, time_resolution, **decoding):
+    """Return the events.Alarms of an Estimate; `decoding` are arguments of posteriors_to_events."""
+    events = posteriors_to_events(estimate.posteriors, labels, time_resolution, threshold=0, **decoding)
+    return find_alarms(estimate.reference, events, labels, time_resolution)
+
+
+def estimate_recordings(source, run, recordings, time_resolution):
+    """Predict recordings with a run's best epoch.
+
+    Args:
+        source: training.RecordingSource of the run's Experiment.
+        run: the run's folder.
+        recordings: list of RecordingFeatures, whose event rolls have rows of `time_resolution`.
+        time_resolution: seconds.
+
+    Returns:
+        List of Estimate, one per recording.
+    """
     experiment, dataset = source.experiment, source.datasets[0]
     labels, tasks, features = task_labels(experiment.tasks), experiment.tasks, experiment.features
     expect(sorted(labels) == sorted(dataset.labels), dataset.folder, f"the labels of {run}, {list(labels)}",
@@ -186,7 +210,7 @@ def _estimate(source, run, recordings, time_resolution):
         # the output that is there in the middle of each frame
         middles = (np.arange(len(recording.event_roll)) + 0.5) * time_resolution / experiment.time_resolution
         rows = np.minimum(middles.astype(int), len(posteriors) - 1)
-        estimates.append(_Estimate(recording.event_roll[:, columns], posteriors[rows][:, columns],
+        estimates.append(Estimate(recording.event_roll[:, columns], posteriors[rows][:, columns],
                                    decode_activity(outputs, tasks)[rows][:, columns]))
     return estimates
 

@@ -1,6 +1,5 @@
 """Scores of runs as tables: runs side by side, with intervals over mixtures or clips and the spread over seeds."""
 import dataclasses
-import types
 
 import numpy as np
 import pandas as pd
@@ -76,8 +75,9 @@ class RunResult:
         counts: int64 array (mixtures, labels + 1, labels, 3) of events.frame_counts.
         unseen: one evaluation.UnseenCounts per SeenCombinations that was asked about.
         tasks: of a network that labels clips, one TaskResult per task; labels, mixtures and counts are empty then.
-        alarms: float64 array (recordings, 1 + thresholds, labels + 1, 7) of alarms.count_alarms, of the mixtures and
+        alarm_counts: float64 array (recordings, labels + 1, 7) of evaluation.alarms.count_alarms, of the mixtures and
             of recordings without labels; None if alarms were not counted.
+        alarms: one events.Alarms per recording of alarm_counts.
         silent_share: of the time of the mixtures, how much is digital silence.
 
     Raises:
@@ -91,7 +91,8 @@ class RunResult:
     counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 1, 0, 3), int))
     unseen: tuple = ()
     tasks: tuple = ()
-    alarms: np.ndarray | None = None
+    alarm_counts: np.ndarray | None = None
+    alarms: tuple = ()
     silent_share: float = 0.0
     unit = "mixtures"  # intervals are over these
 
@@ -102,11 +103,6 @@ class RunResult:
     def reference(self):
         """Active frames of the reference: (mixtures, polyphony, labels)."""
         return self.counts[..., 0] + self.counts[..., 2]
-
-    @property
-    def alarm_part(self):
-        """The counts of alarms, for compare_runs."""
-        return types.SimpleNamespace(name=self.name, unit="recordings", counts=self.alarms)
 
 
 def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):

@@ -1,6 +1,14 @@
+from .alarms import (
+    ALARMS_PER_HOUR as ALARMS_PER_HOUR,
+    Alarms as Alarms,
+    choose_thresholds as choose_thresholds,
+    find_alarms as find_alarms,
+    join_alarms as join_alarms,
+    recall_at_alarms as recall_at_alarms,
+)
 from .decoding import (
     DETECTION_FORMATS as DETECTION_FORMATS,
-    median_filter as median_filter,
+    event_finders as event_finders,
     posteriors_to_events as posteriors_to_events,
     posteriors_to_tags as posteriors_to_tags,
     write_detections as write_detections,
@@ -26,6 +34,7 @@ from .metrics import (
     frame_counts as frame_counts,
     lwlrap as lwlrap,
     macro_accuracy as macro_accuracy,
+    merged_runs as merged_runs,
     precision as precision,
     recall as recall,
     recognised as recognised,

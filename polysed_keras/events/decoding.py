@@ -4,26 +4,34 @@ import pandas as pd
 from scipy import ndimage
 
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events.event_lists import COLUMNS, PRECISION, event_roll_to_event_list, merge_events, write_events
+from polysed_keras.events.event_lists import COLUMNS, PRECISION, write_events
 from polysed_keras.files import atomic_file
 
 TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
 DETECTION_FORMATS = {"tsv": ".tsv", "csv": ".csv", "audacity": ".txt"}  # Formats of write_detections: usual suffix.
+FAINTEST = 1e-3  # Posteriors below it count as 0 where events are searched.
 
 
 def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, threshold=0.5, median_frames=1,
                          min_duration=0.0, max_gap=0.0):
-    """Turn posteriors into events: apply thresholds and a median filter, merge over gaps, then drop short events.
+    """Turn posteriors into events: peaks of the posteriors, or runs of the activity that is decoded already.
+
+    An event is a peak of a label's posterior. It lasts as long as the posterior stays at or above half of the peak's
+    height, and two peaks are two events only if the posterior falls below half of the lower one between them. So events
+    do not depend on `threshold`, which only drops those whose confidence is lower: raising it never makes more events.
+    The steps are: median filter, filling of gaps, peaks, minimum duration, confidence, threshold.
 
     Args:
-        posteriors: array (frames, labels), 0 to 1.
+        posteriors: array (frames, labels), 0 to 1. Posteriors below FAINTEST make no events.
         labels: labels in the order of the columns.
         time_resolution: seconds per frame.
-        activity: array (frames, labels) of 0 and 1, decoded already (as from a powerset), in place of `threshold`.
-        threshold: number or one number per label; a label is active if its posterior is at least this.
-        median_frames: odd length of the median filter over time; 1 leaves the activity as it is.
-        min_duration: seconds; shorter events are dropped.
-        max_gap: seconds; events of one label at most this far apart become one.
+        activity: array (frames, labels) of 0 and 1, decoded already (as from a powerset), whose runs of ones are the
+            events in place of peaks; `threshold` is not used then.
+        threshold: number or one number per label; events whose confidence is at least this are kept.
+        median_frames: odd length of the median filter over time, or one per label; 1 filters nothing.
+        min_duration: seconds, or one number per label; shorter events are dropped.
+        max_gap: seconds; events of one label at most this far apart become one: where a posterior sinks for at most so
+            long, peaks are searched as if it had not sunk below the lower one of the two sides.
 
     Returns:
         DataFrame with columns onset, offset (seconds), event_label and confidence (the mean posterior from onset to
@@ -37,29 +45,135 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
     """
     posteriors = np.asarray(posteriors, np.float32)
     _check_shape("posteriors", posteriors.shape, (len(posteriors), len(labels)))
-    if activity is None:
-        activity = posteriors >= _checked_threshold(threshold, labels)
-    _check_shape("activity", np.shape(activity), posteriors.shape)
-    for name, seconds in (("min_duration", min_duration), ("max_gap", max_gap)):
-        expect(seconds >= 0, name, "0 or more seconds", seconds)
-    event_roll = median_filter(np.asarray(activity), median_frames)
-    events = merge_events(event_roll_to_event_list(event_roll, labels, time_resolution), max_gap)
-    events = events[events["offset"] - events["onset"] >= min_duration - PRECISION].reset_index(drop=True)
-    columns = [list(labels).index(label) for label in events["event_label"]]
-    edges = np.round(events[["onset", "offset"]].to_numpy() / time_resolution).astype(int)
-    return events.assign(confidence=[posteriors[onset:offset, column].mean(dtype=float)
-                                     for (onset, offset), column in zip(edges, columns)])
+    values = posteriors if activity is None else np.asarray(activity) > 0
+    _check_shape("activity", values.shape, posteriors.shape)
+    finders = event_finders(labels, time_resolution, threshold=threshold if activity is None else 0.0,
+                            median_frames=median_frames, min_duration=min_duration, max_gap=max_gap)
+    rows = [(onset * time_resolution, offset * time_resolution, label, confidence)
+            for column, (label, finder) in enumerate(zip(labels, finders))
+            for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last=True)]
+    onsets, offsets, names, confidences = zip(*sorted(rows)) if rows else ((), (), (), ())
+    return pd.DataFrame({"onset": np.array(onsets, float), "offset": np.array(offsets, float),
+                         "event_label": pd.Series(names, dtype=str), "confidence": np.array(confidences, float)})
 
 
-def median_filter(activity, median_frames):
-    """Return the median over time of activity (frames, labels), as bool; edge frames are repeated beyond the edges.
+def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, min_duration=0.0, max_gap=0.0):
+    """Return a list of an EventFinder per label; arguments and errors as of posteriors_to_events."""
+    expect(max_gap >= 0, "max_gap", "0 or more seconds", max_gap)
+    # Compared in the type of the posteriors, so that 0.7 is at least 0.7.
+    thresholds = _per_label("threshold", threshold, labels, "a number in 0..1",
+                            lambda values: (0 <= values) & (values <= 1)).astype(np.float32)
+    medians = _per_label("median_frames", median_frames, labels, "an odd number, 1 or more",
+                         lambda values: (values >= 1) & (values % 2 == 1)).astype(int)
+    durations = _per_label("min_duration", min_duration, labels, "0 or more seconds", lambda values: values >= 0)
+    gap_frames = np.floor((max_gap + PRECISION) / time_resolution)
+    gap_frames = gap_frames if np.isinf(gap_frames) else int(gap_frames)
+    return [EventFinder(threshold, median, (duration - PRECISION) / time_resolution, gap_frames)
+            for threshold, median, duration in zip(thresholds, medians.tolist(), durations)]
 
-    Raises:
-        InputError: median_frames is not odd, or below 1.
+
+class EventFinder:
+    """Find the events of one label in frames that arrive in parts, by the rule of posteriors_to_events.
+
+    It keeps the frames that can still change an event: those since the posterior was lowest after the last event, and
+    `reach` frames before.
+
+    Args:
+        threshold: lowest confidence, float32.
+        median_frames: odd length of the median filter.
+        min_frames: float, least frames per event.
+        gap_frames: int or infinity, longest gap that is filled.
+
+    Attributes:
+        reach: how many frames before and after a frame its smoothed value depends on.
     """
-    expect(median_frames >= 1 and median_frames % 2, "median_frames", "an odd number, 1 or more", median_frames)
-    # The median of an odd number of zeros and ones tells which are the majority; a running mean tells it faster.
-    return ndimage.uniform_filter1d((activity > 0).astype(float), median_frames, axis=0, mode="nearest") > 0.5
+
+    def __init__(self, threshold, median_frames, min_frames, gap_frames):
+        self._threshold, self._median_frames, self._min_frames = threshold, median_frames, min_frames
+        self._gap_frames, self.reach = gap_frames, median_frames // 2 + gap_frames
+        self._posteriors = self._values = np.zeros(0, np.float32)
+        self._first, self._rest, self._lowest = 0, 0, 0.0  # See follow: the first frame that is kept, and _find_peaks.
+
+    def follow(self, posteriors, values, last=False):
+        """Take the next frames and return the events that nothing can change any more.
+
+        Args:
+            posteriors: float32 array (frames,), of which the confidence is the mean.
+            values: array (frames,), in which peaks are searched: the posteriors, or activity of 0 and 1.
+            last: whether no more frames follow.
+
+        Returns:
+            List of (first frame, frame after the last one, confidence), counted from the first frame of all.
+        """
+        self._posteriors = np.concatenate([self._posteriors, posteriors])
+        self._values = np.concatenate([self._values, values.astype(np.float32)])
+        known = len(self._values) if last else max(self._rest, len(self._values) - self.reach)
+        values = _smooth(self._values, self._median_frames, self._gap_frames)[self._rest:known]
+        peaks, done, self._lowest = _find_peaks([*values.tolist(), *[0.0] * last], self._lowest)
+        events = [(onset, offset, _confidence(self._posteriors[onset:offset]))
+                  for onset, offset in (np.array(peaks, int).reshape(-1, 2) + self._rest).tolist()
+                  if offset - onset >= self._min_frames]
+        events = [(self._first + onset, self._first + offset, confidence) for onset, offset, confidence in events
+                  if np.float32(confidence) >= self._threshold]
+        self._forget(self._rest + done)
+        return events
+
+    def _forget(self, rest):
+        cut = max(0, rest - self.reach)
+        self._posteriors, self._values = self._posteriors[cut:], self._values[cut:]
+        self._first, self._rest = self._first + cut, rest - cut
+
+
+def _smooth(values, median_frames, gap_frames):
+    """Return values (frames,) after the median filter, with gaps filled, and 0 in place of what is below FAINTEST.
+
+    Edge frames are repeated beyond the edges for the median. A gap is filled up to the lower one of its sides (a grey
+    closing). Of 0 and 1 this is the majority, and the merging of runs of ones.
+    """
+    if len(values) and median_frames > 1:
+        values = ndimage.median_filter(values, median_frames, mode="nearest")
+    values = np.where(values >= FAINTEST, values, np.float32(0))
+    gap_frames = min(gap_frames, len(values))
+    if not gap_frames:
+        return values
+    return ndimage.grey_closing(np.pad(values, gap_frames), gap_frames + 1)[gap_frames:-gap_frames]
+
+
+def _find_peaks(values, lowest=0.0):
+    """Find the peaks of a list of numbers, each with the frames around it that are at or above half of its height.
+
+    Of a rise that never falls below half of its highest value, the highest value is the peak, and the first of equal
+    ones. A peak is found once a value below half of it follows.
+
+    Args:
+        values: numbers, 0 or more.
+        lowest: lowest number since the last peak, before the first of `values`.
+
+    Returns:
+        List of (first frame, frame after the last one); and how many values are done with, because no later peak can
+        reach back to them, and the lowest number since the last peak among these: for a call that goes on from there.
+    """
+    peaks, done, highest, place = [], 0, 0.0, 0
+    for frame, value in enumerate(values):
+        if highest and value < highest / 2:
+            onset = place
+            while onset > done and values[onset - 1] >= highest / 2:
+                onset -= 1
+            peaks.append((onset, frame))
+            highest, lowest, done = 0.0, value, frame + 1
+        elif highest:
+            if value > highest:
+                highest, place = value, frame
+        elif value <= lowest:
+            lowest, done = value, frame + 1
+        elif value / 2 > lowest:
+            highest, place = value, frame
+    return peaks, done, lowest
+
+
+def _confidence(posteriors):
+    """Return the confidence of an event from the posteriors (frames,) from its onset to its offset."""
+    return float(posteriors.mean(dtype=float))
 
 
 def write_detections(events, path, format="tsv"):
@@ -130,9 +244,10 @@ def _check_shape(name, shape, expected):
     expect(shape == expected, name, f"shape {expected}, (frames, labels)", shape)
 
 
-def _checked_threshold(threshold, labels):
-    threshold = np.asarray(threshold, np.float32)  # The type of the posteriors, so that 0.7 is at least 0.7.
-    if threshold.shape not in ((), (len(labels),)) or not ((0 <= threshold) & (threshold <= 1)).all():
-        raise InputError(f"threshold: expected a number in 0..1, or {len(labels)}, one a label. "
-                         f"Received: {threshold.tolist()}.")
-    return threshold
+def _per_label(name, values, labels, expected, fits):
+    """Return a float64 array of one number per label from one number or one per label."""
+    numbers = np.asarray(values, float)
+    if numbers.shape not in ((), (len(labels),)) or not fits(numbers).all():
+        raise InputError(f"{name}: expected {expected}, or {len(labels)}, one a label. "
+                         f"Received: {numbers.tolist()}.")
+    return np.broadcast_to(numbers, len(labels))

@@ -142,14 +142,14 @@ def alarm_counts(reference, estimated, time_resolution, *, tolerance=0.5):
     reference, estimated = _activity_pair(reference, estimated)
     frames, labels = reference.shape
     reach = round(tolerance / time_resolution)
-    columns, onsets, offsets = _merged_runs(reference, reach)
+    columns, onsets, offsets = merged_runs(reference, reach)
     near = np.zeros((frames + 1, labels), int)  # +1 where a reference event's neighbourhood begins, -1 where it ends
     np.add.at(near, (np.maximum(onsets - reach, 0), columns), 1)
     np.add.at(near, (np.minimum(offsets + reach, frames), columns), -1)
     near = near[:-1].cumsum(axis=0) > 0
     counts = np.zeros((labels + 1, 6), int)
     for (of, begin, end), mask, place in (((columns, onsets, offsets), estimated, 0),
-                                          (_merged_runs(estimated, reach), near, 2)):
+                                          (merged_runs(estimated, reach), near, 2)):
         before = np.concatenate([np.zeros((1, labels), int), mask.cumsum(axis=0)])
         touched = before[end, of] > before[begin, of]
         counts[:-1, place] = np.bincount(of[touched if place == 0 else ~touched], minlength=labels)
@@ -160,8 +160,12 @@ def alarm_counts(reference, estimated, time_resolution, *, tolerance=0.5):
     return counts
 
 
-def _merged_runs(activity, gap):
-    """Return column, onset and offset frames of the runs of ones, merged if less than `gap` frames lie between."""
+def merged_runs(activity, gap):
+    """Find the runs of ones in activity (frames, labels), merged if less than `gap` frames lie between.
+
+    Returns:
+        int arrays of column, first frame and end (exclusive) per run, sorted by column and frame.
+    """
     padded = np.pad(activity.T.astype(np.int8), ((0, 0), (1, 1)))
     change = np.diff(padded, axis=1)
     (columns, onsets), (_, offsets) = np.nonzero(change == 1), np.nonzero(change == -1)

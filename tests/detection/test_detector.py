@@ -258,11 +258,28 @@ def test_labels_threshold_and_duration_choose_events(detector, recording):
     pd.testing.assert_frame_equal(chosen, expected)
     decoded = event_list_to_event_roll(everything, detector.labels, len(activity), 0.02)
     np.testing.assert_array_equal(decoded, activity)
-    sure = detector.detect(recording.audio, threshold=0.8)
-    sure_roll = event_list_to_event_roll(sure, detector.labels, len(activity), 0.02)
-    np.testing.assert_array_equal(sure_roll, posteriors >= 0.8)
+    peaks, sure = (detector.detect(recording.audio, threshold=threshold) for threshold in (0, 0.8))
+    pd.testing.assert_frame_equal(sure, peaks[peaks.confidence >= np.float32(0.8)].reset_index(drop=True))
+    assert 0 < len(sure) < len(peaks)
+    for event in sure.itertuples():
+        frames = posteriors[round(event.onset / 0.02):round(event.offset / 0.02),
+                            detector.labels.index(event.event_label)]
+        assert frames.min() >= frames.max() / 2 and frames.mean() == pytest.approx(event.confidence)
     long = detector.detect(recording.audio, min_duration=0.5)
     assert (long.offset - long.onset >= 0.5 - 1e-6).all() and 0 < len(long) <= len(everything)
+
+
+@pytest.mark.parametrize("samples", [1, 50_001])
+def test_tags_of_a_recording_are_its_mean_posteriors(detector, samples):
+    """One row as long as the recording's frames, whatever the tasks are."""
+    waveform = waveform_of(samples)
+    mean = detector.posteriors(waveform)[0].mean(axis=0)
+    tags = detector.tag(waveform, threshold=mean.mean())
+    assert tags.onset.tolist() == [0] and tags.offset.tolist() == [pytest.approx(-(-samples // HOP) * 0.02)]
+    expected = sorted((label for label, value in zip(detector.labels, mean) if value >= mean.mean()),
+                      key=lambda label: -mean[detector.labels.index(label)])
+    assert tags.tags[0].split(";") == expected and 0 < len(expected) < len(LABELS)
+    assert tags.scene.tolist() == [""] and len(detector.tag(np.zeros(0, np.float32))) == 0
 
 
 def test_unknown_labels_are_an_error(detector):

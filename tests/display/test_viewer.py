@@ -12,7 +12,7 @@ import soundfile
 import tensorflow as tf
 
 from polysed_keras.detection.detector import Detector
-from polysed_keras.display.viewer import SAMPLE_RATE, build_page, frame_page, quantise_posteriors, write_page
+from polysed_keras.display.viewer import SAMPLE_RATE, build_page, frame_page, rows_of_events, write_page
 from polysed_keras.errors import InputError
 from polysed_keras.events.decoding import posteriors_to_events, write_detections
 from polysed_keras.events.event_lists import COLUMNS, write_events
@@ -85,16 +85,37 @@ def data_of(page):
 
 # What is in the page
 
-def test_stored_posteriors_decide_as_floats_do_at_every_threshold():
-    steps = (np.arange(1, 101) / 100).astype(np.float32)
-    edges = np.concatenate([steps, np.nextafter(steps, np.float32(0)), np.nextafter(steps, np.float32(2)), [0, 1]])
-    posteriors = edges.astype(np.float32).clip(0, 1)[:, None]
-    for activity in (np.zeros(posteriors.shape, np.uint8), np.ones(posteriors.shape, np.uint8)):
-        stored = quantise_posteriors(posteriors, activity)
-        assert stored.dtype == np.uint8
-        np.testing.assert_array_equal(stored >= 128, activity)
-        for step in range(1, 101):
-            np.testing.assert_array_equal((stored & 127) >= step, posteriors >= np.float32(step / 100))
+def test_the_page_holds_all_events_by_label_and_time(folder, detector):
+    data = data_of((folder / "page.html").read_text(encoding="utf-8"))
+    for name, activity, close in (("found", None, 0), ("decoded", ACTIVITY, 5.1e-5)):
+        expected = posteriors_to_events(POSTERIORS, LABELS, 1.0, activity=activity, threshold=0.01)
+        rows = sorted(zip([LABELS.index(label) for label in expected.event_label], expected.onset, expected.offset,
+                          expected.confidence))
+        assert len(rows) > 20 and data[name] == rows_of_events(detector, POSTERIORS, activity)
+        assert [row[:3] for row in data[name]] == [list(row[:3]) for row in rows]
+        confidences, wanted = (np.float32([row[3] for row in each]) for each in (data[name], rows))
+        np.testing.assert_allclose(confidences, wanted, rtol=0, atol=close)
+
+
+def test_a_calibrated_model_is_shown_as_it_detects():
+    """The events of detect with the model's own thresholds, and for the slider those with any other."""
+    calibration = {"labels": list(LABELS[::-1]), "alarms_per_hour": "20", "thresholds": {"20": [0.5, 0.7, 0.6, 0.55]},
+                   "median_frames": [1, 3, 5, 9], "min_duration": [0.0, 0.3, 0.5, 0.1]}
+    answer = {"posteriors": tf.constant(POSTERIORS[None]), "activity": tf.constant(ACTIVITY[None])}
+    calibrated = Detector(lambda waveform: answer, DESCRIPTION | {"calibration": calibration})
+    silence = np.zeros(len(POSTERIORS) * HOP, np.float32)
+    for activity, threshold in ((ACTIVITY, None), (None, 0.01)):
+        rows = rows_of_events(calibrated, POSTERIORS, activity)
+        events = calibrated.detect(silence, threshold=threshold)
+        expected = sorted([LABELS.index(event.event_label), round(event.onset / RESOLUTION),
+                           round(event.offset / RESOLUTION)] for event in events.itertuples())
+        assert len(rows) > 10 and [row[:3] for row in rows] == expected
+
+
+def test_events_below_the_slider_are_left_out(detector):
+    posteriors = np.zeros((5, 4), np.float32)
+    posteriors[1, 0], posteriors[3, 1] = 0.01, 0.0099
+    assert rows_of_events(detector, posteriors) == [[0, 1, 2, 0.01]]
 
 
 def test_nothing_in_the_page_comes_from_elsewhere(folder):
@@ -169,6 +190,9 @@ def test_clips_are_as_long_as_the_model_says(tmp_path):
     data = data_of(build_page(tmp_path / "clips.wav", Detector(lambda waveform: answer, description)))
     assert (data["numFrames"], data["timeResolution"], data["duration"]) == (3, 2.0, 5.0)
     assert data["spectrogram"]["numFrames"] == 63  # of 80 ms
+    expected = [[column, clip, clip + 1] for column in range(len(LABELS)) for clip in range(3)]
+    assert [row[:3] for row in data["found"]] == expected
+    np.testing.assert_array_equal(np.float32([row[3] for row in data["found"]]), POSTERIORS[:3].T.ravel())
 
 
 # What it does in a browser
@@ -213,7 +237,15 @@ def test_the_pages_rule_is_the_librarys(page):
             found = page.evaluate(f"detectEvents({step}, {min_duration})")
             expected = expected_events(threshold, min_duration)
             assert [[event["onset"], event["offset"], event["label"]] for event in found] == rows_of(expected)
-            np.testing.assert_allclose([event["confidence"] for event in found], expected.confidence, atol=0.0051)
+            np.testing.assert_allclose([event["confidence"] for event in found], expected.confidence, atol=5.1e-5)
+
+
+def test_clips_one_after_the_other_are_one_event(page):
+    page.evaluate("data.found = [[0, 0, 1, 0.5], [0, 1, 3, 0.8], [0, 3, 4, 0.3], [1, 4, 5, 0.7]]")
+    found = page.evaluate("detectEvents(40, 0).map((event) => [event.label, event.onset, event.offset])")
+    assert found == [[LABELS[0], 0, 3 * RESOLUTION], [LABELS[1], 4 * RESOLUTION, 5 * RESOLUTION]]
+    assert page.evaluate("detectEvents(40, 0)[0].confidence") == pytest.approx(0.7)
+    assert len(page.evaluate("detectEvents(30, 0)")) == 2 and len(page.evaluate("detectEvents(75, 0)")) == 1
 
 
 def test_names_are_text_wherever_they_are_shown(page):

@@ -1,5 +1,6 @@
 """False alarms of runs, from recordings with and without labels."""
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -8,16 +9,18 @@ import soundfile
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.alarms import (
-    THRESHOLDS,
+    alarm_curve,
     alarm_tables,
     count_alarms,
     false_events_per_hour,
-    recall_at_alarms,
+    recall_of_curve,
     warn_without_background,
 )
 from polysed_keras.evaluation.reports import write_report
 from polysed_keras.evaluation.runs import evaluate_run, evaluate_runs
-from polysed_keras.evaluation.tables import format_tables
+from polysed_keras.evaluation.tables import RunResult, format_tables
+from polysed_keras.events.alarms import Alarms, find_alarms, recall_at_alarms
+from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.events.metrics import f_score
 
 from fixtures import CLIPS, LABELS, MULTI_LABEL, POWERSET, RATE, shared_clips, shared_corpus, shared_run, sound
@@ -36,27 +39,84 @@ def negatives(tmp_path_factory):
     return folder
 
 
-def test_recall_at_alarms_by_hand():
+def test_alarms_of_a_recording_by_hand():
     """One event at 0.9, and two false events at 0.8 and 0.95 in an hour of two labels."""
     reference, posteriors = np.zeros((3600, 2), int), np.zeros((3600, 2), np.float32)
     reference[100:110, 0], posteriors[100:110, 0] = 1, 0.9
     posteriors[500, 0], posteriors[900, 1] = 0.95, 0.8
-    counts = count_alarms(reference, posteriors, posteriors > 0.99, 1.0)
-    assert counts.shape == (1 + len(THRESHOLDS), 3, 7)
-    assert false_events_per_hour(counts)[0].tolist() == [0, 0, 0]
-    assert recall_at_alarms(counts, 0)[-1] == 0 and recall_at_alarms(counts, 1).tolist()[::2] == [1, 1]
-    assert np.isnan(recall_at_alarms(counts, 1)[1])  # the second label has no event
-    low = (THRESHOLDS > 0.5) & (THRESHOLDS < 0.79)
-    assert low.any() and (false_events_per_hour(counts)[1:][low, -1] == 2).all()
+    for threshold, false in ((0.99, [0, 0, 0]), (0.9, [1, 0, 1]), (0.5, [1, 1, 2])):
+        assert false_events_per_hour(count_alarms(reference, posteriors >= threshold, 1.0)).tolist() == false
+    alarms = find_alarms(reference, posteriors_to_events(posteriors, "ab", 1.0, threshold=0), "ab", 1.0)
+    curve = alarm_curve([alarms])
+    assert curve[0].tolist() == [[0, 1, 0, 3600], [1, 1, 1, 3600], [1, 1, 2, 3600]]
+    assert [recall_of_curve(curve[0], number) for number in (0, 0.5, 1, 2, 9)] == [0, 0, 1, 1, 1]
+
+
+def random_alarms(rng, recordings=12, labels=4):
+    return [Alarms(tuple(rng.beta(2, 1, rng.integers(0, 9)).astype(np.float32) for _ in range(labels)),
+                   tuple(rng.beta(1, 2, rng.integers(0, 9)).astype(np.float32) for _ in range(labels)),
+                   float(rng.integers(100, 900))) for _ in range(recordings)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curves_have_the_exact_recall_of_few_alarms_and_of_resamples(seed):
+    rng = np.random.default_rng(seed)
+    alarms = random_alarms(rng)
+    curve = alarm_curve(alarms)
+    for weights in (np.ones(12, int), *rng.multinomial(12, np.full(12, 1 / 12), 5)):
+        chosen = [each for each, weight in zip(alarms, weights) for _ in range(weight)]
+        for number in (0, 2, 20, 60, 1000):
+            assert recall_of_curve(np.tensordot(weights, curve, axes=1), number) == pytest.approx(
+                recall_at_alarms(chosen, number)[-1])
+    assert np.isnan(recall_of_curve(np.nan * curve.sum(axis=0), 2))
+
+
+def test_curves_without_false_events_or_events():
+    silent = Alarms((np.zeros(0, np.float32),), (np.zeros(0, np.float32),), 60.0)
+    assert alarm_curve([silent]).tolist() == [[[0, 0, 0, 60]]]
+    assert np.isnan(recall_of_curve(alarm_curve([silent])[0], 2))
+    heard = Alarms((np.array([0.5, 0], np.float32),), silent.false, 60.0)
+    assert recall_of_curve(alarm_curve([silent, heard]).sum(axis=0), 0) == 0.5
+
+
+def test_curves_of_many_false_events_are_close_and_never_too_high():
+    rng = np.random.default_rng(0)
+    alarms = [Alarms((rng.beta(2, 1, 50).astype(np.float32),), (rng.beta(1, 2, 2000).astype(np.float32),), 600.0)
+              for _ in range(30)]
+    summed = alarm_curve(alarms).sum(axis=0)
+    assert len(summed) < 1001
+    for number in (2, 20, 60, 500, 5000):
+        exact = recall_at_alarms(alarms, number)[-1]
+        assert exact - 0.02 < recall_of_curve(summed, number) <= exact
+
+
+def test_tables_of_an_hour_of_ten_labels_take_seconds():
+    rng = np.random.default_rng(0)
+    labels = tuple("abcdefghij")
+    reference, posteriors = rng.random((60, 60, 10)) < 0.02, rng.random((60, 3000, 10)).astype(np.float32) ** 4
+    begin = time.perf_counter()
+    rolls = [each.repeat(50, axis=0) for each in reference]
+    alarms = tuple(find_alarms(roll, posteriors_to_events(each, labels, 0.02, threshold=0), labels, 0.02)
+                   for roll, each in zip(rolls, posteriors))
+    counts = np.stack([count_alarms(roll, each > 0.5, 0.02) for roll, each in zip(rolls, posteriors)])
+    result = RunResult("a", 0, labels, tuple(map(str, range(60))), np.zeros((60, 11, 10, 3), int), alarm_counts=counts,
+                       alarms=alarms)
+    *_, recall = alarm_tables([result])
+    assert time.perf_counter() - begin < 20  # it takes 6
+    assert ((recall.low <= recall.value) & (recall.value <= recall.high)).all() and recall.high.iloc[-1] > 0
 
 
 def test_recordings_without_labels_add_alarms_and_no_scores(negatives):
     plain = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False)
     result = evaluate_run(shared_run(POWERSET), shared_corpus(), negatives=negatives, progress=False)
     np.testing.assert_array_equal(result.counts, plain.counts)
-    np.testing.assert_array_equal(result.alarms[:3], plain.alarms)
-    assert result.alarms.shape == (5, 1 + len(THRESHOLDS), len(LABELS) + 1, 7)
-    hum, silence = result.alarms[3, 0], result.alarms[4, 0]
+    np.testing.assert_array_equal(result.alarm_counts[:3], plain.alarm_counts)
+    np.testing.assert_array_equal(alarm_curve(result.alarms[:3]), alarm_curve(plain.alarms))
+    assert result.alarm_counts.shape == (5, len(LABELS) + 1, 7)
+    assert [each.seconds for each in result.alarms] == result.alarm_counts[:, -1, 6].tolist()
+    for each, counts in zip(result.alarms, result.alarm_counts):
+        assert list(map(len, each.found)) == counts[:-1, 1].tolist()
+    hum, silence = result.alarm_counts[3], result.alarm_counts[4]
     assert hum[-1, 6] == 60 and silence[-1, 6] == 120
     assert hum[-1, 1] == 0 and 400 < hum[LABELS.index("hum"), 4] <= 600  # frames of 20 ms in which it is heard
 
@@ -65,12 +125,14 @@ def test_tables_are_of_hours_and_shares(negatives, tmp_path):
     runs = [shared_run(MULTI_LABEL), shared_run(POWERSET)]
     results = evaluate_runs(runs, shared_corpus(), negatives=negatives, progress=False)
     false, outside, recall = alarm_tables(results, resamples=20)
-    summed = results[1].alarms.sum(axis=0)[0]
+    summed = results[1].alarm_counts.sum(axis=0)
     row = false[(false.run == results[1].name) & (false.row == "hum")].iloc[0]
     assert row.value == pytest.approx(3600 * summed[LABELS.index("hum"), 2] / summed[LABELS.index("hum"), 6])
     row = outside[(outside.run == results[1].name) & (outside.row == "overall")].iloc[0]
     assert row.value == pytest.approx(summed[-1, 4] / summed[-1, 5])
     assert recall.row.tolist()[:3] == ["2 per hour", "20 per hour", "60 per hour"]
+    exact = [recall_at_alarms(results[1].alarms, number)[-1] for number in (2, 20, 60)]
+    np.testing.assert_allclose(recall[recall.run == results[1].name].value, exact)
     assert recall.groupby("run").value.apply(lambda values: (np.diff(values) >= 0).all()).all()
     text = format_tables(*write_report(results, tmp_path, resamples=20))
     assert "false_events_per_hour [95 % interval over recordings]" in text
@@ -91,7 +153,7 @@ def test_data_without_background_are_warned_of(negatives, caplog, capsys, tmp_pa
     warned = capsys.readouterr().err
     assert "% of the time is digital silence" in warned and "--negatives" in warned
     result = evaluate_run(shared_run(MULTI_LABEL), folder, progress=False)
-    seconds = result.alarms[:, 0, -1, -1].sum()
+    seconds = result.alarm_counts[:, -1, -1].sum()
     assert result.silent_share == pytest.approx(3 * 2 / seconds, rel=0.05)
     assert main(["evaluate", str(shared_run(MULTI_LABEL)), "--data", str(folder), "--negatives", str(negatives)]) == 0
     assert "digital silence" not in capsys.readouterr().err
