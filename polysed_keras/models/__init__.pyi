@@ -5,10 +5,20 @@ from .costs import (
     widen as widen,
     with_num_labels as with_num_labels,
 )
-from .network import NORMALIZATION as NORMALIZATION, build_model as build_model
+from .network import NORMALIZATION as NORMALIZATION, build_model as build_model, with_labels as with_labels
 from .predict import (
     cut_segments as cut_segments,
     decode_activity as decode_activity,
     predict_posteriors as predict_posteriors,
     subnet_masks as subnet_masks,
 )
+from .prior import (
+    PRIOR_WEIGHTS as PRIOR_WEIGHTS,
+    has_prior as has_prior,
+    learning_losses as learning_losses,
+    learning_tasks as learning_tasks,
+    mix_priors as mix_priors,
+    separate_priors as separate_priors,
+    set_prior_weight as set_prior_weight,
+)
+from .yamnet import class_names as class_names, embed as embed

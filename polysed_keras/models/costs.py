@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers
 
 from polysed_keras.errors import InputError
-from polysed_keras.models.network import build_model
-from polysed_keras.specs import resolve_tasks
+from polysed_keras.models.network import build_model, with_labels
+from polysed_keras.models.prior import WithPrior
 
 
 def _outputs(layer):
@@ -34,7 +34,7 @@ MULTIPLY_ADDS = {
     layers.Dense: lambda layer: _outputs(layer) * math.prod(layer.kernel.shape),
     layers.EinsumDense: lambda layer: _einsum_outputs(layer) * math.prod(layer.kernel.shape),
     layers.Bidirectional: _recurrent_multiply_adds,
-    layers.BatchNormalization: lambda layer: 0, layers.Normalization: lambda layer: 0,
+    WithPrior: lambda layer: 0, layers.BatchNormalization: lambda layer: 0, layers.Normalization: lambda layer: 0,
 }
 
 
@@ -42,9 +42,10 @@ def multiply_adds(model):
     """Count the multiply-adds of a network of build_model for one segment or clip.
 
     Convolutions, dense and recurrent layers count. Layers without a kernel (masks, pooling, ...) cost far less
-    and are left out.
+    and are left out. The attribute `patches` of a layer says into how many parts a segment was cut for it.
     """
-    return sum(MULTIPLY_ADDS[type(layer)](layer) for layer in model.layers if layer.weights)
+    return sum(MULTIPLY_ADDS[type(layer)](layer) * getattr(layer, "patches", 1)
+               for layer in model.layers if layer.weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def experiment_cost(experiment):
 
 
 def with_num_labels(experiment, num_labels):
-    """Resolve the tasks of an Experiment with numbers in place of labels.
+    """Resolve the tasks of an Experiment with numbers in place of labels, unless it knows its labels.
 
     Raises:
         InputError: more tasks than labels, or a network of clips, whose tasks have different labels.
@@ -72,7 +73,7 @@ def with_num_labels(experiment, num_labels):
     if experiment.clip_level:
         raise InputError("preset: expected one of recordings, such as multilabel. Received one of clips: "
                          f"{experiment.name}.")
-    return dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, range(num_labels)))
+    return with_labels(experiment, range(num_labels) if experiment.learns else None)
 
 
 def widen(experiment, cost):

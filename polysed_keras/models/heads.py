@@ -1,7 +1,7 @@
 """Heads: from a backbone's feature maps to one tensor per task, for its output layer. One registered function each.
 
 Every head takes the backbone's list of tuples of maps, the tuple of Task, the ModelSpec and `use_cudnn` for its GRUs.
-It returns a list with (batch, T', channels) per task; with `clips=True`, (batch, channels).
+It returns a list with (batch, T', channels) per task; with `clips=True`, (batch, channels). `class_scores` differs.
 """
 from keras import layers, ops
 
@@ -14,7 +14,8 @@ from polysed_keras.models.blocks import (
     pool_frequency,
     time_frequency_masks,
 )
-from polysed_keras.specs import register
+from polysed_keras.models.yamnet import LOG_RANGE, LOG_UNIT, class_names
+from polysed_keras.specs import CLASS_SCORES, register
 
 
 @register("head")
@@ -80,3 +81,28 @@ def pooled(maps, tasks, spec, use_cudnn):
     """Average the last map over time and frequency (paper 2, figure 1): the same tensor (batch, C) for every task."""
     x = layers.GlobalAveragePooling2D(name="pooled")(maps[-1][-1])
     return [layers.Dropout(spec.dropout, name="pooled_dropout")(x)] * len(tasks)
+
+
+@register("head", CLASS_SCORES)
+def class_scores(log_scores, tasks, spec, use_cudnn):
+    """YAMNet's own class scores. Nothing here learns, and no output layer follows.
+
+    Args:
+        log_scores: in place of maps, the logarithms of the class scores, as of yamnet.log_scores; None if the backbone
+            has none.
+        tasks: tuple of one `multi_label` Task, whose labels are yamnet.class_names().
+        spec: ModelSpec.
+        use_cudnn: not used here, since there is no GRU.
+
+    Returns:
+        List with the posteriors, (batch, T / 96, 521).
+
+    Raises:
+        InputError: another backbone than yamnet, or other tasks.
+    """
+    expect(log_scores is not None, "model.backbone", "yamnet, with the head 'class_scores'", spec.backbone)
+    expect([(task.labels, task.encoding) for task in tasks] == [(class_names(), "multi_label")], "labels",
+           f"the {len(class_names())} classes of YAMNet, which the head 'class_scores' knows and no other, as one "
+           "multi_label task", f"{len(tasks)} tasks of {sum(len(task.labels) for task in tasks)} labels",
+           "Choose the preset yamnet for labels of your own.")
+    return [ops.exp(LOG_UNIT * (log_scores - LOG_RANGE))]

@@ -2,12 +2,15 @@
 import dataclasses
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from polysed_keras.errors import InputError, expect
 from polysed_keras.models import backbones, heads, yamnet  # noqa: F401 - they register their functions
 from polysed_keras.models.compiling import compile_model, task_weights
+from polysed_keras.models.prior import WithPrior, prior_layer, prior_task, rare_bias
+from polysed_keras.models.yamnet import class_names
 from polysed_keras.specs import (
+    CLASS_SCORES,
     Experiment,
     LogMelSpec,
     ModelSpec,
@@ -49,7 +52,7 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
         tasks: tuple of Task, for a ModelSpec only; default: one `multi_label` task "events" with `labels`.
         input_shape: (frames, n_mels) of a segment or clip, for a ModelSpec only; default: (128, 64).
         labels: list of all event labels; for presets of clips {"scene": labels, "events": labels}. Not needed if the
-            tasks have labels already.
+            tasks have labels already, or for the head class_scores, whose labels are YAMNet's classes.
         use_cudnn: passed to every GRU; False for a graph that must run without a GPU.
 
     Returns:
@@ -71,10 +74,25 @@ def build_model(design, tasks=None, input_shape=None, *, labels=None, use_cudnn=
         return _build(design, tasks, input_shape or (TrainSpec().segment_frames, LogMelSpec().n_mels), use_cudnn)
     expect(tasks is None and input_shape is None, "tasks and input_shape", "none, except with a ModelSpec", design)
     experiment = design if isinstance(design, Experiment) else get_preset(design)
-    experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
+    experiment = with_labels(experiment, labels)
     model = _build(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn)
     return compile_model(model, experiment.tasks, learning_rate=experiment.training.learning_rate,
                          loss_weights=task_weights(experiment))
+
+
+def with_labels(experiment, labels=None):
+    """Return an Experiment with its tasks resolved.
+
+    Args:
+        experiment: Experiment.
+        labels: as of build_model.
+
+    Raises:
+        InputError: missing labels, or labels that do not fit the tasks.
+    """
+    if labels is None and not experiment.learns:
+        labels = class_names()
+    return dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
 
 
 def _build(spec, tasks, input_shape, use_cudnn):
@@ -82,13 +100,23 @@ def _build(spec, tasks, input_shape, use_cudnn):
     _check_fit(spec, input_shape[0])
     log_mel = keras.Input(input_shape, name="log_mel")
     x = layers.Normalization(axis=-1, name=NORMALIZATION)(log_mel)
-    outputs = {}
-    for task, x_task in zip(tasks, head(backbone(x, spec, use_cudnn), tasks, spec, use_cudnn)):
+    maps, outputs = backbone(x, spec, use_cudnn), {}
+    maps, log_scores = maps if is_pretrained(spec.backbone) else (maps, None)
+    if spec.head == CLASS_SCORES:
+        (posteriors,), (task,) = head(log_scores, tasks, spec, use_cudnn), tasks
+        outputs[task.name] = _repeat_outputs(posteriors, input_shape[0] // spec.output_stride, spec, task)
+        return keras.Model(log_mel, outputs, name=f"{spec.backbone}_{spec.head}")
+    for task, x in zip(tasks, head(maps, tasks, spec, use_cudnn)):
         # float32 outputs keep the softmax and the loss exact under mixed precision
-        x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32",
-                         name=f"{task.name}_output")(x_task)
+        x = layers.Dense(task.num_outputs, activation=task.activation, dtype="float32", name=f"{task.name}_output",
+                         bias_initializer="zeros" if log_scores is None else rare_bias(task))(x)
         if not is_clip_head(spec.head):
-            x = _repeat_outputs(x, input_shape[0] // spec.output_stride, spec, task)
+            rows = input_shape[0] // spec.output_stride
+            x = _repeat_outputs(x, rows, spec, task)
+            if log_scores is not None:
+                prior = prior_layer(task)(ops.stop_gradient(log_scores))  # learns nothing for the backbone
+                prior = _repeat_outputs(prior, rows, spec, prior_task(task))
+                x = WithPrior(task, name=f"{task.name}_with_prior")(x, prior)
         outputs[task.name] = x
     return keras.Model(log_mel, outputs, name=f"{spec.backbone}_{spec.head}")
 

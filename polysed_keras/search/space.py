@@ -127,7 +127,8 @@ def _check_numbers(data):
 def objectives(experiment):
     """Return the columns of a run's history that a search may optimise: every measure and loss of validation."""
     if not experiment.clip_level:
-        return ("val_f1", "val_loss")
+        others = () if experiment.training.measure == "f1" else ("val_recall", "val_f1_and_recall")
+        return ("val_f1", *others, "val_loss")
     encodings = {task.encoding for task in experiment.tasks}
     measures = [f"val_{measure}" for encoding, measure in (("multi_class", "accuracy"), ("multi_label", "lwlrap"))
                 if encoding in encodings]

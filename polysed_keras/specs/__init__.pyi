@@ -1,5 +1,6 @@
 from .encodings import Encoding as Encoding, likeliest as likeliest
 from .experiment import (
+    CLASS_SCORES as CLASS_SCORES,
     DATA_DIGEST as DATA_DIGEST,
     PLUGINS as PLUGINS,
     SILENCE_DB as SILENCE_DB,

@@ -47,6 +47,30 @@ class Encoding:
         """Turn posteriors (..., num_outputs) into one per label, (..., labels)."""
         return posteriors
 
+    def rare_logits(self, logit):
+        """Return the logits of the outputs, float32 (num_outputs,), if each label by itself has this logit."""
+        return np.zeros(self.num_outputs, np.float32)
+
+    def with_prior(self, posteriors, prior, weight):
+        """Multiply posteriors and prior, to the powers 1 - weight and weight, as tensors; the sum of a softmax stays 1.
+
+        Args:
+            posteriors: (..., num_outputs).
+            prior: posterior of each label by itself, (..., labels).
+            weight: float or scalar, 0 to 1.
+        """
+        from keras import ops
+        return ops.softmax((1 - weight) * _log(posteriors) + weight * self._log_prior(prior))
+
+    def _log_prior(self, prior):
+        """Return the logarithm of the prior of each output, up to a constant, (..., num_outputs)."""
+        return _log(prior)
+
+
+def _log(posteriors):
+    from keras import ops
+    return ops.log(ops.maximum(posteriors, 1e-7))
+
 
 @register("encoding", "multi_label")
 class MultiLabel(Encoding):
@@ -58,6 +82,16 @@ class MultiLabel(Encoding):
     def decode(self, posteriors, threshold):
         """Labels are active from the threshold on."""
         return posteriors >= threshold
+
+    def rare_logits(self, logit):
+        """As of Encoding."""
+        return np.full(self.num_outputs, logit, np.float32)
+
+    def with_prior(self, posteriors, prior, weight):
+        """As of Encoding, for the two outcomes of each label."""
+        from keras import ops
+        logit, other = (_log(each) - _log(1 - each) for each in (posteriors, prior))
+        return ops.sigmoid((1 - weight) * logit + weight * other)
 
 
 @register("encoding", "multi_class")
@@ -97,5 +131,16 @@ class Powerset(Encoding):
 
     def label_posteriors(self, posteriors):
         """The sum over the combinations that hold a label."""
-        combinations = np.arange(self.num_outputs)[:, None] // self._bit_values % 2
-        return posteriors @ combinations.astype(np.float32)
+        return posteriors @ self._combinations()
+
+    def rare_logits(self, logit):
+        """As of Encoding."""
+        return logit * self._combinations().sum(axis=-1)
+
+    def _combinations(self):
+        """Return the labels of each combination, float32 (combinations, labels) of 0 and 1."""
+        return (np.arange(self.num_outputs)[:, None] // self._bit_values % 2).astype(np.float32)
+
+    def _log_prior(self, prior):
+        from keras import ops
+        return ops.matmul(_log(prior) - _log(1 - prior), self._combinations().T)

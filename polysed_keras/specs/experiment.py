@@ -9,6 +9,8 @@ from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
 DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experiment: digest of its training data
+MEASURES = ("f1", "recall", "f1_and_recall")  # of TrainSpec.measure
+CLASS_SCORES = "class_scores"  # the head whose posteriors are YAMNet's own class scores
 SILENCE_DB = -100.0  # log-mel of digital silence in decibels, the default of LogMelSpec
 PLUGINS = "plugins"  # key there with {file name: digest} of a run's plug-ins, and the folder beside it that holds them
 
@@ -77,7 +79,7 @@ class ModelSpec:
 
     Attributes:
         backbone: conv_blocks, yamnet, resnet18, vgg, crnn, densenet, or a plug-in's.
-        head: recurrent, attention, pooled, or a plug-in's.
+        head: recurrent, attention, pooled, class_scores, or a plug-in's.
         filters: tuple of int, channels after each stage of the backbone.
         recurrent_units, dense_units: int, of a GRU per direction; tuple of int, of the layers after it.
         dropout: float, rate from 0 to below 1.
@@ -123,6 +125,8 @@ class TrainSpec:
         learning_rate_schedule: "constant" (paper 1), or "cosine", which falls to 0 at the end of the last epoch.
         event_batch_size: int, event clips per joint batch (paper 2, section 2).
         event_hours: float, hours of event clips to train on; None for all.
+        measure: of networks of frames, by which the best epoch is chosen: "f1", the overall frame-based F1 (paper 1),
+            "recall", the share of events found at 20 false events per hour, or "f1_and_recall", their mean.
     """
 
     batch_size: int = 32
@@ -135,6 +139,7 @@ class TrainSpec:
     learning_rate_schedule: str = "constant"
     event_batch_size: int = 128
     event_hours: float | None = None
+    measure: str = "f1"
 
     def __post_init__(self):
         for field in ("batch_size", "epochs", "segment_frames", "segment_hop", "event_batch_size"):
@@ -145,6 +150,7 @@ class TrainSpec:
                "constant or cosine", self.learning_rate_schedule)
         expect(self.event_hours is None or self.event_hours > 0, "training.event_hours", "a positive number of hours",
                self.event_hours)
+        expect(self.measure in MEASURES, "training.measure", f"one of {', '.join(MEASURES)}", self.measure)
         expect(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
 
 
@@ -216,13 +222,19 @@ class Experiment:
         return is_clip_head(self.model.head)
 
     @property
+    def learns(self):
+        """Whether there is something to train: not with the head class_scores, whose posteriors are YAMNet's own."""
+        return self.model.head != CLASS_SCORES
+
+    @property
     def measure(self):
         """Key of the history by which the best epoch is chosen.
 
-        It is overall F1 for frames; for clips macro accuracy of scenes, or lwlrap of events if scenes are not learnt.
+        It is training.measure for frames; for clips macro accuracy of scenes, or lwlrap of events if scenes are not
+        learnt.
         """
         if not self.clip_level:
-            return "val_f1"
+            return f"val_{self.training.measure}"
         scene = any(task.encoding == "multi_class" for task in self.tasks) and self.training.alpha != 1
         return "val_accuracy" if scene else "val_lwlrap"
 

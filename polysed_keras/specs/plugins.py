@@ -16,7 +16,8 @@ _PRETRAINED = set()  # names of backbones
 def register(kind, name=None, *, frames=False, clips=False, pretrained=False):
     """Decorate a function or class so that experiments find it by name. Plug-in files use it, and so does the package.
 
-    - "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps (batch, T', F', C).
+    - "backbone": function (log_mel (batch, T, F), ModelSpec, use_cudnn) -> list of tuples of maps (batch, T', F', C);
+      with `pretrained`, a tuple of this list and the logarithms of its class scores (batch, T'', classes).
     - "head": function (maps, tasks, ModelSpec, use_cudnn) -> one tensor per task, (batch, T', C) or (batch, C).
     - "corpus": function (folder) -> datasets.Dataset.
     - "encoding": class like specs.Encoding.

@@ -84,6 +84,14 @@ class Task:
         """
         return self._encoding().label_posteriors(posteriors)
 
+    def rare_logits(self, logit):
+        """Return the logits of the outputs, float32 (num_outputs,), if each label by itself has this logit."""
+        return self._encoding().rare_logits(logit)
+
+    def with_prior(self, posteriors, prior, weight):
+        """Multiply posteriors (..., num_outputs)^(1 - weight) and a prior of each label, (..., labels)^weight."""
+        return self._encoding().with_prior(posteriors, prior, weight)
+
 
 STRATEGIES = ("contiguous", "random", "cooccurrence", "anti_cooccurrence", "confusion")
 

@@ -1,4 +1,9 @@
-from .checkpoints import EXPERIMENT as EXPERIMENT, best_epoch as best_epoch, read_history as read_history
+from .checkpoints import (
+    CALIBRATION as CALIBRATION,
+    EXPERIMENT as EXPERIMENT,
+    best_epoch as best_epoch,
+    read_history as read_history,
+)
 from .clips import (
     HOUR_SECONDS as HOUR_SECONDS,
     ClipFeatures as ClipFeatures,

@@ -11,6 +11,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_file, read_json, write_json
 
 EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
+CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
 
 
 def _seed_states(model):

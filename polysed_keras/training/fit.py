@@ -7,7 +7,16 @@ import pandas as pd
 import tensorflow as tf
 
 from polysed_keras.errors import InputError
-from polysed_keras.models import NORMALIZATION, build_model, compile_model, task_losses, task_weights
+from polysed_keras.models import (
+    NORMALIZATION,
+    build_model,
+    compile_model,
+    has_prior,
+    learning_losses,
+    separate_priors,
+    set_prior_weight,
+    task_weights,
+)
 from polysed_keras.specs import SILENCE_DB, is_pretrained
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
 from polysed_keras.training.frozen import split_frozen
@@ -67,13 +76,19 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
             copy_shared_weights(pretrained, model, experiment.tasks)
         if done:
             restore_checkpoint(model, run)
-        learner = model
+        learner = separate_priors(model) if has_prior(experiment) else model
         if feed.frozen:
-            _, learner = split_frozen(model)
-            learner.compile(model.optimizer, task_losses(experiment.tasks), loss_weights=task_weights(experiment),
-                            jit_compile=jit_compile)
-    # The validation adds to the logs, which the callbacks after it write down.
-    validation = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(feed.validate(learner)))
+            _, learner = split_frozen(learner)
+        if learner is not model:
+            losses, loss_weights = learning_losses(experiment)
+            learner.compile(model.optimizer, losses, loss_weights=loss_weights, jit_compile=jit_compile)
+
+    def validate(_, logs):
+        """Add to the logs, which the callbacks after this one write down."""
+        logs.update(feed.validate(learner))
+        set_prior_weight(model, logs.get("prior_weight"))
+
+    validation = keras.callbacks.LambdaCallback(on_epoch_end=validate)
     callbacks = [validation, keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
                  Checkpoints(run, history, experiment.measure, model)]
     if progress:

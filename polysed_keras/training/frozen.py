@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.models import build_model, cut_segments
+from polysed_keras.models import build_model, cut_segments, learning_tasks, separate_priors
 from polysed_keras.specs import task_activity, task_labels
 
 
@@ -35,7 +35,7 @@ def split_frozen(model):
 
 def frozen_trunk(experiment):
     """Return the first part of split_frozen of an Experiment's network, whose weights are the pretrained ones."""
-    return split_frozen(build_model(experiment.model, experiment.tasks, experiment.input_shape))[0]
+    return split_frozen(separate_priors(build_model(experiment.model, experiment.tasks, experiment.input_shape)))[0]
 
 
 def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=True):
@@ -66,7 +66,7 @@ def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=Tru
 
 
 def predict_from_maps(learner, maps, rows):
-    """Predict posteriors {task name: (rows, outputs)} from a recording's maps by the second part of split_frozen."""
+    """Predict outputs {task name: (rows, outputs)} from a recording's maps by the second part of split_frozen."""
     outputs = learner.predict([part.astype(np.float32) for part in maps], batch_size=32, verbose=0)
     return {name: output.reshape(-1, output.shape[-1])[:rows] for name, output in outputs.items()}
 
@@ -80,11 +80,11 @@ def map_dataset(maps, experiment, first_epoch=0):
         first_epoch: number of epochs that are left out.
 
     Returns:
-        Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {task.name: target}.
+        Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {name of a learning task: target}.
     """
-    spec, tasks = experiment.training, experiment.tasks
+    spec, tasks = experiment.training, learning_tasks(experiment)
     features = [tf.constant(np.concatenate(parts)) for parts in zip(*(part for part, _ in maps))]
-    event_roll, labels = np.concatenate([roll for _, roll in maps]), task_labels(tasks)
+    event_roll, labels = np.concatenate([roll for _, roll in maps]), task_labels(experiment.tasks)
     targets = {task.name: tf.constant(task.encode(task_activity(event_roll, labels, task))) for task in tasks}
 
     def epoch(index):

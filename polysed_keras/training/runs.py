@@ -43,6 +43,8 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         >>> "val_f1" in history
         True
     """
+    expect(experiment.learns, "preset", "one that is trained", experiment.name,
+           "Export it as it is: polysed export yamnet_audioset --out saved_models/yamnet_audioset.")
     # Reports tell runs apart by their names.
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
     experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None

@@ -12,14 +12,33 @@ import tensorflow as tf
 
 from polysed_keras.datasets import joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.events import f_score, frame_counts, lwlrap, macro_accuracy
-from polysed_keras.models import decode_activity, predict_posteriors, task_losses, task_weights
-from polysed_keras.specs import SILENCE_DB, Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
+from polysed_keras.events import (
+    f_score,
+    find_alarms,
+    frame_counts,
+    lwlrap,
+    macro_accuracy,
+    posteriors_to_events,
+    recall_at_alarms,
+)
+from polysed_keras.models import (
+    PRIOR_WEIGHTS,
+    decode_activity,
+    has_prior,
+    learning_tasks,
+    mix_priors,
+    predict_posteriors,
+    task_losses,
+    task_weights,
+)
+from polysed_keras.specs import Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
 from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fresh_mixtures import fresh_recordings
 from polysed_keras.training.frozen import frozen_maps, frozen_trunk, map_dataset, predict_from_maps
 from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
+
+MEASURED_ALARMS = 20  # false events per hour of val_recall
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +73,7 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
     Raises:
         InputError: no recordings.
     """
-    spec, tasks, silence = experiment.training, experiment.tasks, experiment.features.silence
+    spec, tasks, silence = experiment.training, learning_tasks(experiment), experiment.features.silence
     if experiment.model.freeze_backbone and not callable(recordings):
         return _frozen_feed(experiment, recordings, validation, first_epoch, progress)
     first = recordings(first_epoch) if callable(recordings) else recordings
@@ -66,18 +85,20 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
                                         **segments, **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
     else:
         dataset = segment_dataset(recordings, tasks, **segments, **order)
-    return Feed(first, num_batches(first, **segments), dataset,
-                lambda model: validate(model, validation, tasks, spec.segment_frames, silence))
+    rolls = [recording.event_roll for recording in validation]
+    return Feed(first, num_batches(first, **segments), dataset, lambda learner: validate(
+        [predict_posteriors(learner, recording.log_mel, tasks, spec.segment_frames, silence=silence)
+         for recording in validation], rolls, experiment))
 
 
 def _frozen_feed(experiment, recordings, validation, first_epoch, progress):
-    tasks, trunk, rolls = experiment.tasks, frozen_trunk(experiment), [part.event_roll for part in validation]
+    trunk, rolls = frozen_trunk(experiment), [part.event_roll for part in validation]
     maps = frozen_maps(trunk, experiment, recordings, segment_hop=experiment.training.segment_hop, progress=progress)
     validation_maps = frozen_maps(trunk, experiment, validation, progress=progress)
     steps, dataset = map_dataset(maps, experiment, first_epoch)
-    return Feed(recordings, steps, dataset, lambda learner: _scores(
+    return Feed(recordings, steps, dataset, lambda learner: validate(
         [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps, rolls)], rolls,
-        tasks), frozen=True)
+        experiment), frozen=True)
 
 
 def clip_feed(experiment, clips, validation, first_epoch=0, *, progress=True):
@@ -101,28 +122,45 @@ def clip_feed(experiment, clips, validation, first_epoch=0, *, progress=True):
     return Feed(sampled, steps, dataset, lambda model: validate_clips(model, validation, tasks, weights))
 
 
-def validate(model, recordings, tasks, segment_frames, silence=SILENCE_DB):
-    """Return the mean loss over tasks and frames and the overall F1 (0..1): {"val_loss", "val_f1"}.
+def validate(outputs, rolls, experiment):
+    """Return the mean loss over tasks and frames and the overall F1 (0..1), {"val_loss", "val_f1"}, of a validation.
+
+    If training.measure asks for it, val_recall and val_f1_and_recall too. With priors, "prior_weight" is the one of
+    PRIOR_WEIGHTS with the best measure, and the scores are those with it.
 
     Args:
-        model: network of `tasks`.
-        recordings: list of RecordingFeatures.
-        tasks: tuple of Task.
-        segment_frames: number of frames that the network takes at once.
-        silence: log-mel of silence.
+        outputs: list of {name of a learning task: array (rows, outputs)} per recording.
+        rolls: list of their event rolls, (rows, labels).
+        experiment: Experiment with resolved tasks.
     """
-    return _scores([predict_posteriors(model, recording.log_mel, tasks, segment_frames, silence=silence)
-                    for recording in recordings], [recording.event_roll for recording in recordings], tasks)
+    if not has_prior(experiment):
+        return _scores(outputs, rolls, experiment)
+    scores = [_scores([mix_priors(each, experiment.tasks, weight) for each in outputs], rolls, experiment)
+              | {"prior_weight": weight} for weight in PRIOR_WEIGHTS]
+    return max(scores, key=lambda each: each[experiment.measure])
 
 
-def _scores(posteriors, rolls, tasks):
-    """Return the measures of `validate` for the posteriors {task name: array} and the event roll of each recording."""
+def _scores(posteriors, rolls, experiment):
+    """Return the scores of the posteriors {task name: array} and the event roll of each recording."""
+    tasks = experiment.tasks
     labels, losses = task_labels(tasks), task_losses(tasks)
     counts = sum(frame_counts(roll, decode_activity(part, tasks)) for roll, part in zip(rolls, posteriors))
     event_roll = np.concatenate(rolls)
     loss = np.mean([losses[task.name](task.encode(task_activity(event_roll, labels, task)),
                                       np.concatenate([part[task.name] for part in posteriors])) for task in tasks])
-    return {"val_loss": float(loss), "val_f1": float(f_score(counts.sum(axis=0)))}
+    # Without an event to find there is no score, but the best epoch must be one: 0 stands for it.
+    scores = {"val_loss": float(loss), "val_f1": float(np.nan_to_num(f_score(counts.sum(axis=0))))}
+    if experiment.training.measure != "f1":
+        alarms = [find_alarms(roll, posteriors_to_events(_label_posteriors(part, tasks), labels,
+                                                         experiment.time_resolution, threshold=0.0),
+                              labels, experiment.time_resolution) for roll, part in zip(rolls, posteriors)]
+        scores["val_recall"] = float(np.nan_to_num(recall_at_alarms(alarms, MEASURED_ALARMS)[-1]))
+        scores["val_f1_and_recall"] = (scores["val_f1"] + scores["val_recall"]) / 2
+    return scores
+
+
+def _label_posteriors(posteriors, tasks):
+    return np.concatenate([task.label_posteriors(posteriors[task.name]) for task in tasks], axis=-1)
 
 
 def validate_clips(model, clips, tasks, weights):

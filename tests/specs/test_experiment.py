@@ -231,6 +231,6 @@ def test_unknown_presets_are_refused_by_a_list_of_the_known():
 def test_presets_are_the_papers_with_a_small_one_each_and_pretrained_ones():
     expected = ["multilabel"] + [f"mcmt_{number}" for number in (2, 4, 5, 8, 10, 16)] + [
         "scene_baseline", "event_baseline", "scene_event_joint", "event_tagger_densenet"]
-    pretrained = ["yamnet", *(f"yamnet_mcmt_{number}" for number in (2, 4, 5, 8))]
+    pretrained = ["yamnet", *(f"yamnet_mcmt_{number}" for number in (2, 4, 5, 8)), "yamnet_audioset"]
     assert sorted(PRESETS) == sorted(expected + [f"{name}_small" for name in expected] + pretrained)
     assert all(name == experiment.name for name, experiment in PRESETS.items())

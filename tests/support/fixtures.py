@@ -1,6 +1,7 @@
 """A corpus of tones and noise that is learnt in seconds, and a run trained on it once for all test modules."""
 import fcntl
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -27,6 +28,10 @@ MULTI_LABEL = Experiment("tiny", features=FEATURES, tasks=Decomposition(1, encod
 POWERSET = Experiment("tiny_tasks", features=FEATURES, model=ModelSpec(
     head="attention", filters=(8,), recurrent_units=8, dense_units=(16,), dropout=0.1, stem_strides=(4, 2)),
     tasks=Decomposition(groups=(("whistle", "beep"), ("hum", "hiss"))), training=TRAINING)
+# of POWERSET, whose labels are in another order
+CALIBRATION = {"labels": list(LABELS), "alarms_per_hour": "20", "hours": 0.5,
+               "thresholds": {"2": [0.95, 0.9, 0.8, 0.85], "20": [0.5, 0.6, 0.3, 0.4], "60": [0.1, 0.2, 0.05, 0.15]},
+               "median_frames": [1, 3, 5, 7], "min_duration": [0.1, 0.0, 0.2, 0.06]}
 # Two tasks on clips of 2 s: 25 frames of 80 ms.
 CLIPS = Experiment(
     "tiny_clips", dataset="tut_urban_acoustic_scenes_2018+audioset",
@@ -127,6 +132,26 @@ def shared_run(experiment):
 def shared_export(experiment):
     """The folder of an exported run, as saved_models/NAME."""
     return _made_once(f"{experiment.name}-export", _export, experiment)
+
+
+def calibrated_run():
+    """The folder of a run of POWERSET with CALIBRATION."""
+    return _made_once("tiny_calibrated", _calibrate)
+
+
+def calibrated_export():
+    """The folder of its export, as saved_models/NAME."""
+    return _made_once("tiny_calibrated-export", _export_calibrated)
+
+
+def _calibrate(folder):
+    shutil.copytree(shared_run(POWERSET), folder)
+    (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
+
+
+def _export_calibrated(folder):
+    from polysed_keras.export.runs import export_run
+    export_run(calibrated_run(), folder)
 
 
 def _train(experiment, folder):

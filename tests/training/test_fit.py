@@ -16,6 +16,8 @@ from sklearn.metrics import f1_score, log_loss
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.events.alarms import find_alarms, recall_at_alarms
+from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.models.compiling import compile_model, task_losses
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
@@ -61,6 +63,12 @@ def load_checkpoint(folder, experiment=None):
     compile_model(model, experiment.tasks, learning_rate=experiment.training.learning_rate)
     restore_checkpoint(model, folder)
     return model
+
+
+def validated(model, recordings, experiment):
+    """The scores of a network, as training computes them after an epoch."""
+    return validate([predict_posteriors(model, recording.log_mel, experiment.tasks, experiment.training.segment_frames)
+                     for recording in recordings], [recording.event_roll for recording in recordings], experiment)
 
 
 def cross_entropies(activity, posteriors):
@@ -146,10 +154,46 @@ def test_validation_is_scikit_learns():
     parts = [predict_posteriors(model, recording.log_mel, TASKS, 8) for recording in recordings]
     posteriors = {task.name: np.concatenate([part[task.name] for part in parts]) for task in TASKS}
     activity = np.concatenate([recording.event_roll for recording in recordings])
-    result = validate(model, recordings, TASKS, 8)
+    result = validate(parts, [recording.event_roll for recording in recordings],
+                      dataclasses.replace(MULTI_LABEL, tasks=TASKS))
     assert set(result) == {"val_loss", "val_f1"}
     assert result["val_f1"] == pytest.approx(f1_score(activity, decode_activity(posteriors, TASKS), average="micro"))
     assert result["val_loss"] == pytest.approx(cross_entropies(activity, posteriors).mean(), rel=1e-4)
+
+
+def test_validation_counts_what_is_found_with_few_false_events(monkeypatch):
+    """Of an hour: ten events at 0.9 and ten at 0.4; 15 false ones at 0.6 and 15 at 0.5, of which 20 may be."""
+    monkeypatch.setattr(sources, "MEASURED_ALARMS", 20)
+    features = dataclasses.replace(FEATURES, win_length=4000, hop_length=4000, n_fft=4096)
+    experiment = dataclasses.replace(MULTI_LABEL, features=features, tasks=(Task("events", ("a", "b"), "multi_label"),))
+    roll, posteriors = np.zeros((7200, 2), np.uint8), np.full((7200, 2), 0.01, np.float32)
+    for begin, number, label, posterior, is_there in ((0, 10, 0, 0.9, 1), (2000, 10, 1, 0.4, 1), (4000, 15, 0, 0.6, 0),
+                                                      (5000, 15, 1, 0.5, 0)):
+        for first in range(begin, begin + 20 * number, 20):
+            roll[first:first + 4, label], posteriors[first:first + 4, label] = is_there, posterior
+    halves = [({"events": posteriors[part]}, roll[part]) for part in (slice(3000), slice(3000, None))]
+    results = {measure: validate(*zip(*halves), dataclasses.replace(
+        experiment, training=dataclasses.replace(experiment.training, measure=measure)))
+        for measure in ("f1", "recall", "f1_and_recall")}
+    assert set(results["f1"]) == {"val_loss", "val_f1"}
+    assert results["recall"] == results["f1_and_recall"]
+    found = results["recall"]
+    assert found["val_recall"] == 0.5 and found["val_f1"] == results["f1"]["val_f1"]
+    assert found["val_f1_and_recall"] == pytest.approx((found["val_f1"] + 0.5) / 2)
+    events = posteriors_to_events(posteriors, "ab", 0.5, threshold=0.0)
+    assert found["val_recall"] == recall_at_alarms([find_alarms(roll, events, "ab", 0.5)], 20)[-1]
+    monkeypatch.setattr(sources, "MEASURED_ALARMS", 30)
+    assert validate(*zip(*halves), dataclasses.replace(experiment, training=dataclasses.replace(
+        experiment.training, measure="recall")))["val_recall"] == 1
+
+
+def test_validation_without_events_has_the_lowest_scores():
+    """So that there is a best epoch all the same."""
+    experiment = dataclasses.replace(MULTI_LABEL, tasks=(Task("events", ("a", "b"), "multi_label"),),
+                                     training=dataclasses.replace(MULTI_LABEL.training, measure="f1_and_recall"))
+    for posteriors in (np.full((50, 2), 0.1, np.float32), np.full((50, 2), 0.9, np.float32)):
+        result = validate([{"events": posteriors}], [np.zeros((50, 2), np.uint8)], experiment)
+        assert result["val_f1"] == result["val_recall"] == result["val_f1_and_recall"] == 0
 
 
 # A run's folder
@@ -175,11 +219,11 @@ def test_the_best_epoch_is_kept(experiment):
     resolved, history = load_run(folder), pd.read_csv(folder / "history.csv")
     recordings = load_recordings(load_dataset(shared_corpus()), "validate", task_labels(resolved.tasks), FEATURES,
                                  progress=False)
-    result = validate(load_best_model(resolved, folder), recordings, resolved.tasks, 32)
+    result = validated(load_best_model(resolved, folder), recordings, resolved)
     best = history.loc[history.val_f1.idxmax()]
     assert result["val_f1"] == pytest.approx(best.val_f1, abs=1e-6)
     assert result["val_loss"] == pytest.approx(best.val_loss, abs=1e-5)
-    latest = validate(load_checkpoint(folder), recordings, resolved.tasks, 32)
+    latest = validated(load_checkpoint(folder), recordings, resolved)
     assert latest["val_f1"] == pytest.approx(history.val_f1.iloc[-1], abs=1e-6)
 
 
@@ -417,5 +461,5 @@ def test_a_mixed_precision_run_is_evaluated_in_float32(tmp_path):
     finally:
         keras.mixed_precision.set_global_policy("float32")
     recordings = random_recordings(200, 100)
-    result = validate(load_best_model(resolved_tiny(1), tmp_path), recordings, resolved_tiny(1).tasks, 32)
+    result = validated(load_best_model(resolved_tiny(1), tmp_path), recordings, resolved_tiny(1))
     assert result["val_loss"] == pytest.approx(history.val_loss.iloc[0], abs=1e-2)

@@ -7,6 +7,7 @@ import pytest
 
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import predict_posteriors
+from polysed_keras.models.prior import learning_tasks, separate_priors
 from polysed_keras.specs.experiment import YAMNET_FEATURES, Experiment, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, decompose
 from polysed_keras.training.fit import load_best_model
@@ -21,7 +22,7 @@ FROZEN = Experiment(
     "frozen", features=YAMNET_FEATURES, tasks=Decomposition(1, encoding="multi_label"),
     model=ModelSpec("yamnet", filters=(4, 4, 4, 16), recurrent_units=8, dense_units=(16,), output_stride=4,
                     freeze_backbone=True),
-    training=TrainSpec(batch_size=4, epochs=3, learning_rate=1e-2, segment_frames=160, segment_hop=80))
+    training=TrainSpec(batch_size=4, epochs=3, learning_rate=1e-2, segment_frames=192, segment_hop=96))
 
 
 @pytest.fixture(scope="module", params=["recurrent", pytest.param("attention", marks=pytest.mark.slow)])
@@ -40,22 +41,25 @@ def recordings(*lengths):
 
 def test_both_parts_are_the_network(experiment):
     model = build_model(experiment.model, experiment.tasks, experiment.input_shape)
-    trunk, learner = split_frozen(model)
+    whole = separate_priors(model)
+    trunk, learner = split_frozen(whole)
     assert not trunk.trainable_weights
     assert {id(weight) for weight in learner.trainable_weights} == {id(weight) for weight in model.trainable_weights}
     assert not any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in learner.layers)
-    for recording, (maps, roll) in zip(recordings(300, 160), frozen_maps(trunk, experiment, recordings(300, 160),
+    for recording, (maps, roll) in zip(recordings(300, 192), frozen_maps(trunk, experiment, recordings(300, 192),
                                                                          progress=False), strict=True):
-        whole = predict_posteriors(model, recording.log_mel, experiment.tasks, 160, silence=YAMNET_FEATURES.silence)
+        expected = predict_posteriors(whole, recording.log_mel, learning_tasks(experiment), 192,
+                                      silence=YAMNET_FEATURES.silence)
         parts = predict_from_maps(learner, maps, len(recording.event_roll))
-        for name, posteriors in whole.items():
+        assert parts.keys() == expected.keys()
+        for name, posteriors in expected.items():
             np.testing.assert_allclose(parts[name], posteriors, atol=2e-3)  # maps are kept as float16
         np.testing.assert_array_equal(roll.reshape(-1, len(LABELS))[:len(recording.event_roll)], recording.event_roll)
 
 
 def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
-    maps = frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 160), segment_hop=80, progress=False)
-    assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 80 frames on
+    maps = frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 192), segment_hop=96, progress=False)
+    assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 96 frames on
     steps, dataset = map_dataset(maps, experiment)
     assert steps == 2
     batches = list(dataset.take(4).as_numpy_iterator())
@@ -64,7 +68,8 @@ def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
     epochs = [np.concatenate([inputs[0] for inputs, _ in batches[index:index + 2]]) for index in (0, 2)]
     assert (epochs[0] != epochs[1]).any()
     for epoch in epochs:
-        np.testing.assert_array_equal(np.sort(epoch.sum(axis=(1, 2, 3))), np.sort(expected.sum(axis=(1, 2, 3))))
+        sums = [np.sort(each.reshape(len(each), -1).sum(axis=1)) for each in (epoch, expected)]
+        np.testing.assert_array_equal(*sums)
     _, later = map_dataset(maps, experiment, first_epoch=1)
     np.testing.assert_array_equal(next(later.as_numpy_iterator())[0][0], batches[2][0][0])
 
@@ -81,8 +86,11 @@ def test_a_run_is_the_whole_network_and_can_be_resumed(tmp_path):
     model = load_best_model(experiment, tmp_path / "whole")
     validation = RecordingSource(experiment, shared_corpus(), progress=False).load("validate")
     best = history.loc[history["val_f1"].idxmax()]
-    again = validate(model, validation, experiment.tasks, 160, YAMNET_FEATURES.silence)
+    outputs = [predict_posteriors(separate_priors(model), recording.log_mel, learning_tasks(experiment), 192,
+                                  silence=YAMNET_FEATURES.silence) for recording in validation]
+    again = validate(outputs, [recording.event_roll for recording in validation], experiment)
     assert again["val_f1"] == pytest.approx(best.val_f1, abs=5e-3)
+    assert model.get_layer("events_with_prior").weight.numpy() == again["prior_weight"] == best.prior_weight
     untouched = build_model(experiment.model, experiment.tasks, experiment.input_shape)
     for name in ("yamnet_1", "yamnet_14", "yamnet_14_bn"):
         for ours, theirs in zip(model.get_layer(name).get_weights(), untouched.get_layer(name).get_weights()):
