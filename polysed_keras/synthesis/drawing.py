@@ -45,7 +45,9 @@ class SoundscapeSpec:
         gain_change_db: how much a piece's gain changes from its beginning to its end.
         distractors: a folder of sounds without a label, or several joined by "+", for `distractor_tracks` tracks per
             mixture.
+        room_share: share of the mixtures that are in a room, if there are rooms; the others stay dry.
         empty_share: share of the mixtures that hold no label.
+        few_labels: bool, whether the number of labels is drawn with an even logarithm, so that few are more frequent.
         silence_stretch: factor of all silences of a mixture, drawn with an even logarithm.
         mean_polyphony: mean number of active labels; silences are stretched and labels added to reach it.
         together: (label, other, probability) each: how likely the other label joins the label.
@@ -81,7 +83,9 @@ class SoundscapeSpec:
     gain_change_db: tuple = ()
     distractors: str = ""
     distractor_tracks: tuple[int, int] = (1, 3)
+    room_share: float = 1.0
     empty_share: float = 0.0
+    few_labels: bool = False
     silence_stretch: tuple = ()
     mean_polyphony: tuple = ()
     together: tuple = ()
@@ -101,7 +105,8 @@ class SoundscapeSpec:
             object.__setattr__(self, name, value)  # a list, as JSON has it, becomes the same spec
             expect(len(value) == 2 and low <= value[0] <= value[1] or value == () and name in optional, name,
                    f"two numbers, {low:g} <= low <= high", value)
-        expect(0 <= self.empty_share <= 1, "empty_share", "a share from 0 to 1", self.empty_share)
+        for name in ("empty_share", "room_share"):
+            expect(0 <= getattr(self, name) <= 1, name, "a share from 0 to 1", getattr(self, name))
         for name in ("together", "apart"):
             object.__setattr__(self, name, tuple(map(tuple, getattr(self, name))))
         expect(all(len(rule) == 3 and 0 <= rule[2] <= 1 for rule in self.together), "together",
@@ -144,9 +149,10 @@ def _parts(text):
 # What a place may sound like, so that a detector learns what is none of its labels: noise or recordings as background
 # at any level, few events or many or none, other sounds, rooms.
 FIELD = SoundscapeSpec(
-    duration_seconds=30.0, labels_per_mixture=(0, 9), piece_seconds=(1.0, 10.0), silence_stretch=(0.5, 10.0),
-    empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-55.0, -25.0),
-    event_to_background_db=(3.0, 25.0), rt60_seconds=(0.2, 0.8), speed=(0.85, 1.18), distractor_tracks=(0, 4))
+    duration_seconds=28.8, labels_per_mixture=(1, 9), few_labels=True, piece_seconds=(1.0, 10.0),
+    silence_stretch=(0.5, 8.0), empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-55.0, -25.0),
+    event_to_background_db=(3.0, 25.0), rt60_seconds=(0.1, 0.5), room_share=0.3, speed=(0.85, 1.18),
+    distractor_tracks=(0, 2))
 RECIPES = {"paper": SoundscapeSpec(), "field": FIELD}
 
 
@@ -220,6 +226,8 @@ def draw_mixture(rng, sounds, spec):
     labels = [] if empty else _draw_labels(rng, sorted(by_label), spec)
     stretch = float(np.exp(rng.uniform(*np.log(spec.silence_stretch)))) if spec.silence_stretch else 1.0
     room = sounds.rooms[rng.integers(len(sounds.rooms))] if sounds.rooms else ()
+    if spec.room_share < 1 and rng.random() >= spec.room_share:
+        room = ()
     if spec.mean_polyphony and not empty:
         pieces = _draw_polyphonic(rng, labels, by_label, room, spec)
     else:
@@ -246,7 +254,11 @@ def _draw_background(rng, recordings, spec):
 
 def _draw_labels(rng, known, spec):
     fewest, most = (min(number, len(known)) for number in spec.labels_per_mixture)
-    labels = rng.choice(known, size=rng.integers(fewest, most + 1), replace=False).tolist()
+    if spec.few_labels:
+        number = int(np.exp(rng.uniform(*np.log([max(fewest, 1), most + 1]))))
+    else:
+        number = rng.integers(fewest, most + 1)
+    labels = rng.choice(known, size=number, replace=False).tolist()
     for label, other, probability in spec.together:
         if label in labels and other in known and other not in labels and rng.random() < probability:
             labels.append(other)

@@ -14,6 +14,7 @@ import pathlib
 import zlib
 
 import numpy as np
+import pandas as pd
 import soxr
 
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
@@ -171,6 +172,13 @@ def partition_soundbank(soundbank, *, folds=None, fractions=(0.6, 0.2, 0.2), see
         if missing:
             _logger.warning("%s: the %s partition has no recording of %s.", soundbank.folder, name, ", ".join(missing))
     return partitions
+
+
+def count_recordings(partitions):
+    """Return a DataFrame with the number of recordings per label (row) and partition (column)."""
+    counts = {name: collections.Counter(each.event_label for each in bank.instances)
+              for name, bank in partitions.items()}
+    return pd.DataFrame(counts, index=partitions["train"].labels).fillna(0).astype(int)
 
 
 def _partition_by_fold(soundbank, folds, numbers):

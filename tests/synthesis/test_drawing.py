@@ -114,6 +114,28 @@ def test_a_mixture_is_in_one_room_with_a_place_a_track(sounds):
     assert len(used) == 3
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_mixtures_is_in_a_room(share, sounds):
+    with_rooms = dataclasses.replace(sounds, rooms=((Room((5, 4, 3), 0.3, (1, 1, 1), (2, 2, 1)),),))
+    mixtures = [draw(with_rooms, seed, room_share=share) for seed in range(200)]
+    in_room = [{piece.impulse_response is not None for piece in mixture.pieces} for mixture in mixtures]
+    assert all(len(each) == 1 for each in in_room)  # all of a mixture or nothing of it
+    assert np.mean([each == {True} for each in in_room]) == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize("fewest, most", [(1, 6), (2, 4)])
+def test_few_labels_are_more_frequent_than_many(fewest, most, sounds):
+    """With an even logarithm of a number from `fewest` to `most` + 1, n has the share log((n + 1) / n)."""
+    changes = {"labels_per_mixture": (fewest, most), "silence_seconds": (1.0, 1.0)}
+    counts = {few: np.bincount([len(labels_of(draw(sounds, seed, few_labels=few, **changes))) for seed in range(1500)],
+                               minlength=most + 1) / 1500 for few in (True, False)}
+    numbers = np.arange(fewest, most + 1)
+    expected = np.log((numbers + 1) / numbers) / np.log((most + 1) / fewest)
+    np.testing.assert_allclose(counts[True][numbers], expected, atol=0.05)
+    np.testing.assert_allclose(counts[False][numbers], 1 / len(numbers), atol=0.05)
+    assert counts[True].sum() == pytest.approx(counts[True][numbers].sum())
+
+
 def test_distractors_are_tracks_without_a_label(sounds):
     distractors = tuple(dataclasses.replace(instance, event_label="") for instance in sounds.soundbank.instances[:4])
     numbers = set()

@@ -100,15 +100,15 @@ def test_a_corpus_is_made_again_to_the_byte(bank, tmp_path):
     negatives = tmp_path / "negatives"
     negatives.mkdir()
     soundfile.write(negatives / "yard.wav", 0.1 * np.random.default_rng(2).standard_normal(20 * RATE), RATE)
-    spec = SMALL.with_negatives(negatives)
+    spec = dataclasses.replace(SMALL, background=str(bank / "background")).with_negatives(negatives)
     partitions = partition_soundbank(read_soundbank(bank), seed=0)
-    synthesize(partitions, tmp_path / "data", spec, (8, 2, 2))
+    synthesize(partitions, tmp_path / "data", spec, (20, 2, 2))
     content = json.loads((tmp_path / "data" / "soundscapes.json").read_text())
     assert content["labels"] == list(LABELS)
     assert {path.rpartition("/")[2] for path in content["recordings"]["background"]} >= {"yard.wav", "street.wav"}
     rebuild(tmp_path / "data", bank, tmp_path / "again")
     written = sorted(path.relative_to(tmp_path / "data") for path in (tmp_path / "data").rglob("*") if path.is_file())
-    assert len(written) == 2 * 12 + 6
+    assert len(written) == 2 * 24 + 6
     for path in written:
         assert (tmp_path / "data" / path).read_bytes() == (tmp_path / "again" / path).read_bytes()
 
@@ -116,10 +116,11 @@ def test_a_corpus_is_made_again_to_the_byte(bank, tmp_path):
 def test_the_command_takes_the_recipe_that_is_asked_for(bank, tmp_path):
     small = ["--mixtures", "1", "1", "1", "--set", f"sample_rate={RATE}", "rt60_seconds=[]"]
     specs = {}
-    for name, arguments in (("field", ["--recipe", "field"]), ("paper", ["--duration", "5"])):
+    for name, arguments in (("field", []), ("paper", ["--recipe", "paper", "--duration", "5"])):
         assert main(["synthesize", "--soundbank", str(bank), "--out", str(tmp_path / name), *arguments, *small]) == 0
         specs[name] = json.loads((tmp_path / name / "soundscapes.json").read_text())["spec"]
-    assert specs["field"]["duration_seconds"] == 30 and specs["field"]["background"].startswith("white+pink+brown+")
+    assert specs["field"]["duration_seconds"] == FIELD.duration_seconds
+    assert specs["field"]["background"].startswith("white+pink+brown+")
     assert specs["paper"]["duration_seconds"] == 5 and specs["paper"]["empty_share"] == 0
 
 
