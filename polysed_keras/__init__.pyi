@@ -3,6 +3,7 @@ from .errors import InputError as InputError
 from .evaluation import evaluate_run as evaluate_run
 from .export import export_run as export_run
 from .models import build_model as build_model
+from .papers import Detector as Detector
 from .serving import load_detector as load_detector
 from .specs import (
     Experiment as Experiment,

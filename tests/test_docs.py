@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 import polysed_keras
-from polysed_keras.cli.data import soundscape_spec
 from polysed_keras.cli.main import build_parser
 from polysed_keras.specs import presets
-from polysed_keras.specs.overrides import set_fields
+from polysed_keras.specs.overrides import set_fields, set_spec_fields
 from polysed_keras.specs.presets import PRESETS, get_preset
+from polysed_keras.synthesis.drawing import RECIPES
 
 from test_layers import ORDER, modules_of
 
@@ -123,9 +123,9 @@ def test_commands_of_guides_are_what_the_parsers_take(page):
             # JSON files are written by earlier commands of the page.
             preset = "multilabel_small" if arguments.preset.endswith(".json") else arguments.preset
             set_fields(get_preset(preset), [setting for setting in arguments.set if not setting.endswith(".json")])
-            soundscape_spec(arguments, arguments.mix)
+            set_spec_fields(RECIPES[arguments.recipe or "paper"], arguments.mix)
         if arguments.command == "synthesize":
-            soundscape_spec(arguments, arguments.set)
+            set_spec_fields(RECIPES[arguments.recipe or "field"], arguments.set)
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)

@@ -1,5 +1,4 @@
 """Commands that make corpora and check them."""
-import dataclasses
 import pathlib
 
 from polysed_keras.cli.parsers import (
@@ -7,7 +6,6 @@ from polysed_keras.cli.parsers import (
     CORPORA,
     FOLDS,
     MIXTURE_OPTIONS,
-    MIXTURES,
     SOUNDBANK_OPTIONS,
     command,
     one_of,
@@ -31,9 +29,8 @@ def synthesize(arguments):
 
     from polysed_keras.datasets import format_statistics
     from polysed_keras.files import check_new_directory
-    from polysed_keras.synthesis import corpus as corpora, write_soundbank
+    from polysed_keras.synthesis import corpus as corpora, mix_soundbank, write_soundbank
     again = corpora.read_instructions(arguments.instructions) if arguments.instructions else {}
-    spec = soundscape_spec(arguments, arguments.set)
     check_new_directory(arguments.out)
     source = arguments.soundbank or again.get("soundbank")
     if not source and not arguments.procedural:
@@ -46,29 +43,12 @@ def synthesize(arguments):
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
-            numbers = arguments.mixtures or MIXTURES[arguments.recipe]
-            statistics = write_mixtures(arguments, folder, source, arguments.out, numbers, spec)
+            recipe = arguments.recipe or ("field" if arguments.soundbank else "paper")
+            statistics = mix_soundbank(folder, arguments.out, recipe=recipe, mixtures=arguments.mixtures,
+                                       negatives=arguments.negatives, duration=arguments.duration,
+                                       settings=arguments.set, folds=arguments.folds, seed=arguments.seed,
+                                       source=source, progress=True)
     print(format_statistics(statistics))
-
-
-def soundscape_spec(arguments, assignments):
-    """Return the SoundscapeSpec of a command's arguments and FIELD=VALUE assignments."""
-    from polysed_keras.specs import set_spec_fields
-    from polysed_keras.synthesis import RECIPES
-    spec = RECIPES[arguments.recipe]
-    if arguments.duration is not None:
-        spec = dataclasses.replace(spec, duration_seconds=arguments.duration)
-    if arguments.negatives:
-        spec = spec.with_negatives(arguments.negatives)
-    return set_spec_fields(spec, assignments)
-
-
-def write_mixtures(arguments, folder, source, out, mixtures, spec):
-    """Write a corpus of mixtures of the soundbank in a folder, and return its statistics."""
-    from polysed_keras.synthesis import corpus as corpora, partition_soundbank, read_soundbank
-    partitions = partition_soundbank(read_soundbank(folder), folds=arguments.folds, seed=arguments.seed)
-    return corpora.synthesize(partitions, out, spec, tuple(mixtures), seed=arguments.seed, progress=True,
-                              origin={"soundbank": source, "folds": arguments.folds})
 
 
 @command("import",

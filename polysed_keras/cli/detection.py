@@ -3,11 +3,11 @@ import pathlib
 import sys
 
 from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, option
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 
 @command("export",
-    option("run", metavar="RUN"),
+    option("run", metavar="RUN", help="a run, or the preset yamnet_audioset, which needs no training"),
     option("--out", required=True, metavar="saved_models/NAME", help="the next version is made in this folder"),
     option("--runtimes", nargs="+", choices=RUNTIMES, default=[],
            help="convert it for these too, into VERSION/runtimes/, with a report on what they lose"),
@@ -27,6 +27,8 @@ def export(arguments):
 @command("detect",
     option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
     MODEL,
+    option("--tags", action="store_true", help="label each recording as a whole, as models of clips do, by the mean of "
+           "its posteriors; --threshold is of this mean, default: 0.5"),
     option("--out", metavar="DIR", help="write a file per recording into this folder, instead of to the terminal"),
     option("--format", choices=DETECTION_FORMATS, default="tsv"),
     *EVENT_OPTIONS,
@@ -43,21 +45,28 @@ def detect(arguments):
         check_writable(arguments.out)
         _check_stems(paths)
     detector = _detector(arguments)
-    mistakes = []
+    tagging, mistakes = detector.clip_level or arguments.tags, []
+    expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
+           arguments.alarms_per_hour, "Give --threshold.")
     for path in paths:
         try:
-            if detector.clip_level:
+            if tagging:
                 threshold = 0.5 if arguments.threshold is None else arguments.threshold
                 found = detector.tag(path, threshold=threshold, labels=arguments.labels)
             else:
-                found = detector.detect(path, threshold=arguments.threshold, labels=arguments.labels,
-                                        min_duration=arguments.min_duration)
+                found = detector.detect(path, **event_arguments(arguments))
         except InputError as error:
             mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        _write_found(found, path, arguments, detector.clip_level)
+        _write_found(found, path, arguments, tagging)
     if mistakes:
         raise InputError("\n".join(mistakes))
+
+
+def event_arguments(arguments):
+    """Return the arguments of Detector.detect that EVENT_OPTIONS gave."""
+    return {name: value for name in ("threshold", "alarms_per_hour", "labels", "min_duration")
+            if (value := getattr(arguments, name)) is not None}
 
 
 def _detector(arguments):
@@ -77,12 +86,12 @@ def _check_stems(paths):
                              f"to {path.stem}. Detect them into different folders.")
 
 
-def _write_found(found, path, arguments, clip_level):
+def _write_found(found, path, arguments, tagging):
     from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        (write_tags if clip_level else write_detections)(found, target, arguments.format)
-        print(f"{path}: {len(found)} {'clips' if clip_level else 'events'} -> {target}")
+        (write_tags if tagging else write_detections)(found, target, arguments.format)
+        print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
     for row in found.itertuples(index=False):
         print(path, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
@@ -106,8 +115,7 @@ def listen(arguments):
     from polysed_keras.detection import EventStream
     from polysed_keras.serving import load_detector
     detector = load_detector(arguments.model)
-    stream = EventStream(detector, threshold=arguments.threshold, labels=arguments.labels,
-                         min_duration=arguments.min_duration)
+    stream = EventStream(detector, **event_arguments(arguments))
     print(f"listening; an event is printed at most {stream.latency:.2f} s after its end, and what the network takes",
           file=sys.stderr, flush=True)
     for block in resample_blocks(until_interrupted(blocks), rate, detector.sample_rate):

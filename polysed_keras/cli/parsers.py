@@ -12,7 +12,7 @@ RUNTIMES = ("litert_float32", "litert_float16", "litert_int8", "onnx")
 EVENT_CHOICES = ("random", "correlated", "uncorrelated")
 DECOMPOSITIONS = ("contiguous", "random", "cooccurrence", "anti_cooccurrence", "confusion")
 # Numbers of mixtures for training, validation and test by recipe; the paper's are those of TUT-SED Synthetic 2016.
-MIXTURES = {"paper": (60, 20, 20), "field": (240, 60, 80)}
+MIXTURES = {"paper": (60, 20, 20), "field": (200, 60, 60)}
 
 
 def command(name, *options):
@@ -62,15 +62,20 @@ MIXTURE_OPTIONS = (
     option("--mixtures", nargs=3, type=int, metavar=("TRAIN", "VALIDATE", "TEST"),
            help="numbers of mixtures; default: " + " or ".join(
                f"{' '.join(map(str, numbers))} ({name})" for name, numbers in MIXTURES.items())),
-    option("--recipe", choices=tuple(MIXTURES), default="paper",
-           help="paper, the default: dense mixtures of the labels alone, as in TUT-SED Synthetic 2016; field: few "
-           "events, many or none, always a background, other sounds, rooms"),
-    option("--negatives", metavar="DIR", help="recordings without the labels, as backgrounds and as other sounds"),
-    option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 30 (field)"),
+    option("--recipe", choices=tuple(MIXTURES),
+           help="paper: dense mixtures of the labels alone, as in TUT-SED Synthetic 2016; field: few events, many or "
+           "none, always a background, other sounds, rooms; default: field for your own soundbank, paper otherwise"),
+    option("--negatives", metavar="DIR", help="recordings without the labels, as backgrounds and as other sounds; "
+           "default for field: recordings that come with the program, but for those that sound like the labels"),
+    option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 28.8 (field)"),
     FOLDS)
+ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
+                         help="how many false events per hour thresholds allow by default; default: 20")
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "
                "default: the project's own model, saved_models/esc10")
 EVENT_OPTIONS = (
-    option("--threshold", type=float, help="of the label posteriors; default: the model's own decoding"),
-    option("--min-duration", type=float, default=0.0, metavar="SECONDS", help="leave out shorter events"),
+    one_of(option("--alarms-per-hour", type=float, metavar="N", help="how many false events per hour are allowed, of a "
+                  "calibrated model; default: the number that it was calibrated for"),
+           option("--threshold", type=float, help="of an event's confidence; default: the model's own thresholds")),
+    option("--min-duration", type=float, metavar="SECONDS", help="leave out shorter events; default: the model's own"),
     option("--labels", nargs="+", help="only events of these labels"))

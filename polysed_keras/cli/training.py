@@ -2,12 +2,11 @@
 import dataclasses
 import pathlib
 
-from polysed_keras.cli.data import soundscape_spec, write_mixtures
 from polysed_keras.cli.parsers import (
+    ALARMS_PER_HOUR,
     DECOMPOSITIONS,
     EVENT_CHOICES,
     MIXTURE_OPTIONS,
-    MIXTURES,
     SWEEPS,
     command,
     option,
@@ -20,14 +19,15 @@ from polysed_keras.errors import InputError
     option("preset", metavar="PRESET",
            help="a name that `polysed presets` lists, or a JSON file, such as a search's best.json"),
     option("--data", help="folder of the corpus: audio/, meta/, evaluation_setup/"),
-    option("--soundbank", metavar="DIR", help="draw new training mixtures from this soundbank every epoch, in the way "
-           "that DATA was made; without DATA, validation and test mixtures are made first, in RUN/data"),
+    option("--soundbank", metavar="DIR", help="make mixtures of this soundbank in RUN/data and train on them; for a "
+           "network that is not pretrained, or with DATA, new training mixtures are drawn every epoch"),
     *MIXTURE_OPTIONS,
     option("--mix", nargs="+", default=[], metavar="FIELD=VALUE",
            help="settings of new mixtures, as for synthesize --set"),
     option("--kept-epochs", type=int, default=1, metavar="N",
            help="use each new mixture for N epochs; with 3, a third of each epoch's mixtures are new"),
     option("--out", required=True, metavar="RUN", help="the run's folder"),
+    ALARMS_PER_HOUR,
     set_option("fields of the preset, such as training.epochs=3"),
     option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
            help="run these files, which register backbones, heads, corpora or encodings; the run keeps copies"),
@@ -44,7 +44,7 @@ def train(arguments):
     for path in arguments.plugin:
         load_plugin(path)
     experiment = set_fields(get_preset(arguments.preset), arguments.set)
-    data, mixing = _training_data(arguments)
+    data, mixing, recipe = _training_data(arguments, experiment)
     experiment = dataclasses.replace(experiment, name=" ".join([experiment.name, *arguments.mix]))
     import keras
     import tensorflow as tf
@@ -64,28 +64,59 @@ def train(arguments):
     best = history.loc[history[measure].idxmax()]
     print(f"{arguments.out}: best epoch {int(best.epoch)} of {len(history)}, validation {MEASURE_NAMES[measure]} "
           f"{best[measure]:.4f}")
+    if recipe == "field":
+        calibrate_and_expect(arguments.out, data, arguments.alarms_per_hour)
 
 
-def _training_data(arguments):
-    """Return the corpus's folder, and how training mixtures are drawn if there is a soundbank, else None."""
+def calibrate_and_expect(run, data, alarms_per_hour, negatives=None):
+    """Calibrate a run and print what to expect of it, on recordings that did not calibrate it."""
+    from polysed_keras.evaluation import calibrate_run, expect_alarms, format_expectation
+    calibrate_run(run, data, negatives=negatives, alarms_per_hour=alarms_per_hour)
+    print(format_expectation(expect_alarms(run, data)))
+
+
+def _training_data(arguments, experiment):
+    """Return the corpus's folder, how training mixtures are drawn if they are new in every epoch, and the recipe."""
     if not arguments.soundbank:
         if not arguments.data:
             raise InputError("train: expected --data DATA, --soundbank DIR or both. Received: neither.")
         if arguments.negatives:
             raise InputError("--negatives: expected --soundbank beside it, which mixtures are made of. Received: none. "
                              "Give it to polysed synthesize, which makes DATA.")
-        return arguments.data, None
+        return arguments.data, None, None
+    from polysed_keras.synthesis import MIXTURES as NUMBERS, check_soundbank, mix_soundbank
     from polysed_keras.training import resolve_mixing
     data, numbers = arguments.data, arguments.mixtures
+    kept = experiment.model.freeze_backbone  # its maps of all mixtures are computed once
+    recipe = None if data else arguments.recipe or ("field" if kept else "paper")
+    if recipe == "field":  # calibrated after the training, before which a mistake has to be told
+        from polysed_keras.evaluation import check_alarms_per_hour
+        check_alarms_per_hour(arguments.alarms_per_hour)
     if not data:
-        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or MIXTURES[arguments.recipe]
-        if not pathlib.Path(data).exists():  # a resumed training has it
-            write_mixtures(arguments, arguments.soundbank, arguments.soundbank, data, (0, *numbers[1:]),
-                            soundscape_spec(arguments, arguments.mix))
+        data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or NUMBERS[recipe]
+        if pathlib.Path(data).exists():  # a resumed training has it
+            check_soundbank(data, arguments.soundbank)
+        else:
+            mix_soundbank(arguments.soundbank, data, recipe=recipe, mixtures=numbers if kept else (0, *numbers[1:]),
+                          negatives=arguments.negatives, duration=arguments.duration, folds=arguments.folds,
+                          settings=[f"sample_rate={experiment.features.sample_rate}", *arguments.mix],
+                          seed=arguments.seed, progress=True)
+        if kept:
+            return data, None, recipe
     mixing = resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)
     if arguments.negatives:
         mixing = dataclasses.replace(mixing, spec=mixing.spec.with_negatives(arguments.negatives))
-    return data, mixing
+    return data, mixing, recipe
+
+
+@command("calibrate",
+    option("run", metavar="RUN"),
+    option("--data", help="folder of the corpus; default: RUN/data"),
+    option("--negatives", metavar="DIR", help="recordings without the labels, whose false events count too"),
+    ALARMS_PER_HOUR)
+def calibrate(arguments):
+    """Choose thresholds that keep to a number of false events per hour, for detect and exports of the run."""
+    calibrate_and_expect(arguments.run, arguments.data, arguments.alarms_per_hour, arguments.negatives)
 
 
 @command("evaluate",

@@ -1,4 +1,10 @@
 from .alarms import alarm_tables as alarm_tables, warn_without_background as warn_without_background
+from .calibration import (
+    calibrate_run as calibrate_run,
+    check_alarms_per_hour as check_alarms_per_hour,
+    expect_alarms as expect_alarms,
+    format_expectation as format_expectation,
+)
 from .reports import report_tables as report_tables, write_report as write_report
 from .runs import (
     evaluate_run as evaluate_run,

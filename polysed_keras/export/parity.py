@@ -11,11 +11,11 @@ from scipy import signal
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts, read_events
+from polysed_keras.export.runs import load_network
 from polysed_keras.export.runtimes import FILES, convert_runtimes, load_runtime
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.files import atomic_directory, write_json
 from polysed_keras.specs import task_labels
-from polysed_keras.training import load_best_model, load_run
 
 DIRECTORY, REPORT = "runtimes", "parity.json"
 LATENCY_RUNS = 20
@@ -28,7 +28,7 @@ def export_runtimes(run, version, runtimes, data=None):
     The files and the report, parity.json, are written to the folder `runtimes` of the export.
 
     Args:
-        run: the run's folder.
+        run: as of export_run.
         version: Path of the folder that export_run made of it.
         runtimes: list of str, as in check_runtimes.
         data: folder of a corpus with the run's labels, whose test recordings are compared; None for noise and tones.
@@ -42,10 +42,10 @@ def export_runtimes(run, version, runtimes, data=None):
         InputError: a runtime whose packages are missing or whose converter refuses the network; data with other labels,
             or with a run that labels clips.
     """
-    experiment = load_run(run)
+    experiment, network = load_network(run, use_cudnn=False)
     recordings = _read_recordings(experiment, data) if data else None
     with atomic_directory(version / DIRECTORY) as temporary:
-        convert_runtimes(load_best_model(experiment, run, use_cudnn=False), experiment, temporary, runtimes)
+        convert_runtimes(network, experiment, temporary, runtimes)
         reference = load_saved_model(version)
         detectors = {runtime: load_runtime(temporary, runtime, reference.description) for runtime in runtimes}
         measured = _compare(reference, detectors, recordings or [(noise_and_tones(reference), None)])

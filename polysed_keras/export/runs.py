@@ -1,18 +1,22 @@
-"""Export the best epoch of a run, or load it as a detector without an export."""
+"""Export the best epoch of a run, or a preset that needs no training, or load a run as a detector without an export."""
 import pathlib
 
 import tensorflow as tf
 
+from polysed_keras.errors import InputError
 from polysed_keras.export.saved_model import export_saved_model, make_detector
 from polysed_keras.export.signatures import build_signatures, describe
-from polysed_keras.training import best_epoch, load_best_model, load_run
+from polysed_keras.files import read_json
+from polysed_keras.models import build_model, with_labels
+from polysed_keras.specs import PRESETS
+from polysed_keras.training import CALIBRATION, EXPERIMENT, best_epoch, load_best_model, load_run
 
 
 def export_run(run, out):
-    """Export the best epoch of a run as the next version of a model.
+    """Export the best epoch of a run as the next version of a model, with its calibration if it has one.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of a preset that needs no training: yamnet_audioset.
         out: saved_models/NAME; a folder 1, 2, ... is made in it.
 
     Returns:
@@ -25,11 +29,37 @@ def export_run(run, out):
         >>> ps.export_run("runs/mine", "saved_models/mine").name
         '1'
     """
-    experiment = load_run(run)
-    model = load_best_model(experiment, run)
+    experiment, model = load_network(run)
+    if not experiment.learns:
+        return export_saved_model(model, experiment, out)
     best = best_epoch(run, experiment.measure)
     measure = experiment.measure.replace("val_", "validation_")
-    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]})
+    return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]},
+                              _calibration(run))
+
+
+def load_network(run, *, use_cudnn="auto"):
+    """Load what export_run exports.
+
+    Args:
+        run: as of export_run.
+        use_cudnn: as of keras.layers.GRU.
+
+    Returns:
+        Experiment with resolved tasks, and its keras.Model.
+
+    Raises:
+        InputError: no trained run there, or the name of a preset that has to be trained first.
+    """
+    preset = PRESETS.get(str(run))
+    if preset is None or (pathlib.Path(run) / EXPERIMENT).is_file():
+        experiment = load_run(run)
+        return experiment, load_best_model(experiment, run, use_cudnn=use_cudnn)
+    if preset.learns:
+        raise InputError(f"{run}: expected the folder of a run. Received: a preset, which has no weights yet. Train it "
+                         f"first: polysed train {run} --data DATA --out RUN.")
+    experiment = with_labels(preset)
+    return experiment, build_model(experiment, use_cudnn=use_cudnn)
 
 
 def load_run_detector(run):
@@ -46,5 +76,11 @@ def load_run_detector(run):
     """
     experiment, name = load_run(run), pathlib.Path(run).resolve().name
     model = load_best_model(experiment, run, use_cudnn=False)
-    serve, spec = build_signatures(model, experiment, name, 1)["serving_default"]
-    return make_detector(tf.function(serve, input_signature=[spec]), describe(experiment, name, 1))
+    description = describe(experiment, name, 1, _calibration(run))
+    serve, spec = build_signatures(model, experiment, description)["serving_default"]
+    return make_detector(tf.function(serve, input_signature=[spec]), description)
+
+
+def _calibration(run):
+    path = pathlib.Path(run) / CALIBRATION
+    return read_json(path) if path.exists() else None

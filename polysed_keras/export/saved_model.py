@@ -30,7 +30,7 @@ def default_model():
     return DEFAULT_MODEL
 
 
-def export_saved_model(model, experiment, directory, card=None):
+def export_saved_model(model, experiment, directory, card=None, calibration=None):
     """Export a trained network as the next version of a model: SavedModel, warm-up requests and card.json.
 
     The network is built again without cuDNN's kernels and given the weights, so that it runs on any CPU. The default
@@ -44,6 +44,7 @@ def export_saved_model(model, experiment, directory, card=None):
         experiment: Experiment whose tasks are resolved.
         directory: saved_models/NAME; a folder 1, 2, ... is made in it.
         card: dict that card.json holds beside the description.
+        calibration: dict of evaluation.calibrate_run, which the export describes; None for none.
 
     Returns:
         Path of the version's folder.
@@ -55,14 +56,15 @@ def export_saved_model(model, experiment, directory, card=None):
     portable.set_weights(model.get_weights())
     logging.getLogger("tensorflow").addFilter(_is_no_place)
     target = pathlib.Path(directory) / str(1 + max(map(int, _versions(directory)), default=0))
-    name, version = target.resolve().parent.name, int(target.name)
+    name = target.resolve().parent.name
+    description = describe(experiment, name, int(target.name), calibration)
     with atomic_directory(target) as temporary:
         archive = keras.export.ExportArchive()
-        for signature, (function, spec) in build_signatures(portable, experiment, name, version).items():
+        for signature, (function, spec) in build_signatures(portable, experiment, description).items():
             archive.add_endpoint(signature, function, [spec])
         archive.write_out(temporary, verbose=False)
         write_warmup_requests(experiment, name, temporary)
-        write_json({**describe(experiment, name, version), **(card or {})}, temporary / "card.json")
+        write_json({**description, **(card or {})}, temporary / "card.json")
     return target
 
 
@@ -135,4 +137,5 @@ def _read_description(signature):
     description = tf.nest.map_structure(
         lambda element: element.decode() if isinstance(element, bytes) else element,
         {key: np.asarray(value[0] if inputs else value).tolist() for key, value in constants.items()})
-    return description | {"experiment": json.loads(description["experiment"])}
+    return description | {key: json.loads(description[key]) for key in ("experiment", "calibration")
+                          if key in description}

@@ -22,17 +22,19 @@ def cut_samples(experiment):
     return (experiment.training.segment_frames - 1) * experiment.features.hop_length + experiment.features.win_length
 
 
-def describe(experiment, name, version):
+def describe(experiment, name, version, calibration=None):
     """Return the description that travels inside an export and in its card.json.
 
     Args:
         experiment: Experiment whose tasks are resolved.
         name: str, of the model's folder.
         version: int, of the version's folder.
+        calibration: dict of evaluation.calibrate_run, with the labels in any order; None for none.
 
     Returns:
         dict: name, version, labels, sample_rate (Hz), hop_length and win_length (samples), segment_frames,
-        time_resolution (seconds per output: a frame, or a clip if clips are labelled as a whole), experiment (a dict).
+        time_resolution (seconds per output: a frame, or a clip if clips are labelled as a whole), experiment (a dict),
+        calibration (a dict; empty for none).
     """
     features, frames = experiment.features, experiment.training.segment_frames
     return {
@@ -40,17 +42,17 @@ def describe(experiment, name, version):
         "labels": list(task_labels(experiment.tasks)), "sample_rate": features.sample_rate,
         "hop_length": features.hop_length, "win_length": features.win_length, "segment_frames": frames,
         "time_resolution": features.time_resolution * frames if experiment.clip_level else experiment.time_resolution,
-        "experiment": experiment.to_dict(),
+        "experiment": experiment.to_dict(), "calibration": calibration or {},
     }
 
 
-def build_signatures(model, experiment, name, version):
-    """Return the functions that an export of a network without cuDNN's kernels is made of, as `describe` describes it.
+def build_signatures(model, experiment, description):
+    """Return the functions that an export of a network without cuDNN's kernels is made of, with what `describe` says.
 
     Returns:
         {signature: (function of a tensor that returns a dict of tensors, TensorSpec of the tensor)}.
     """
-    functions = _Signatures(model, experiment, describe(experiment, name, version))
+    functions = _Signatures(model, experiment, description)
     return {
         "serving_default": (functions.waveform, tf.TensorSpec([None, None], name="waveform")),
         "detect_wav": (functions.wav_bytes, tf.TensorSpec([None], tf.string, name="wav_bytes")),
@@ -169,7 +171,7 @@ class _Signatures:
 
         With a resolution of float32 the times of frames would differ from those of a reference.
         """
-        constants = {key: tf.constant(json.dumps(value) if key == "experiment" else value,
+        constants = {key: tf.constant(json.dumps(value) if isinstance(value, dict) else value,
                                       tf.float64 if key == "time_resolution" else None)
                      for key, value in self.description.items()}
         return {key: tf.repeat(value[None], tf.shape(query)[0], axis=0) for key, value in constants.items()}

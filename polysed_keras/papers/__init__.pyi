@@ -6,7 +6,14 @@ from .decompositions import (
     run_costs as run_costs,
     study_recipe as study_recipe,
 )
-from .demo import classes_recipe as classes_recipe, make_mixtures as make_mixtures, run_demo as run_demo
+from .demo import (
+    find_sounds as find_sounds,
+    make_mixtures as make_mixtures,
+    plot_beginning as plot_beginning,
+    run_demo as run_demo,
+    sized_preset as sized_preset,
+)
+from .own_classes import Detector as Detector
 from .paper1 import (
     PAPER1_TABLE_1 as PAPER1_TABLE_1,
     PAPER1_TABLE_2 as PAPER1_TABLE_2,

@@ -1,8 +1,5 @@
-"""Sounds made by the program in place of a corpus, the demo of `polysed demo`, and detectors of one's own classes."""
-import dataclasses
+"""Sounds made by the program in place of a corpus or of one's own, and the demo of `polysed demo`."""
 import pathlib
-
-import pandas as pd
 
 from polysed_keras.audio import cached_log_mel
 from polysed_keras.datasets import format_statistics, load_dataset
@@ -11,7 +8,7 @@ from polysed_keras.evaluation import evaluate_run, format_tables, write_report
 from polysed_keras.events import clip_events, read_events, write_detections
 from polysed_keras.export import export_run, load_saved_model
 from polysed_keras.files import read_json
-from polysed_keras.specs import Experiment, get_preset, set_fields
+from polysed_keras.specs import get_preset, set_fields
 from polysed_keras.synthesis import (
     STATISTICS,
     SoundscapeSpec,
@@ -54,6 +51,23 @@ def make_demo_sounds(folder, labels):
     """Make the few recordings per label of the recipes' demo in a folder unless it is there."""
     if not folder.exists():
         write_soundbank(folder, DEMO_SOUNDS["instances"], labels=labels)
+
+
+def find_sounds(sounds, out):
+    """Return the folder of a soundbank; of four labels that the program makes if `sounds` is "demo".
+
+    Args:
+        sounds: folder with a folder of recordings per label; or "demo".
+        out: folder of all that is made.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    if not is_demo(sounds):
+        return pathlib.Path(sounds)
+    folder = pathlib.Path(out) / "four_labels" / "soundbank"
+    make_demo_sounds(folder, FEW_LABELS)
+    return folder
 
 
 def make_demo_data(folder, labels):
@@ -140,67 +154,3 @@ def run_demo(out):
         save_figure(figure, folder / f"{name}.png")
     print(f"6. events in a test mixture: {path}\n   with their reference: {folder / 'detections.png'}\n"
           f"Detect in any audio: polysed detect AUDIO --model {saved_model.parent}")
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassesRecipe:
-    """The folders and the experiment on the way from sounds to a detector of one's own classes.
-
-    Attributes:
-        sounds: Path of a soundbank.
-        data: Path of its mixtures.
-        mixtures, duration_seconds: as of papers.make_mixtures.
-        experiment: Experiment that is trained.
-        run: Path of its run.
-        saved_model: Path of the export.
-    """
-
-    sounds: pathlib.Path
-    data: pathlib.Path
-    mixtures: tuple
-    duration_seconds: float
-    experiment: Experiment
-    run: pathlib.Path
-    saved_model: pathlib.Path
-
-    def sounds_by_label(self):
-        """Return {label: list of the paths of its recordings}."""
-        instances = read_soundbank(self.sounds).instances
-        return {label: [each.path for each in instances if each.event_label == label]
-                for label in dict.fromkeys(each.event_label for each in instances)}
-
-    def partition_table(self):
-        """Count the recordings of each label (row) in each partition (column): a DataFrame."""
-        parts = partition_soundbank(read_soundbank(self.sounds))
-        counts = {name: pd.Series([each.event_label for each in bank.instances]).value_counts()
-                  for name, bank in parts.items()}
-        return pd.DataFrame(counts).fillna(0).astype(int)
-
-    def plot_detections(self, recording, estimated, seconds=30.0):
-        """Draw the beginning of a datasets.Recording with its reference and an estimated event list."""
-        return plot_beginning(self.data, recording, self.experiment.features, estimated, seconds)
-
-
-def classes_recipe(sounds, out, *, mixtures=(24, 6, 20), duration_seconds=300.0, settings=None):
-    """Return the recipe of a detector of the classes of a folder of sounds, or of four labels if `sounds` is "demo".
-
-    Args:
-        sounds: folder of a soundbank, with a folder of recordings per label; or "demo", which makes few sounds.
-        out: folder of all that is made.
-        mixtures: int, int, int: number for train, validate and test; the demo has its own.
-        duration_seconds: float, of each mixture; the demo has its own.
-        settings: changes of the preset `multilabel_small`, as `--set` takes them.
-
-    Raises:
-        InputError: the folder of the demo cannot be written.
-    """
-    demo = is_demo(sounds)
-    experiment = sized_preset("multilabel", sounds, [*[DEMO_EPOCHS] * demo, *(settings or ())], small=True)
-    folder = pathlib.Path(out) / ("four_labels" if demo else "own_classes")
-    if demo:
-        sounds = folder / "soundbank"
-        mixtures, duration_seconds = DEMO_SOUNDS["mixtures"], DEMO_SOUNDS["duration_seconds"]
-        make_demo_sounds(sounds, FEW_LABELS)
-    return ClassesRecipe(pathlib.Path(sounds), folder / "data", tuple(mixtures), duration_seconds,
-                         dataclasses.replace(experiment, name="detector"), folder / "runs" / "detector",
-                         folder / "saved_models" / "detector")

@@ -103,8 +103,9 @@ def _expectation(model):
 def _describe(outputs, server, name, version):
     """Return the description of a server's model, made from the experiment, because JSON may round numbers."""
     try:
-        text = np.asarray(outputs["experiment"]).reshape(-1)[0]
-        return describe(Experiment.from_dict(json.loads(text)), name, version)
+        texts = {key: json.loads(np.asarray(outputs[key]).reshape(-1)[0]) for key in ("experiment", "calibration")
+                 if key in outputs}  # exports of version 0.1 have no calibration
+        return describe(Experiment.from_dict(texts["experiment"]), name, version, texts.get("calibration"))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{server}: expected the model {name!r} to be an export of this program, which describes "
                          f"itself. Received: {error!r}. Export the run again.") from error

@@ -16,7 +16,7 @@ from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
-from polysed_keras.synthesis.drawing import RECIPES
+from polysed_keras.synthesis.recipes import MIXTURES
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.runs import load_run
 
@@ -252,7 +252,7 @@ def test_choices_are_the_tables():
     assert set(parsers.ANNOTATION_FORMATS) == set(ANNOTATION_FORMATS)
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
     assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == EVENT_CHOICES
-    assert parsers.DECOMPOSITIONS == DECOMPOSITIONS and set(parsers.MIXTURES) == set(RECIPES)
+    assert parsers.DECOMPOSITIONS == DECOMPOSITIONS and parsers.MIXTURES == MIXTURES
 
 
 def test_listen_offers_no_option_that_it_ignores(capsys):

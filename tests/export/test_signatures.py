@@ -92,7 +92,7 @@ def test_features_are_answered_as_their_waveform(experiment, samples):
 
 def test_a_description_comes_with_every_row_of_a_query():
     expected = describe(load_run(shared_run(POWERSET)), "tiny_tasks-export", 1)
-    expected |= {"experiment": json.dumps(expected["experiment"])}
+    expected |= {key: json.dumps(expected[key]) for key in ("experiment", "calibration")}
     answer = call(POWERSET, "describe", [0, 7])
     assert set(answer) == set(expected) and set(call(POWERSET, "describe", np.zeros(0, np.int32))) == set(expected)
     for key, value in expected.items():
@@ -125,7 +125,7 @@ def save_old(description, directory):
 
 def test_an_export_of_an_older_version_is_loaded(tmp_path):
     description = describe(load_run(shared_run(POWERSET)), "", 0)
-    del description["name"], description["version"]
+    del description["name"], description["version"], description["calibration"]
     save_old(description, tmp_path)
     detector = load_saved_model(tmp_path)
     assert detector.description == description

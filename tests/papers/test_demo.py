@@ -1,10 +1,17 @@
 """The demo, at a size that only shows that every step hands over to the next."""
+import pathlib
+
 import pandas as pd
 import pytest
 
+from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.display.results import plot_polyphony
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.papers import demo
+from polysed_keras.specs.presets import get_preset
+
+from fixtures import write_bank
 
 
 @pytest.mark.slow
@@ -30,3 +37,36 @@ def test_demo_makes_everything_it_says_and_can_be_repeated(tmp_path, monkeypatch
     weights = (folder / "runs" / "mcmt_2_small" / "best.weights.h5").stat().st_mtime_ns
     demo.run_demo(folder)  # what is there is not made again
     assert (folder / "runs" / "mcmt_2_small" / "best.weights.h5").stat().st_mtime_ns == weights
+
+
+def test_sounds_are_those_of_a_folder_or_few_of_four_labels(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(demo, "write_soundbank",
+                        lambda folder, takes, labels: made.append(labels) or folder.mkdir(parents=True))
+    assert demo.find_sounds("sounds", tmp_path).as_posix() == "sounds" and not made
+    folders = {demo.find_sounds(name, tmp_path) for name in ("demo", pathlib.Path("demo"))}
+    assert folders == {tmp_path / "four_labels" / "soundbank"}
+    assert made == [("alarms_and_sirens", "dog_barking", "mixer", "rain")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    demo.make_mixtures(write_bank(folder / "sounds"), folder / "data", [2, 1, 1], 8.0)
+    return folder / "data"
+
+
+def test_mixtures_are_made_once(data):
+    before = (data / "statistics.json").stat().st_mtime_ns
+    statistics = demo.make_mixtures(data.parent / "sounds", data, (9, 9, 9), 1.0)
+    assert (data / "statistics.json").stat().st_mtime_ns == before
+    assert statistics["train"]["recordings"] == 2 and plot_polyphony(statistics).containers
+
+
+def test_a_picture_of_the_beginning_ends_there(data):
+    recording, features = load_dataset(data).partitions["test"][0], get_preset("multilabel_small").features
+    events = read_events(recording.annotation)
+    for seconds, end in ((5, 5), (60, 8)):
+        for estimated in (events, None):
+            figure = demo.plot_beginning(data, recording, features, estimated, seconds)
+            assert figure.axes[1].get_xlim() == (0, end) and figure.get_suptitle() == recording.name

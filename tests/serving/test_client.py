@@ -18,11 +18,12 @@ from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.serving.deployment import write_deployment
 
 from contract import evaluated
-from fixtures import CLIPS, HOP, POWERSET, RATE, shared_export
+from fixtures import CALIBRATION, CLIPS, HOP, POWERSET, RATE, calibrated_export, shared_export
 
 pytest.importorskip("tensorflow_serving.apis",
                     reason="tensorflow-serving-api is not installed: pip install -e '.[serving]'")
 
+from polysed_keras.serving import client  # noqa: E402
 from polysed_keras.serving.client import connect  # noqa: E402
 
 from model_server import Failure, ModelServer, free_port  # noqa: E402
@@ -48,7 +49,8 @@ LONG = noise(5 * BLOCK + 12_345)
 def models():
     """What is served, as ModelServer takes it, and under other names to be mistaken for something."""
     return {"tiny_tasks-export": {1: shared_export(POWERSET) / "1", 3: shared_export(POWERSET) / "1"},
-            "tiny_clips-export": {1: shared_export(CLIPS) / "1"}}
+            "tiny_clips-export": {1: shared_export(CLIPS) / "1"},
+            "tiny_calibrated-export": {1: calibrated_export() / "1"}}
 
 
 @pytest.fixture
@@ -125,6 +127,23 @@ def test_events_are_those_of_the_export(address, tmp_path):
         events, alone = detector.detect(path), local().detect(path)
         assert len(events) > 20 and len(set(events.event_label)) > 2
         pd.testing.assert_frame_equal(events, alone, rtol=0, atol=1e-5)
+
+
+def test_a_calibration_comes_with_the_description(address):
+    detector, alone = connect(address, calibrated_export(), timeout=60), load_saved_model(calibrated_export())
+    assert detector.description == alone.description and detector.description["calibration"] == CALIBRATION
+    numbers = []
+    for options in ({}, {"alarms_per_hour": 2}, {"threshold": 0.5}):
+        events = detector.detect(LONG, **options)
+        pd.testing.assert_frame_equal(events, alone.detect(LONG, **options), rtol=0, atol=1e-5)
+        numbers.append(len(events))
+    assert len(set(numbers)) == 3 and local().description["calibration"] == {}
+
+
+def test_an_export_of_an_older_version_has_no_calibration():
+    experiment = json.dumps(local().description["experiment"])
+    description = client._describe({"experiment": [experiment]}, "here", "old", 1)
+    assert description == local().description | {"name": "old"}
 
 
 def test_clips_are_labelled_as_by_the_export(address):

@@ -1,0 +1,80 @@
+"""The calibration of a run on its way through card.json, the description of an export, and detectors."""
+import json
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from polysed_keras.cli.main import main
+from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.events.decoding import posteriors_to_events
+from polysed_keras.export.runs import load_run_detector
+from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.specs.tasks import task_labels
+from polysed_keras.training.runs import load_run
+
+from contract import promised, signatures
+from fixtures import (
+    CALIBRATION,
+    LABELS,
+    POWERSET,
+    calibrated_export,
+    calibrated_run,
+    shared_corpus,
+    shared_export,
+    shared_run,
+)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return load_dataset(shared_corpus()).partitions["test"][0].audio
+
+
+def test_an_export_says_it_in_its_card_and_in_its_description():
+    version = calibrated_export() / "1"
+    assert json.loads((version / "card.json").read_text())["calibration"] == CALIBRATION
+    signature = tf.saved_model.load(str(version)).signatures["describe"]
+    assert json.loads(signature(query=tf.constant([0]))["calibration"].numpy()[0]) == CALIBRATION
+    assert signatures(version) == promised(len(LABELS), POWERSET.features.n_mels)
+    assert load_saved_model(calibrated_export()).description["calibration"] == CALIBRATION
+
+
+def test_a_run_without_one_has_an_empty_one():
+    assert json.loads((shared_export(POWERSET) / "1" / "card.json").read_text())["calibration"] == {}
+    for detector in (load_saved_model(shared_export(POWERSET)), load_run_detector(shared_run(POWERSET))):
+        assert detector.description["calibration"] == {}
+
+
+@pytest.mark.parametrize("number", [None, "2", "60"])
+def test_a_run_and_its_export_detect_by_it(number, recording):
+    """Thresholds, filters and durations go with their labels, which the network has in another order."""
+    labels = task_labels(load_run(calibrated_run()).tasks)
+    assert labels != LABELS and sorted(labels) == sorted(LABELS)
+    order = [LABELS.index(label) for label in labels]
+    rule = {name: [CALIBRATION[name][index] for index in order] for name in ("median_frames", "min_duration")}
+    rule["threshold"] = [CALIBRATION["thresholds"][number or "20"][index] for index in order]
+    options = {"alarms_per_hour": float(number)} if number else {}
+    for detector in (load_saved_model(calibrated_export()), load_run_detector(calibrated_run())):
+        events = detector.detect(recording, **options)
+        expected = posteriors_to_events(detector.posteriors(recording)[0], labels, 0.02, **rule)
+        pd.testing.assert_frame_equal(events, expected)
+        assert len(events) > 2
+
+
+def test_the_command_takes_a_number_of_false_events(recording, capsys):
+    outputs = {}
+    for model in (calibrated_export(), calibrated_run()):
+        for options in ([], ["--alarms-per-hour", "20"], ["--alarms-per-hour", "60"], ["--threshold", "0"]):
+            assert main(["detect", str(recording), "--model", str(model), *options]) == 0
+            outputs[str(model), *options] = capsys.readouterr().out.splitlines()
+    lengths = [len(lines) for lines in outputs.values()]
+    assert lengths[:4] == lengths[4:] and lengths[0] == lengths[1] < lengths[2] < lengths[3]
+    for arguments, message in (
+            ([recording, "--model", shared_export(POWERSET), "--alarms-per-hour", "20"], "a model with a calibration"),
+            ([recording, "--model", calibrated_export(), "--alarms-per-hour", "1"], "at least 2"),
+            ([recording, "--model", calibrated_export(), "--alarms-per-hour", "2", "--tags"], "none for tags")):
+        assert main(["detect", *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(SystemExit):  # both would be a contradiction
+        main(["detect", str(recording), "--alarms-per-hour", "2", "--threshold", "0.5"])
