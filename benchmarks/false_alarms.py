@@ -3,8 +3,8 @@
     python benchmarks/false_alarms.py AUDIO_DIR MODEL [MODEL ...]
 
 Events an hour and the share of the time with an event, for each exported model: decoded as the model's tasks say, and
-at thresholds of the label posteriors with events of at least 0.2 s. Such audio: `polysed synthesize --set
-'labels_per_mixture=[0,0]'` with a background, rooms and distractors.
+at thresholds of the events' confidences with events of at least 0.2 s. Such audio: `polysed synthesize --recipe paper
+--set 'labels_per_mixture=[0,0]'` with a background, rooms and distractors.
 """
 import argparse
 import os
