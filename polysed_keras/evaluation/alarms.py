@@ -5,7 +5,7 @@ import types
 import numpy as np
 
 from polysed_keras.evaluation.tables import check_comparable, compare_runs
-from polysed_keras.events import ALARMS_PER_HOUR, alarm_counts, join_alarms
+from polysed_keras.events import ALARMS_PER_HOUR, alarm_counts, join_alarms, share
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,7 @@ def recall_of_curve(counts, alarms_per_hour):
     """
     allowed = 3600 * counts[..., 2] <= alarms_per_hour * counts[..., 3] + 1e-6
     lowest = np.maximum(allowed.sum(axis=-1) - 1, 0)  # More events are false, level by level.
-    found, events = np.moveaxis(np.take_along_axis(counts, lowest[..., None, None], axis=-2)[..., 0, :2], -1, 0)
-    return np.divide(found, events, out=np.full(found.shape, np.nan), where=events > 0)
+    return share(np.take_along_axis(counts, lowest[..., None, None], axis=-2)[..., 0, :2], None)
 
 
 def alarm_tables(results, *, resamples=1000, seed=0):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.errors import expect
-from polysed_keras.evaluation.runs import estimate_recordings, find_estimate_alarms
+from polysed_keras.evaluation.runs import estimate_recordings
 from polysed_keras.evaluation.tables import percent_cells
 from polysed_keras.events import (
     ALARMS_PER_HOUR,
@@ -13,9 +13,11 @@ from polysed_keras.events import (
     choose_thresholds,
     event_list_to_event_roll,
     find_alarms,
+    find_posterior_alarms,
     join_alarms,
     merged_runs,
     posteriors_to_events,
+    share,
 )
 from polysed_keras.files import read_json, write_json
 from polysed_keras.training import CALIBRATION, RecordingSource, load_negatives, load_run
@@ -52,13 +54,14 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
     check_alarms_per_hour(alarms_per_hour)
     source, estimates = _estimates(run, data, "validate", negatives, progress)
     labels, resolution = source.datasets[0].labels, source.experiment.time_resolution
-    alarms = [[find_estimate_alarms(estimate, labels, resolution, median_frames=frames) for estimate in estimates]
-              for frames in _medians(resolution)]
+    alarms = [[find_posterior_alarms(each.reference, each.posteriors, labels, resolution, median_frames=frames)
+               for each in estimates] for frames in _medians(resolution)]
     best = np.argmax([_found(each) for each in alarms], axis=0)
     shortest = [_shortest([each.reference[:, column] for each in estimates], resolution)
                 for column in range(len(labels))]
     decoding = {"median_frames": [_medians(resolution)[index] for index in best], "min_duration": shortest}
-    chosen = [find_estimate_alarms(estimate, labels, resolution, **decoding) for estimate in estimates]
+    chosen = [find_posterior_alarms(each.reference, each.posteriors, labels, resolution, **decoding)
+              for each in estimates]
     thresholds = {f"{number:g}": choose_thresholds(chosen, CAUTION * number, tail=TAIL).tolist()
                   for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
     calibration = {"labels": list(labels), "alarms_per_hour": f"{alarms_per_hour:g}", "thresholds": thresholds,
@@ -146,7 +149,7 @@ def expect_alarms(run, data=None, partition="test", *, negatives=None, resamples
         rows.append({"alarms_per_hour": float(number)} | {
             name + suffix: value for suffix, values in (("", rates), ("_low", low), ("_high", high))
             for name, value in zip(("false_events_per_hour", "active_outside", "recall"), values)})
-        by_label[number] = _share(*found.sum(axis=0).T)
+        by_label[number] = share(found.sum(axis=0), None)
     return pd.DataFrame(rows), pd.DataFrame(by_label, index=list(labels))
 
 
@@ -162,13 +165,8 @@ def _outcome(estimate, labels, resolution, rule):
 
 def _rates(counts):
     """Return false events per hour, the share of time active outside events, and recall of sums of _outcome."""
-    false, seconds, outside, found, events = np.moveaxis(np.asarray(counts, float), -1, 0)
-    return np.stack([3600 * false / seconds, outside / seconds, _share(found, events)], axis=-1)
-
-
-def _share(found, events):
-    """Return found / events, arrays of one shape; NaN without events."""
-    return np.divide(found, events, out=np.full(np.shape(found), np.nan), where=np.asarray(events) > 0)
+    false, seconds, outside = np.moveaxis(counts[..., :3], -1, 0)
+    return np.stack([3600 * false / seconds, outside / seconds, share(counts[..., 3:], None)], axis=-1)
 
 
 def format_expectation(expectation):

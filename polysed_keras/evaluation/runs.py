@@ -9,15 +9,14 @@ from polysed_keras.evaluation.alarms import count_alarms, silent_share
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import (
-    find_alarms,
+    find_posterior_alarms,
     frame_counts,
     joint_activity,
-    posteriors_to_events,
     recognised,
     retrieved,
     substitutions,
 )
-from polysed_keras.models import decode_activity, predict_posteriors
+from polysed_keras.models import decode_activity, join_label_posteriors, predict_posteriors
 from polysed_keras.specs import confusion, resolve_tasks, task_labels
 from polysed_keras.training import (
     ClipSource,
@@ -166,7 +165,8 @@ def _score_recordings(source, run, partition, seen, negatives, time_resolution, 
         np.stack([frame_counts(*pair) for pair in zip(references, activities)]),
         tuple(count_unseen(each, labels, references, activities) for each in seen),
         alarm_counts=np.stack([count_alarms(each.reference, each.activity, time_resolution) for each in estimates]),
-        alarms=tuple(find_estimate_alarms(each, labels, time_resolution) for each in estimates),
+        alarms=tuple(find_posterior_alarms(each.reference, each.posteriors, labels, time_resolution)
+                     for each in estimates),
         silent_share=silent_share(recordings, experiment.features.silence))
 
 
@@ -177,12 +177,6 @@ class Estimate:
     reference: np.ndarray
     posteriors: np.ndarray
     activity: np.ndarray
-
-
-def find_estimate_alarms(estimate, labels, time_resolution, **decoding):
-    """Return the events.Alarms of an Estimate; `decoding` are arguments of posteriors_to_events."""
-    events = posteriors_to_events(estimate.posteriors, labels, time_resolution, threshold=0, **decoding)
-    return find_alarms(estimate.reference, events, labels, time_resolution)
 
 
 def estimate_recordings(source, run, recordings, time_resolution):
@@ -206,7 +200,7 @@ def estimate_recordings(source, run, recordings, time_resolution):
     for recording in recordings:
         outputs = predict_posteriors(model, recording.log_mel, tasks, experiment.training.segment_frames,
                                      silence=features.silence)
-        posteriors = np.concatenate([task.label_posteriors(outputs[task.name]) for task in tasks], axis=-1)
+        posteriors = join_label_posteriors(outputs, tasks)
         # the output that is there in the middle of each frame
         middles = (np.arange(len(recording.event_roll)) + 0.5) * time_resolution / experiment.time_resolution
         rows = np.minimum(middles.astype(int), len(posteriors) - 1)

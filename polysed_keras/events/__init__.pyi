@@ -3,6 +3,7 @@ from .alarms import (
     Alarms as Alarms,
     choose_thresholds as choose_thresholds,
     find_alarms as find_alarms,
+    find_posterior_alarms as find_posterior_alarms,
     join_alarms as join_alarms,
     recall_at_alarms as recall_at_alarms,
 )

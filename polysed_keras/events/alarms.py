@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from polysed_keras.errors import expect
+from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.events.metrics import merged_runs
 
 ALARMS_PER_HOUR = (2, 20, 60)
@@ -60,6 +61,12 @@ def find_alarms(reference, events, labels, time_resolution, *, tolerance=0.5):
         for part, confidences in zip((found, false), alarms):
             part.append(np.array(confidences, np.float32))
     return Alarms(tuple(found), tuple(false), len(reference) * time_resolution)
+
+
+def find_posterior_alarms(reference, posteriors, labels, time_resolution, **decoding):
+    """Find the Alarms of posteriors (frames, labels); `decoding` are arguments of posteriors_to_events."""
+    events = posteriors_to_events(posteriors, labels, time_resolution, **{"threshold": 0.0} | decoding)
+    return find_alarms(reference, events, labels, time_resolution)
 
 
 def join_alarms(alarms):

@@ -9,6 +9,7 @@ from .network import NORMALIZATION as NORMALIZATION, build_model as build_model,
 from .predict import (
     cut_segments as cut_segments,
     decode_activity as decode_activity,
+    join_label_posteriors as join_label_posteriors,
     predict_posteriors as predict_posteriors,
     subnet_masks as subnet_masks,
 )

@@ -84,6 +84,11 @@ def subnet_masks(model, log_mel, tasks, segment_frames, level=1):
     return {task.name: (maps[..., index], channel[:, index]) for index, task in enumerate(tasks)}
 
 
+def join_label_posteriors(posteriors, tasks):
+    """Join posteriors {task.name: (..., task.num_outputs)} to those of the labels of all tasks, (..., labels)."""
+    return np.concatenate([task.label_posteriors(posteriors[task.name]) for task in tasks], axis=-1)
+
+
 def decode_activity(posteriors, tasks, threshold=0.5):
     """Decode posteriors {task.name: (..., task.num_outputs)} into the activity of all tasks, uint8 (..., labels)."""
     return np.concatenate([task.decode(posteriors[task.name], threshold) for task in tasks], axis=-1)

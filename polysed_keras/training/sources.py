@@ -14,17 +14,17 @@ from polysed_keras.datasets import joint_frames, load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import (
     f_score,
-    find_alarms,
+    find_posterior_alarms,
     frame_counts,
     lwlrap,
     macro_accuracy,
-    posteriors_to_events,
     recall_at_alarms,
 )
 from polysed_keras.models import (
     PRIOR_WEIGHTS,
     decode_activity,
     has_prior,
+    join_label_posteriors,
     learning_tasks,
     mix_priors,
     predict_posteriors,
@@ -151,16 +151,11 @@ def _scores(posteriors, rolls, experiment):
     # Without an event to find there is no score, but the best epoch must be one: 0 stands for it.
     scores = {"val_loss": float(loss), "val_f1": float(np.nan_to_num(f_score(counts.sum(axis=0))))}
     if experiment.training.measure != "f1":
-        alarms = [find_alarms(roll, posteriors_to_events(_label_posteriors(part, tasks), labels,
-                                                         experiment.time_resolution, threshold=0.0),
-                              labels, experiment.time_resolution) for roll, part in zip(rolls, posteriors)]
+        alarms = [find_posterior_alarms(roll, join_label_posteriors(part, tasks), labels, experiment.time_resolution)
+                  for roll, part in zip(rolls, posteriors)]
         scores["val_recall"] = float(np.nan_to_num(recall_at_alarms(alarms, MEASURED_ALARMS)[-1]))
         scores["val_f1_and_recall"] = (scores["val_f1"] + scores["val_recall"]) / 2
     return scores
-
-
-def _label_posteriors(posteriors, tasks):
-    return np.concatenate([task.label_posteriors(posteriors[task.name]) for task in tasks], axis=-1)
 
 
 def validate_clips(model, clips, tasks, weights):
