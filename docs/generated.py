@@ -17,7 +17,7 @@ from sphinx.util.nodes import make_refnode
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md",
-         "esc10": "saved_models/esc10/README.md", "yamnet_audioset": "saved_models/yamnet_audioset/README.md"}
+         "everyday": "saved_models/everyday/README.md", "yamnet_audioset": "saved_models/yamnet_audioset/README.md"}
 BASE = "errors", "files"  # the two modules that stand in no room, on one page of the reference
 NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35  # of TUT-SED Synthetic 2016, of TUT Urban 2018, of paper 2's event sets
 HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s"

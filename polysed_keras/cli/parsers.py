@@ -72,7 +72,7 @@ MIXTURE_OPTIONS = (
 ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
                          help="how many false events per hour thresholds allow by default; default: 20")
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "
-               "default: the project's own model, saved_models/esc10")
+               "default: the project's own model, saved_models/everyday")
 EVENT_OPTIONS = (
     one_of(option("--alarms-per-hour", type=float, metavar="N", help="how many false events per hour are allowed, of a "
                   "calibrated model; default: the number that it was calibrated for"),

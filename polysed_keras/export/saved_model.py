@@ -14,7 +14,7 @@ from polysed_keras.export.warmup import write_warmup_requests
 from polysed_keras.files import atomic_directory, shipped_folder, write_json
 from polysed_keras.models import build_model
 
-DEFAULT_MODEL = shipped_folder("saved_models", "saved_models") / "esc10"
+DEFAULT_MODEL = shipped_folder("saved_models", "saved_models") / "everyday"
 
 
 def default_model():

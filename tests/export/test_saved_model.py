@@ -148,8 +148,8 @@ def test_the_highest_version_is_taken(tmp_path):
 
 
 def test_a_default_model_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("polysed_keras.export.saved_model.DEFAULT_MODEL", tmp_path / "esc10")
-    with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*esc10 "
+    monkeypatch.setattr("polysed_keras.export.saved_model.DEFAULT_MODEL", tmp_path / "everyday")
+    with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*everyday "
                        ".*Export a run, or name a model"):
         default_model()
 

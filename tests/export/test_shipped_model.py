@@ -17,8 +17,8 @@ from contract import ask, check_operations, promised, signatures, wav_bytes
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_models"
 MODELS = sorted({path.parents[1] for path in FOLDER.glob("*/*/saved_model.pb")})
-MAX_BYTES = 20 * 2 ** 20
-FOLD = 4  # of ESC-10: no model was trained or chosen on it
+MAX_BYTES = 25 * 2 ** 20
+FOLD = 4  # of ESC-50: no model was trained on it
 
 
 @pytest.fixture(params=MODELS, ids=lambda path: path.name)
@@ -36,8 +36,7 @@ def test_a_model_keeps_the_contract(model, tmp_path):
     card = read_json(version / "card.json")
     labels, rate = card["labels"], card["sample_rate"]
     check_operations(version)
-    assert signatures(version) == promised(len(labels), card["experiment"]["features"]["n_mels"],
-                                           older="calibration" not in card)
+    assert signatures(version) == promised(len(labels), card["experiment"]["features"]["n_mels"])
     assert (version / REQUESTS).is_file()
     noise = np.random.default_rng(0).integers(-3000, 3000, 2 * rate).astype(np.int16)
     described, heard, read = ask(version, [("describe", np.zeros(1, np.int32)),
@@ -64,16 +63,19 @@ def test_detect_takes_the_default_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     soundfile.write("silence.wav", np.zeros(44100), 44100)
     assert main(["detect", "silence.wav", "--out", "events"]) == 0
-    assert "saved_models/esc10" in capsys.readouterr().err and pathlib.Path("events/silence.tsv").is_file()
+    assert "saved_models/everyday" in capsys.readouterr().err and pathlib.Path("events/silence.tsv").is_file()
 
 
 @pytest.mark.slow
 def test_the_default_hears_recordings_that_it_was_not_trained_on(esc10):
-    """The label with the highest posterior is its category in two thirds of them, ten labels being there."""
-    with open(esc10 / "meta" / "esc50.csv") as file:
+    """The label with the highest posterior is its category in two thirds of them, fifty labels being there."""
+    esc50 = esc10.parent / "esc50"
+    if not esc50.is_dir():
+        pytest.skip(f"{esc50}: no such folder; it holds the free recordings of ESC-50")
+    with open(esc50 / "meta" / "esc50.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == str(FOLD)]
-    detector, chosen = load_saved_model(DEFAULT_MODEL), rows[::2]
-    found = [detector.labels[detector.posteriors(esc10 / "audio" / row["filename"])[0].max(axis=0).argmax()]
+    detector, chosen = load_saved_model(DEFAULT_MODEL), rows[::5]
+    found = [detector.labels[detector.posteriors(esc50 / "audio" / row["filename"])[0].max(axis=0).argmax()]
              for row in chosen]
     right = [label == row["category"] for label, row in zip(found, chosen)]
-    assert len(chosen) == 40 and np.mean(right) > 2 / 3, list(zip(found, (row["category"] for row in chosen)))
+    assert len(chosen) > 70 and np.mean(right) > 2 / 3, list(zip(found, (row["category"] for row in chosen)))

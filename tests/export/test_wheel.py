@@ -15,7 +15,7 @@ import logging, sys
 logging.basicConfig(stream=sys.stdout, level="INFO", format="%(message)s")
 from polysed_keras.files import shipped_folder
 from polysed_keras.search import read_search
-print(shipped_folder("saved_models", "saved_models") / "esc10")
+print(shipped_folder("saved_models", "saved_models") / "everyday")
 print(read_search("multilabel_small"))
 """
 
@@ -56,7 +56,7 @@ def test_it_holds_the_shipped_models_and_searches(held, folder):
     assert len(files) >= 3
     assert {name: content for name, content in held.items() if name.startswith(f"{MOVED[folder]}/")} == files
     if folder == "saved_models":
-        names = {name.removeprefix("polysed_keras/saved_models/esc10/") for name in files}
+        names = {name.removeprefix("polysed_keras/saved_models/everyday/") for name in files}
         assert names >= {"README.md", "ATTRIBUTION.txt", "1/saved_model.pb", "1/card.json",
                          "1/variables/variables.index", "1/variables/variables.data-00000-of-00001",
                          "1/assets.extra/tf_serving_warmup_requests"}
@@ -69,7 +69,7 @@ def test_it_finds_them_where_it_is_installed(wheel, tmp_path):
     found = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[1]){FIND}",
                             tmp_path / "site"], cwd=tmp_path / "elsewhere", check=True, capture_output=True,
                            text=True, env={"PATH": ""}).stdout.splitlines()
-    assert found[0] == str(tmp_path.resolve() / "site" / "polysed_keras" / "saved_models" / "esc10")
+    assert found[0] == str(tmp_path.resolve() / "site" / "polysed_keras" / "saved_models" / "everyday")
     assert found[1].startswith("Search(name='multilabel_small', preset='multilabel_small'")
 
 

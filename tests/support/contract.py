@@ -54,8 +54,8 @@ def signatures(directory):
             for name, signature in meta_graph(directory).signature_def.items() if not name.startswith("__")}
 
 
-def promised(labels, n_mels, *, older=False):
-    """As `signatures`, what the contract says of a network with so many labels and mels, or of an older export."""
+def promised(labels, n_mels):
+    """As `signatures`, what the contract says of a network with so many labels and mels."""
     answer = {"posteriors": ("DT_FLOAT", [-1, -1, labels]), "activity": ("DT_UINT8", [-1, -1, labels])}
     each, text = ("DT_INT32", [-1]), ("DT_STRING", [-1])
     return {
@@ -74,7 +74,7 @@ def promised(labels, n_mels, *, older=False):
                 "segment_frames": each,
                 "time_resolution": ("DT_DOUBLE", [-1]),
                 "experiment": text,
-                **({} if older else {"calibration": text}),
+                "calibration": text,
             },
         ),
     }
