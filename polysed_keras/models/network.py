@@ -2,12 +2,12 @@
 import dataclasses
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from polysed_keras.errors import InputError, expect
 from polysed_keras.models import backbones, heads, yamnet  # noqa: F401 - they register their functions
 from polysed_keras.models.compiling import compile_model, task_weights
-from polysed_keras.models.prior import WithPrior, prior_layer, prior_task, rare_bias
+from polysed_keras.models.prior import WithPrior, apply_prior, prior_task, rare_bias
 from polysed_keras.models.yamnet import class_names
 from polysed_keras.specs import (
     CLASS_SCORES,
@@ -101,7 +101,7 @@ def _build(spec, tasks, input_shape, use_cudnn):
     log_mel = keras.Input(input_shape, name="log_mel")
     x = layers.Normalization(axis=-1, name=NORMALIZATION)(log_mel)
     maps, outputs = backbone(x, spec, use_cudnn), {}
-    maps, log_scores = maps if is_pretrained(spec.backbone) else (maps, None)
+    maps, log_scores, embeddings = maps if is_pretrained(spec.backbone) else (maps, None, None)
     if spec.head == CLASS_SCORES:
         (posteriors,), (task,) = head(log_scores, tasks, spec, use_cudnn), tasks
         outputs[task.name] = _repeat_outputs(posteriors, input_shape[0] // spec.output_stride, spec, task)
@@ -114,8 +114,7 @@ def _build(spec, tasks, input_shape, use_cudnn):
             rows = input_shape[0] // spec.output_stride
             x = _repeat_outputs(x, rows, spec, task)
             if log_scores is not None:
-                prior = prior_layer(task)(ops.stop_gradient(log_scores))  # learns nothing for the backbone
-                prior = _repeat_outputs(prior, rows, spec, prior_task(task))
+                prior = _repeat_outputs(apply_prior(log_scores, embeddings, task), rows, spec, prior_task(task))
                 x = WithPrior(task, name=f"{task.name}_with_prior")(x, prior)
         outputs[task.name] = x
     return keras.Model(log_mel, outputs, name=f"{spec.backbone}_{spec.head}")

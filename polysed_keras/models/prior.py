@@ -1,17 +1,18 @@
-"""The part of a pretrained backbone's own class scores in the posteriors of a task.
+"""The part of what a pretrained backbone knows of whole patches in the posteriors of a task.
 
-A head that learns from few recordings is exact in time, but takes unknown sounds for its labels. The class scores of
-the backbone know many sounds, but not when. A linear layer maps their logarithms to the labels: the prior. Each learns
-by its own loss, and the network multiplies both, to powers 1 - weight and weight. Validation chooses the weight.
+A head that learns from few recordings is exact in time, but takes unknown sounds for its labels. The backbone's class
+scores and embeddings know many sounds, but not when. Two dense layers map them to the labels: the prior. Head and prior
+learn by losses of their own, and the network multiplies both, to powers 1 - weight and weight. Validation chooses the
+weight.
 """
 import keras
-from keras import layers
+from keras import layers, ops
 
 from polysed_keras.models.compiling import task_losses, task_weights
 from polysed_keras.specs import Task, is_pretrained
 
 PRIOR_WEIGHTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75)  # which validation chooses from
-DECAY = 5e-3  # of the prior's weights, per label; that of the best logistic regressions on class scores
+UNITS, INPUT_DROPOUT, DROPOUT = 512, 0.3, 0.5  # of the prior's hidden layer, before and after it
 RARE = -4.0  # logit of labels that are active 2 % of the time
 
 
@@ -34,11 +35,24 @@ def prior_task(task):
     return Task(f"{task.name}_prior", task.labels, "multi_label")
 
 
-def prior_layer(task):
-    """Return the layer that maps logarithms of class scores, (batch, T', classes), to the prior of a task's labels."""
-    return layers.Dense(len(task.labels), activation="sigmoid", kernel_initializer="zeros", name=prior_task(task).name,
-                        bias_initializer=rare_bias(prior_task(task)), dtype="float32",
-                        kernel_regularizer=keras.regularizers.L2(DECAY / len(task.labels)))
+def apply_prior(log_scores, embeddings, task):
+    """Apply the layers that map what a backbone knows of its patches to the prior of a task's labels.
+
+    Args:
+        log_scores: logarithms of class scores, (batch, patches, classes), as of yamnet.log_scores.
+        embeddings: (batch, patches, channels), standardised.
+        task: Task.
+
+    Returns:
+        (batch, patches, labels), 0 to 1. Nothing of it trains the backbone.
+    """
+    task = prior_task(task)
+    x = ops.concatenate([ops.stop_gradient(embeddings), ops.stop_gradient(log_scores) / 2], axis=-1)
+    x = layers.Dropout(INPUT_DROPOUT, name=f"{task.name}_input_dropout")(x)
+    x = layers.Dense(UNITS, activation="relu", name=f"{task.name}_hidden")(x)
+    x = layers.Dropout(DROPOUT, name=f"{task.name}_dropout")(x)
+    return layers.Dense(len(task.labels), activation="sigmoid", kernel_initializer="zeros", name=task.name,
+                        bias_initializer=rare_bias(task), dtype="float32")(x)
 
 
 def rare_bias(task):

@@ -143,10 +143,11 @@ def yamnet(x, spec, use_cudnn="auto", name="yamnet"):
         name: str, with which all layers' names begin.
 
     Returns:
-        The maps, and the logarithms of YAMNet's class scores, (batch, T / 96, 521), as of log_scores. The maps are a
-        list of (M1, M2, output) per level. M1 and M2 are reduced from the outputs of the level's first and last
-        convolution, (batch, T / 4, 16 or 8 or 4 or 2, filters). The last output holds the means and maxima over
-        frequency of all levels, reduced and added: (batch, T / 4, 1, filters[-1]). The other outputs are the pooled M2.
+        The maps, the logarithms of YAMNet's class scores of each patch, (batch, T / 96, 521), as of log_scores, and its
+        standardised embeddings, (batch, T / 96, 1024). The maps are a list of (M1, M2, output) per level. M1 and M2 are
+        reduced from the outputs of the level's first and last convolution, (batch, T / 4, 16 or 8 or 4 or 2, filters).
+        The last output holds the means and maxima over frequency of all levels, reduced and added: (batch, T / 4, 1,
+        filters[-1]). The other outputs are the pooled M2.
 
     Raises:
         InputError: another front end's frames, or other than four filters.
@@ -169,7 +170,9 @@ def yamnet(x, spec, use_cudnn="auto", name="yamnet"):
         maps.append((m1, m2, pool_frequency(m2, part)))
     output = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_joined")(parts))
     maps[-1] = (*maps[-1][:2], layers.Dropout(spec.dropout, name=f"{name}_dropout")(output))
-    return maps, log_scores(convolutions[-1])
+    means = levels["level4_pooled"][:, :, 0, :CONVOLUTIONS[-1][1]]
+    embeddings = layers.AveragePooling1D(PATCH_FRAMES // 32, name=f"{name}_embeddings")(means)
+    return maps, log_scores(convolutions[-1]), embeddings
 
 
 @functools.cache

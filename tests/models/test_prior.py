@@ -1,4 +1,4 @@
-"""The prior from a pretrained backbone's class scores: its arithmetic by hand, who learns by what, and its weight."""
+"""The prior from what a pretrained backbone knows: its arithmetic by hand, who learns by what, its weights."""
 import dataclasses
 import itertools
 import os
@@ -25,7 +25,16 @@ from polysed_keras.models.prior import (
     separate_priors,
     set_prior_weight,
 )
-from polysed_keras.models.yamnet import LOG_RANGE, LOG_UNIT, PATCH_FRAMES, class_names, convolve, log_scores
+from polysed_keras.models.yamnet import (
+    LOG_RANGE,
+    LOG_UNIT,
+    PATCH_FRAMES,
+    class_names,
+    convolve,
+    log_scores,
+    read_weights,
+    yamnet,
+)
 from polysed_keras.specs.experiment import YAMNET_FEATURES, Experiment, ModelSpec, TrainSpec
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.specs.tasks import Task
@@ -162,9 +171,12 @@ def test_outputs_begin_rare(log_mel):
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_each_loss_trains_its_own_layers_alone(frozen, log_mel):
-    """A prior's loss trains its linear layer, of a backbone that learns the convolutions too, and never the head."""
+    """A prior's loss trains its two layers, and never the head or the backbone."""
     spec = dataclasses.replace(EXPERIMENT.model, freeze_backbone=frozen)
     learner = separate_priors(build_model(spec, TASKS, EXPERIMENT.input_shape))
+    for task in TASKS:  # kernels of zeros would hide the hidden layer from the loss
+        kernel = learner.get_layer(f"{task.name}_prior").kernel
+        kernel.assign(np.random.default_rng(1).normal(0, 0.05, kernel.shape))
     losses, weights = learning_losses(EXPERIMENT)
     assert losses.keys() == weights.keys() == learner.output.keys()
     expected, heads = targets(np.random.default_rng(2)), set()
@@ -176,15 +188,13 @@ def test_each_loss_trains_its_own_layers_alone(frozen, log_mel):
         trained = {variable.path for variable, gradient in zip(learner.trainable_variables, gradients)
                    if gradient is not None and np.abs(gradient).max() > 0}
         if not name.endswith("_prior"):
-            assert f"{name}_output/kernel" in trained and not any("_prior/" in path for path in trained)
+            assert f"{name}_output/kernel" in trained and not any("_prior" in path for path in trained)
             heads |= trained
             continue
-        own = {f"{name}/kernel", f"{name}/bias"}
-        assert trained >= own
-        convolutions = {path for path in trained - own if path.startswith("yamnet_") and path.endswith("/kernel")}
-        assert trained - own == (set() if frozen else convolutions)
+        assert trained == {f"{layer}/{weight}" for layer in (name, f"{name}_hidden") for weight in ("kernel", "bias")}
     assert {variable.path for variable in learner.trainable_variables} - heads == {
-        f"{task.name}_prior/{weight}" for task in TASKS for weight in ("kernel", "bias")}
+        f"{task.name}_prior{layer}/{weight}" for task in TASKS for layer in ("", "_hidden")
+        for weight in ("kernel", "bias")}
 
 
 def test_which_networks_have_priors():
@@ -244,7 +254,16 @@ def test_the_weight_is_not_trained(model, log_mel):
     assert {model.get_layer(f"{task.name}_with_prior").weight.numpy() for task in TASKS} == {0.25}
 
 
-# The class scores
+# What the backbone knows
+
+def test_embeddings_are_standardised_means_of_the_last_map_of_each_patch(log_mel):
+    x, patch = keras.Input((192, 64)), keras.Input((PATCH_FRAMES, 64))
+    _, _, embeddings = yamnet(x, EXPERIMENT.model)
+    last = keras.Model(patch, convolve(patch, trainable=False)[-1])(log_mel.reshape(6, PATCH_FRAMES, 64)).numpy()
+    mean, deviation = (read_weights()[f"level4_pooled/{each}"][:1024] for each in ("mean", "deviation"))
+    np.testing.assert_allclose(keras.Model(x, embeddings)(log_mel).numpy().reshape(6, 1024),
+                               (last.mean(axis=(1, 2)) - mean) / deviation, atol=1e-3)
+
 
 @pytest.mark.skipif(not DATA, reason="POLYSED_TEST_DATA is not set")
 def test_log_scores_are_the_published_networks(log_mel):
