@@ -185,6 +185,27 @@ class Mapped:
         return np.stack([scores[:, columns].max(axis=1) for columns in self._columns], axis=1), None
 
 
+def plot_clips(detector, data, path):
+    """Draw what is reported in raw clips: the share of each category's clips in which each label is."""
+    import matplotlib.pyplot as plt
+    labels = list(detector.labels)
+    reported, clips = np.zeros((len(labels), len(labels))), np.zeros(len(labels))
+    for name, recording, _ in read_folder(data / "clips"):
+        row = labels.index(name.split("__")[0])
+        clips[row] += 1
+        for label in set(detector.detect(recording).event_label):
+            reported[row, labels.index(label)] += 1
+    figure, axes = plt.subplots(figsize=(11, 10), layout="constrained")
+    image = axes.imshow(reported / np.maximum(clips, 1)[:, None], cmap="magma_r", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(labels)), [f"{label} ({int(number)})" for label, number in zip(labels, clips)],
+                    fontsize=7)
+    axes.set_xlabel("label that is reported")
+    axes.set_ylabel("what the clip holds (number of clips)")
+    figure.colorbar(image, label="share of the clips", shrink=0.6)
+    figure.savefig(path, dpi=90)
+
+
 def score(detector, data, wanted):
     """Print what a detector finds in the three folders of `make`."""
     labels, resolution = [label for label in detector.labels if label in wanted], detector.time_resolution
@@ -256,6 +277,7 @@ if __name__ == "__main__":
     command.add_argument("--yamnet")
     command.add_argument("--data", type=pathlib.Path, required=True)
     command.add_argument("--all", action="store_true", help="all labels of the model, not those of make alone")
+    command.add_argument("--picture", help="a PNG of what is reported in raw clips, of one model")
     arguments = parser.parse_args()
     if arguments.command == "halve":
         halve(arguments.soundbank, arguments.out)
@@ -270,3 +292,5 @@ if __name__ == "__main__":
             print(model)
             labels = (arguments.data / "labels.txt").read_text().splitlines()
             score(detector, arguments.data, detector.labels if arguments.all else labels)
+            if arguments.picture:
+                plot_clips(detector, arguments.data, arguments.picture)
