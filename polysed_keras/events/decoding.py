@@ -109,7 +109,7 @@ class EventFinder:
         self._values = np.concatenate([self._values, values.astype(np.float32)])
         known = len(self._values) if last else max(self._rest, len(self._values) - self.reach)
         values = _smooth(self._values, self._median_frames, self._gap_frames)[self._rest:known]
-        peaks, done, self._lowest = _find_peaks(np.append(values, [0.0] * last), self._lowest)
+        peaks, done, self._lowest = _find_peaks([*values.tolist(), *[0.0] * last], self._lowest)
         events = [(onset, offset, _confidence(self._posteriors[onset:offset]))
                   for onset, offset in (np.array(peaks, int).reshape(-1, 2) + self._rest).tolist()
                   if offset - onset >= self._min_frames]
@@ -140,13 +140,13 @@ def _smooth(values, median_frames, gap_frames):
 
 
 def _find_peaks(values, lowest=0.0):
-    """Find the peaks of an array of numbers, each with the frames around it that are at or above half of its height.
+    """Find the peaks of a list of numbers, each with the frames around it that are at or above half of its height.
 
     Of a rise that never falls below half of its highest value, the highest value is the peak, and the first of equal
     ones. A peak is found once a value below half of it follows.
 
     Args:
-        values: array (frames,), 0 or more.
+        values: numbers, 0 or more.
         lowest: lowest number since the last peak, before the first of `values`.
 
     Returns:
@@ -154,12 +154,7 @@ def _find_peaks(values, lowest=0.0):
         reach back to them, and the lowest number since the last peak among these: for a call that goes on from there.
     """
     peaks, done, highest, place = [], 0, 0.0, 0
-    visited = values > 0  # and the first frame of each run of zeros: in most hours, most frames are zeros
-    visited[1:] |= visited[:-1]
-    visited[:1] = True
-    ends_in_zero, values = len(values) > 0 and values[-1] == 0, values.tolist()
-    for frame in np.flatnonzero(visited).tolist():
-        value = values[frame]
+    for frame, value in enumerate(values):
         if highest and value < highest / 2:
             onset = place
             while onset > done and values[onset - 1] >= highest / 2:
@@ -173,7 +168,7 @@ def _find_peaks(values, lowest=0.0):
             lowest, done = value, frame + 1
         elif value / 2 > lowest:
             highest, place = value, frame
-    return (peaks, len(values), 0.0) if ends_in_zero and not highest else (peaks, done, lowest)
+    return peaks, done, lowest
 
 
 def _confidence(posteriors):
