@@ -11,11 +11,22 @@ os.environ.setdefault("POLYSED_TEST_RUN", str(os.getpid()))  # the processes of 
 @pytest.fixture(scope="session")
 def esc10():
     """Folder of ESC-10's real recordings in ESC-50's layout, below the folder that POLYSED_TEST_DATA names."""
+    return real_recordings("esc10")
+
+
+@pytest.fixture(scope="session")
+def esc50():
+    """Folder of ESC-50's free recordings, folds 1 to 4, below the folder that POLYSED_TEST_DATA names."""
+    return real_recordings("esc50")
+
+
+def real_recordings(name):
+    """Return the folder of this name below the one that POLYSED_TEST_DATA names; skip the test without it."""
     if not os.environ.get("POLYSED_TEST_DATA"):
-        pytest.skip("POLYSED_TEST_DATA is unset: it names the folder that holds esc10/, real recordings")
-    folder = pathlib.Path(os.environ["POLYSED_TEST_DATA"], "esc10")
+        pytest.skip(f"POLYSED_TEST_DATA is unset: it names the folder that holds {name}/, real recordings")
+    folder = pathlib.Path(os.environ["POLYSED_TEST_DATA"], name)
     if not folder.is_dir():
-        pytest.skip(f"{folder}: no such folder; POLYSED_TEST_DATA names the folder that holds esc10/")
+        pytest.skip(f"{folder}: no such folder; POLYSED_TEST_DATA names the folder that holds {name}/")
     return folder
 
 

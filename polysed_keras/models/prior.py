@@ -47,6 +47,7 @@ def apply_prior(log_scores, embeddings, task):
         (batch, patches, labels), 0 to 1. Nothing of it trains the backbone.
     """
     task = prior_task(task)
+    # halved, the logarithms go from 0 to 3, as far as most embeddings do
     x = ops.concatenate([ops.stop_gradient(embeddings), ops.stop_gradient(log_scores) / 2], axis=-1)
     x = layers.Dropout(INPUT_DROPOUT, name=f"{task.name}_input_dropout")(x)
     x = layers.Dense(UNITS, activation="relu", name=f"{task.name}_hidden")(x)
