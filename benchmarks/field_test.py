@@ -26,16 +26,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need n
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from polysed_keras.audio import find_audio, load_audio  # noqa: E402
 from polysed_keras.events import (  # noqa: E402
+    ALARMS_PER_HOUR,
+    COLUMNS,
     event_list_to_event_roll,
     find_alarms,
     find_posterior_alarms,
+    join_alarms,
     posteriors_to_events,
     recall_at_alarms,
 )
 from polysed_keras.serving import load_detector  # noqa: E402
 from polysed_keras.synthesis.acoustics import coloured_noise  # noqa: E402
 
-RATE, MINUTES, NUMBERS = 16000, 3, (2, 20, 60)
+RATE, MINUTES = 16000, 3
 # The labels of ESC-10, and the classes of YAMNet that mean them: the highest score is taken.
 CLASSES = {
     "chainsaw": ["Chainsaw"], "clock_tick": ["Tick", "Tick-tock", "Clock"], "crackling_fire": ["Fire", "Crackle"],
@@ -164,11 +167,10 @@ def make(soundbank, fold, ambience, out, labels, voices=None, recordings=20, see
 
 
 def read_folder(folder):
-    """Names, waveforms and events of the recordings of a folder."""
+    """Name, path and events of each recording of a folder."""
     for path in sorted(folder.glob("*.wav")):
         events = path.with_suffix(".tsv")
-        names = ["onset", "offset", "event_label"]
-        yield path.stem, path, pd.read_csv(events, sep="\t", names=names) if events.exists() else None
+        yield path.stem, path, pd.read_csv(events, sep="\t", names=list(COLUMNS)) if events.exists() else None
 
 
 class Mapped:
@@ -185,20 +187,58 @@ class Mapped:
         return np.stack([scores[:, columns].max(axis=1) for columns in self._columns], axis=1), None
 
 
-def plot_clips(detector, data, path):
+def reference_roll(posteriors, events, labels, resolution):
+    if events is None:
+        return np.zeros((len(posteriors), len(labels)), np.uint8)
+    events = events[events.event_label.isin(labels)]
+    events = events.assign(offset=events.offset.clip(upper=len(posteriors) * resolution))
+    return event_list_to_event_roll(events, labels, len(posteriors), resolution)
+
+
+def report(detector, posteriors, rule, labels):
+    """The events of some labels by thresholds of the detector's own."""
+    events = posteriors_to_events(posteriors, detector.labels, detector.time_resolution, **rule)
+    return events[events.event_label.isin(labels)]
+
+
+def measure_recordings(detector, recordings, rule, labels):
+    """False events per hour, the share of the time with an event, and the share of reference events found."""
+    alarms, active = [], 0
+    for _, posteriors, events in recordings:
+        reported = report(detector, posteriors, rule, labels)
+        reference = reference_roll(posteriors, events, labels, detector.time_resolution)
+        alarms.append(find_alarms(reference, reported, labels, detector.time_resolution))
+        active += (reported.offset - reported.onset).sum()
+    joined = join_alarms(alarms)
+    found = np.concatenate(joined.found)
+    return (3600 * sum(map(len, joined.false)) / joined.seconds, active / joined.seconds,
+            np.mean(found > 0) if len(found) else np.nan)
+
+
+def measure_clips(detector, clips, rule, labels):
+    """Whether the own label is found, of each clip that has one of the labels, and false events per minute."""
+    found, false, frames = [], 0, 0
+    for name, posteriors, _ in clips:
+        label, reported = name.split("__")[0], report(detector, posteriors, rule, labels).event_label
+        found += [label in set(reported)] if label in labels else []
+        false, frames = false + (reported != label).sum(), frames + len(posteriors)
+    return found, 60 * false / (frames * detector.time_resolution)
+
+
+def plot_clips(detector, clips, path):
     """Draw what is reported in raw clips: the share of each category's clips in which each label is."""
     import matplotlib.pyplot as plt
-    labels = list(detector.labels)
-    reported, clips = np.zeros((len(labels), len(labels))), np.zeros(len(labels))
-    for name, recording, _ in read_folder(data / "clips"):
+    labels, rule = list(detector.labels), detector.event_rule()
+    counts, numbers = np.zeros((len(labels), len(labels))), np.zeros(len(labels))
+    for name, posteriors, _ in clips:
         row = labels.index(name.split("__")[0])
-        clips[row] += 1
-        for label in set(detector.detect(recording).event_label):
-            reported[row, labels.index(label)] += 1
+        numbers[row] += 1
+        for label in set(report(detector, posteriors, rule, labels).event_label):
+            counts[row, labels.index(label)] += 1
     figure, axes = plt.subplots(figsize=(11, 10), layout="constrained")
-    image = axes.imshow(reported / np.maximum(clips, 1)[:, None], cmap="magma_r", vmin=0, vmax=1)
+    image = axes.imshow(counts / np.maximum(numbers, 1)[:, None], cmap="magma_r", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(labels)), [f"{label} ({int(number)})" for label, number in zip(labels, clips)],
+    axes.set_yticks(range(len(labels)), [f"{label} ({int(number)})" for label, number in zip(labels, numbers)],
                     fontsize=7)
     axes.set_xlabel("label that is reported")
     axes.set_ylabel("what the clip holds (number of clips)")
@@ -206,57 +246,30 @@ def plot_clips(detector, data, path):
     figure.savefig(path, dpi=90)
 
 
-def score(detector, data, wanted):
+def score(detector, data, wanted, picture=None):
     """Print what a detector finds in the three folders of `make`."""
     labels, resolution = [label for label in detector.labels if label in wanted], detector.time_resolution
     columns = [detector.labels.index(label) for label in labels]
-    recordings = {kind: [(name, detector.posteriors(path)[0], events) for name, path, events
-                         in read_folder(data / kind)] for kind in ("field", "quiet", "clips")}
-
-    def reference(posteriors, events):
-        if events is None:
-            return np.zeros((len(posteriors), len(labels)), np.uint8)
-        events = events[events.event_label.isin(labels)]
-        events = events.assign(offset=events.offset.clip(upper=len(posteriors) * resolution))
-        return event_list_to_event_roll(events, labels, len(posteriors), resolution)
-
-    alarms = [find_posterior_alarms(reference(posteriors, events), posteriors[:, columns], labels, resolution)
-              for _, posteriors, events in recordings["field"]]
-    number, hours = sum(map(len, sum((each.found for each in alarms), ()))), sum(each.seconds for each in alarms) / 3600
-    print(f"field, {len(labels)} labels, {number} events, {hours:.2f} h, in hindsight: "
-          + ", ".join(f"{recall_at_alarms(alarms, each)[-1]:.2f} at {each} per hour" for each in (*NUMBERS, 200)))
+    field, quiet, clips = ([(name, detector.posteriors(path)[0], events) for name, path, events
+                            in read_folder(data / kind)] for kind in ("field", "quiet", "clips"))
+    alarms = [find_posterior_alarms(reference_roll(posteriors, events, labels, resolution), posteriors[:, columns],
+                                    labels, resolution) for _, posteriors, events in field]
+    joined = join_alarms(alarms)
+    print(f"field, {len(labels)} labels, {sum(map(len, joined.found))} events, {joined.seconds / 3600:.2f} h, "
+          "in hindsight: " + ", ".join(f"{recall_at_alarms(alarms, number)[-1]:.2f} at {number} per hour"
+                                       for number in (*ALARMS_PER_HOUR, 200)))
     by_label = dict(zip(labels, recall_at_alarms(alarms, 60)))
     print("  at 60 per hour: " + ", ".join(f"{label} {recall:.2f}" for label, recall in by_label.items()))
-    if not detector.description.get("calibration"):
-        return
-    for allowed in NUMBERS:
-        rule = detector.event_rule(alarms_per_hour=float(allowed))
-
-        def detect(posteriors, rule=rule):
-            events = posteriors_to_events(posteriors, detector.labels, resolution, **rule)
-            return events[events.event_label.isin(labels)]
-
-        def false_events(kind):
-            parts = [(find_alarms(reference(posteriors, events), found, labels, resolution), found)
-                     for _, posteriors, events in recordings[kind] for found in [detect(posteriors)]]
-            seconds = sum(each.seconds for each, _ in parts)
-            active = sum((found.offset - found.onset).sum() for _, found in parts)
-            found = np.concatenate([np.concatenate(each.found) for each, _ in parts])
-            return (3600 * sum(sum(map(len, each.false)) for each, _ in parts) / seconds, active / seconds,
-                    np.mean(found > 0) if len(found) else np.nan)
-
-        field, quiet = false_events("field"), false_events("quiet")
-        hit, wrong, minutes = [], 0, 0
-        for name, posteriors, _ in recordings["clips"]:
-            label = name.split("__")[0]
-            if label in labels:
-                found = set(detect(posteriors).event_label)
-                hit.append(label in found)
-            events = detect(posteriors)
-            wrong, minutes = wrong + (events.event_label != label).sum(), minutes + len(posteriors) * resolution / 60
-        print(f"  promised {allowed} per hour: field {field[2]:.2f} found, {field[0]:.0f} false per hour; quiet "
-              f"{quiet[0]:.1f} per hour, active {quiet[1]:.2%}; clips {np.mean(hit):.0%} of {len(hit)}, "
-              f"{wrong / minutes:.2f} false per minute")
+    for number in ALARMS_PER_HOUR if detector.description.get("calibration") else ():
+        rule = detector.event_rule(alarms_per_hour=float(number))
+        false, _, found = measure_recordings(detector, field, rule, labels)
+        alone, active, _ = measure_recordings(detector, quiet, rule, labels)
+        right, wrong = measure_clips(detector, clips, rule, labels)
+        print(f"  promised {number} per hour: field {found:.2f} found, {false:.0f} false per hour; quiet {alone:.1f} "
+              f"per hour, active {active:.2%}; clips {np.mean(right):.0%} of {len(right)}, {wrong:.2f} false per "
+              "minute")
+    if picture:
+        plot_clips(detector, clips, picture)
 
 
 if __name__ == "__main__":
@@ -291,6 +304,4 @@ if __name__ == "__main__":
         for model, detector in detectors.items():
             print(model)
             labels = (arguments.data / "labels.txt").read_text().splitlines()
-            score(detector, arguments.data, detector.labels if arguments.all else labels)
-            if arguments.picture:
-                plot_clips(detector, arguments.data, arguments.picture)
+            score(detector, arguments.data, detector.labels if arguments.all else labels, arguments.picture)
