@@ -150,8 +150,8 @@ def _parts(text):
 # at any level, few events or many or none, other sounds, rooms.
 FIELD = SoundscapeSpec(
     duration_seconds=28.8, labels_per_mixture=(1, 9), few_labels=True, piece_seconds=(1.0, 10.0),
-    silence_stretch=(0.2, 1.5), empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-55.0, -25.0),
-    event_to_background_db=(3.0, 25.0), rt60_seconds=(0.1, 0.5), room_share=0.3, speed=(0.85, 1.18),
+    silence_stretch=(0.2, 1.5), empty_share=0.2, background="white+pink+brown", background_level_dbfs=(-75.0, -25.0),
+    event_to_background_db=(3.0, 30.0), rt60_seconds=(0.1, 0.5), room_share=0.3, speed=(0.85, 1.18),
     distractor_tracks=(0, 2))
 RECIPES = {"paper": SoundscapeSpec(), "field": FIELD}
 

@@ -57,8 +57,9 @@ def mean_scores(path):
 
 def write_scores(folder=NEGATIVES):
     """Write SCORES of a folder with the layout of NEGATIVES."""
-    paths = sorted(pathlib.Path(folder).rglob("*.ogg"))
-    np.savez_compressed(pathlib.Path(folder) / SCORES, classes=np.array([path.parent.name for path in paths]),
+    folder = pathlib.Path(folder)
+    paths = sorted(folder.rglob("*.ogg"))
+    np.savez_compressed(folder / SCORES, classes=np.array([path.relative_to(folder).parts[1] for path in paths]),
                         scores=np.stack([mean_scores(path) for path in paths]).astype(np.float16))
 
 
