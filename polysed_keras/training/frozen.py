@@ -48,21 +48,20 @@ def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=Tru
         segment_hop: number of frames from one segment to the next; None for segments without overlap.
         progress: whether a bar is shown.
 
-    Returns:
-        List of (maps, event_roll) per recording: a list of float16 arrays (segments, ...), which are the inputs of the
-        second part of split_frozen, and uint8 (segments, outputs, labels).
+    Yields:
+        (maps, event_roll), once or more for each recording: a list of float16 arrays (segments, ...), which are the
+        inputs of the second part of split_frozen, and uint8 (segments, outputs, labels).
     """
     frames, stride = experiment.training.segment_frames, experiment.model.output_stride
-    hop, result = segment_hop or frames, []
+    hop = segment_hop or frames
     for recording in tqdm(recordings, desc="maps of the backbone", unit="recording", disable=not progress):
         for begin in range(0, frames, hop):
             segments = cut_segments(recording.log_mel[begin:], frames, experiment.features.silence)
             maps = trunk.predict(segments, batch_size=8, verbose=0)
             roll = cut_segments(recording.event_roll[begin // stride:], frames // stride, 0)
-            result.append(([part.astype(np.float16) for part in maps], roll))
+            yield [part.astype(np.float16) for part in maps], roll
             if begin + hop >= len(recording.log_mel):
                 break
-    return result
 
 
 def predict_from_maps(learner, maps, rows):
@@ -75,7 +74,7 @@ def map_dataset(maps, experiment, first_epoch=0):
     """Make endless batches of the maps of segments, shuffled anew every epoch by (seed, epoch).
 
     Args:
-        maps: of frozen_maps.
+        maps: of frozen_maps, at least one.
         experiment: Experiment with resolved tasks.
         first_epoch: number of epochs that are left out.
 
@@ -83,8 +82,15 @@ def map_dataset(maps, experiment, first_epoch=0):
         Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {name of a learning task: target}.
     """
     spec, tasks = experiment.training, learning_tasks(experiment)
-    features = [tf.constant(np.concatenate(parts)) for parts in zip(*(part for part, _ in maps))]
-    event_roll, labels = np.concatenate([roll for _, roll in maps]), task_labels(experiment.tasks)
+    kinds, rolls, features = None, [], []
+    for parts, roll in maps:
+        kinds = kinds or [[] for _ in parts]
+        for kind, part in zip(kinds, parts):
+            kind.append(part)
+        rolls.append(roll)
+    while kinds:  # freed one by one as they are joined, because memory may not hold all of them twice
+        features.append(tf.constant(np.concatenate(kinds.pop(0))))
+    event_roll, labels = np.concatenate(rolls), task_labels(experiment.tasks)
     targets = {task.name: tf.constant(task.encode(task_activity(event_roll, labels, task))) for task in tasks}
 
     def epoch(index):

@@ -94,7 +94,7 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
 def _frozen_feed(experiment, recordings, validation, first_epoch, progress):
     trunk, rolls = frozen_trunk(experiment), [part.event_roll for part in validation]
     maps = frozen_maps(trunk, experiment, recordings, segment_hop=experiment.training.segment_hop, progress=progress)
-    validation_maps = frozen_maps(trunk, experiment, validation, progress=progress)
+    validation_maps = list(frozen_maps(trunk, experiment, validation, progress=progress))
     steps, dataset = map_dataset(maps, experiment, first_epoch)
     return Feed(recordings, steps, dataset, lambda learner: validate(
         [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps, rolls)], rolls,

@@ -58,7 +58,7 @@ def test_both_parts_are_the_network(experiment):
 
 
 def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
-    maps = frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 192), segment_hop=96, progress=False)
+    maps = list(frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 192), segment_hop=96, progress=False))
     assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 96 frames on
     steps, dataset = map_dataset(maps, experiment)
     assert steps == 2
