@@ -1,4 +1,5 @@
 """Trainings with a frozen backbone: its maps are computed once, and only what follows it is run in every epoch."""
+import itertools
 import math
 
 import keras
@@ -81,7 +82,7 @@ def map_dataset(maps, experiment, first_epoch=0):
     Returns:
         Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {name of a learning task: target}.
     """
-    spec, tasks = experiment.training, learning_tasks(experiment)
+    spec, tasks, labels = experiment.training, learning_tasks(experiment), task_labels(experiment.tasks)
     kinds, rolls, features = None, [], []
     for parts, roll in maps:
         kinds = kinds or [[] for _ in parts]
@@ -89,15 +90,20 @@ def map_dataset(maps, experiment, first_epoch=0):
             kind.append(part)
         rolls.append(roll)
     while kinds:  # freed one by one as they are joined, because memory may not hold all of them twice
-        features.append(tf.constant(np.concatenate(kinds.pop(0))))
-    event_roll, labels = np.concatenate(rolls), task_labels(experiment.tasks)
-    targets = {task.name: tf.constant(task.encode(task_activity(event_roll, labels, task))) for task in tasks}
+        features.append(np.concatenate(kinds.pop(0)))
+    event_roll = np.concatenate(rolls)
 
-    def epoch(index):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(event_roll)), seed=[spec.seed, index])
-        return tf.data.Dataset.from_tensor_slices(order).batch(spec.batch_size).map(
-            lambda rows: (tuple(tf.cast(tf.gather(part, rows), tf.float32) for part in features),
-                          {name: tf.gather(target, rows) for name, target in targets.items()}))
+    def batch(rows):
+        return tuple(part[rows].astype(np.float32) for part in features), {
+            task.name: task.encode(task_activity(event_roll[rows], labels, task)) for task in tasks}
 
-    dataset = tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max).flat_map(epoch).prefetch(4)
+    def batches():
+        for epoch in itertools.count(first_epoch):
+            order = np.random.default_rng((spec.seed, epoch)).permutation(len(event_roll))
+            for begin in range(0, len(order), spec.batch_size):
+                yield batch(order[begin:begin + spec.batch_size])
+
+    # A generator, because tf.data copies tensors that its functions refer to.
+    signature = keras.tree.map_structure(lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), batch([0]))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
     return math.ceil(len(event_roll) / spec.batch_size), dataset
