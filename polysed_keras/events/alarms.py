@@ -11,6 +11,7 @@ from polysed_keras.events.metrics import merged_runs
 
 ALARMS_PER_HOUR = (2, 20, 60)
 LEAST_THRESHOLD = 0.05  # Of labels below whose threshold nothing is known.
+SHARES = np.linspace(0, 1, 101)  # of all labels' events, whose confidences are tried as thresholds of each label
 ROUNDING = 1e-9  # Of a number of false events, as the product of a rate and a time.
 
 
@@ -95,7 +96,7 @@ def recall_at_alarms(alarms, alarms_per_hour):
                      for each in (*joined.found, np.concatenate(joined.found))])
 
 
-def choose_thresholds(alarms, alarms_per_hour, *, tail=0):
+def choose_thresholds(alarms, alarms_per_hour, *, tail=0, borrowed=0.0):
     """Choose a threshold per label so that many events are found with few false ones of all labels together.
 
     Per label, lower thresholds find more events with more false ones. From thresholds without false events, the label
@@ -108,6 +109,9 @@ def choose_thresholds(alarms, alarms_per_hour, *, tail=0):
         tail: number of a label's highest false events from which the rarer ones are foretold, in place of counting
             them alone: where none was seen in a few recordings, some come in others. The logits of the highest
             confidences of noise fall off exponentially, above any high enough one. 0 counts alone.
+        borrowed: share from 0 to 1 with which the events of all labels stand for those of each label. A few recordings
+            of a label say little of how surely others of it are found, and all labels' together say more. 0 counts the
+            label's own alone.
 
     Returns:
         float64 array (labels,), each half way (in the logit) between the lowest confidence that is kept and the next
@@ -115,7 +119,9 @@ def choose_thresholds(alarms, alarms_per_hour, *, tail=0):
         kept it lies above all false events, and at 0.5 if there are none. Confidences of 1 cannot be excluded.
     """
     joined = join_alarms(alarms)
-    curves = [_hull(*curve) for curve in (_label_curve(*each, tail) for each in zip(joined.found, joined.false))]
+    everything = np.concatenate(joined.found)
+    curves = [_hull(*_label_curve(found, false, tail, everything, borrowed))
+              for found, false in zip(joined.found, joined.false)]
     left, chosen = _allowed(alarms_per_hour, joined), [0] * len(curves)
     steps = [_next_step(curve, label, 0) for label, curve in enumerate(curves) if len(curve[0]) > 1]
     heapq.heapify(steps)
@@ -158,11 +164,16 @@ def _label_alarms(onsets, offsets, begins, ends, confidences, reach):
     return found, confidences[np.equal(highest, np.arange(len(highest)))]
 
 
-def _label_curve(found, false, tail):
+def _label_curve(found, false, tail, everything, borrowed):
     """Return levels (points,), falling, and how much is false and how many events are found at or above each."""
-    levels = np.append(np.inf, np.unique(found[found > 0])[::-1])
-    numbers = [len(each) - np.searchsorted(np.sort(each), levels, side="left") for each in (false, found)]
-    return levels, np.maximum(numbers[0], _foretold(levels, false, tail)), numbers[1]
+    def number(confidences):
+        return len(confidences) - np.searchsorted(np.sort(confidences), levels, side="left")
+
+    steps = [found, np.quantile(everything, SHARES, method="nearest")] if borrowed and len(found) else [found]
+    steps = np.concatenate(steps)
+    levels = np.append(np.inf, np.unique(steps[steps > 0])[::-1])
+    gains = (1 - borrowed) * number(found) + borrowed * number(everything) * len(found) / max(1, len(everything))
+    return levels, np.maximum(number(false), _foretold(levels, false, tail)), gains
 
 
 def _foretold(levels, false, tail):

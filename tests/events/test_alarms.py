@@ -323,3 +323,20 @@ def test_rare_false_events_are_foretold_from_those_seen():
         return np.mean(numbers)
 
     assert per_hour(tail=20) < 8 < 10 < per_hour(tail=0)
+
+
+def test_labels_with_few_events_borrow_from_the_others():
+    """The one event of a is not heard. By b's events, which lie at 0.9, one of a's is found above the false one."""
+    alarms = [alarms_of([[0.1], [0.9] * 4], [[0.5], []])]
+    assert choose_thresholds(alarms, 0)[0] > 0.99
+    borrowed = choose_thresholds(alarms, 0, borrowed=0.5)
+    # logits of 0.5 and 0.9 are 0 and log 9; b has no false event down to where a has its own
+    assert borrowed == pytest.approx([0.75, 0.1], abs=1e-6)
+
+
+def test_what_is_borrowed_keeps_to_the_number_too():
+    for seed in range(20):
+        alarms = random_alarms(np.random.default_rng(seed))
+        for number in range(5):
+            thresholds = choose_thresholds(alarms, number, borrowed=0.5)
+            assert sum(counts_at(join_alarms(alarms), thresholds)[1]) <= number
