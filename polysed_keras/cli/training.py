@@ -84,7 +84,7 @@ def _training_data(arguments, experiment):
             raise InputError("--negatives: expected --soundbank beside it, which mixtures are made of. Received: none. "
                              "Give it to polysed synthesize, which makes DATA.")
         return arguments.data, None, None
-    from polysed_keras.synthesis import MIXTURES as NUMBERS, check_soundbank, mix_soundbank
+    from polysed_keras.synthesis import MIXTURES as NUMBERS, ensure_mixtures
     from polysed_keras.training import resolve_mixing
     data, numbers = arguments.data, arguments.mixtures
     kept = experiment.model.freeze_backbone  # its maps of all mixtures are computed once
@@ -94,13 +94,10 @@ def _training_data(arguments, experiment):
         check_alarms_per_hour(arguments.alarms_per_hour)
     if not data:
         data, numbers = str(pathlib.Path(arguments.out) / "data"), numbers or NUMBERS[recipe]
-        if pathlib.Path(data).exists():  # a resumed training has it
-            check_soundbank(data, arguments.soundbank)
-        else:
-            mix_soundbank(arguments.soundbank, data, recipe=recipe, mixtures=numbers if kept else (0, *numbers[1:]),
-                          negatives=arguments.negatives, duration=arguments.duration, folds=arguments.folds,
-                          settings=[f"sample_rate={experiment.features.sample_rate}", *arguments.mix],
-                          seed=arguments.seed, progress=True)
+        ensure_mixtures(arguments.soundbank, data, recipe=recipe, mixtures=numbers if kept else (0, *numbers[1:]),
+                        negatives=arguments.negatives, duration=arguments.duration, folds=arguments.folds,
+                        settings=[f"sample_rate={experiment.features.sample_rate}", *arguments.mix],
+                        seed=arguments.seed, progress=True)
         if kept:
             return data, None, recipe
     mixing = resolve_mixing(arguments.soundbank, data, numbers and numbers[0], arguments.mix, arguments.kept_epochs)

@@ -7,7 +7,7 @@ from polysed_keras.evaluation import calibrate_run, check_alarms_per_hour, expec
 from polysed_keras.export import export_run, load_run_detector
 from polysed_keras.models import embed
 from polysed_keras.specs import YAMNET_FEATURES, get_preset, set_fields
-from polysed_keras.synthesis import check_soundbank, mix_soundbank, read_soundbank
+from polysed_keras.synthesis import ensure_mixtures, read_soundbank
 from polysed_keras.training import EXPERIMENT, read_history, run_experiment
 
 
@@ -73,11 +73,8 @@ class Detector:
                              "Put the folders of the labels wanted into a folder of their own, and others into "
                              "its folder `other`.")
         run = pathlib.Path(run or pathlib.Path("runs") / pathlib.Path(soundbank).resolve().name)
-        if (run / "data").exists():
-            check_soundbank(run / "data", soundbank)
-        else:
-            mix_soundbank(soundbank, run / "data", negatives=negatives, mixtures=mixtures, progress=progress,
-                          settings=[f"sample_rate={self._experiment.features.sample_rate}"])
+        ensure_mixtures(soundbank, run / "data", negatives=negatives, mixtures=mixtures, progress=progress,
+                        settings=[f"sample_rate={self._experiment.features.sample_rate}"])
         run_experiment(self._experiment, run / "data", run, resume=bool(read_history(run)), progress=progress)
         calibrate_run(run, alarms_per_hour=alarms_per_hour, progress=progress)
         self.run, self._detector, self.expectation = run, None, expect_alarms(run, progress=progress)

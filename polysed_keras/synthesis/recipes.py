@@ -64,20 +64,24 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
                       origin={"soundbank": source or str(soundbank), "folds": folds})
 
 
-def check_soundbank(data, soundbank):
-    """Check that a corpus of mixtures was made of a soundbank, before a training on it goes on.
+def ensure_mixtures(soundbank, out, **options):
+    """Write a corpus as mix_soundbank does, or check that the corpus of an interrupted training is of the soundbank.
 
     Args:
-        data: folder of the corpus.
-        soundbank: folder of the soundbank.
+        soundbank: its folder.
+        out: folder of the corpus, which is checked if it exists.
+        options: as of mix_soundbank; a corpus that exists keeps its own.
 
     Raises:
-        InputError: the corpus has other labels, or recordings that the soundbank lacks; as of read_instructions and
-            read_soundbank.
+        InputError: the corpus has other labels, or recordings that the soundbank lacks; as of mix_soundbank and
+            read_instructions.
     """
-    content, bank = read_instructions(data), read_soundbank(soundbank)
+    if not pathlib.Path(out).exists():
+        mix_soundbank(soundbank, out, **options)
+        return
+    content, bank = read_instructions(out), read_soundbank(soundbank)
     known = {instance.path.relative_to(bank.folder).as_posix() for instance in bank.instances}
-    expected = f"the soundbank that {data} was made of, with the labels {', '.join(content['labels'])}"
+    expected = f"the soundbank that {out} was made of, with the labels {', '.join(content['labels'])}"
     expect(content["labels"] == list(bank.labels), str(soundbank), expected, list(bank.labels), ANOTHER_RUN)
     lacking = sorted(set(content["recordings"].get("soundbank", ())) - known)
     expect(not lacking, str(soundbank), expected, f"one without {', '.join(lacking[:3])}", ANOTHER_RUN)

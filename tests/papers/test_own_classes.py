@@ -14,7 +14,7 @@ from polysed_keras.files import read_json
 from polysed_keras.papers import own_classes
 from polysed_keras.papers.own_classes import Detector
 from polysed_keras.specs.presets import get_preset
-from polysed_keras.synthesis import drawing
+from polysed_keras.synthesis import drawing, recipes
 
 from fixtures import RATE, write_bank
 
@@ -111,7 +111,7 @@ def test_an_interrupted_fit_goes_on(bank, negatives, short, tmp_path, monkeypatc
         detector.fit(bank, negatives=negatives, mixtures=(1, 1, 0), progress=False)
         assert calls == [finished, 20] and detector.expectation == "what to expect"
         calls.clear()
-        monkeypatch.setattr(own_classes, "mix_soundbank", lambda *_, **__: pytest.fail("the mixtures are there"))
+        monkeypatch.setattr(recipes, "mix_soundbank", lambda *_, **__: pytest.fail("the mixtures are there"))
     assert detector.run.as_posix() == "runs/sounds"  # the soundbank's name
 
 

@@ -10,7 +10,7 @@ import soundfile
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis import recipes
 from polysed_keras.synthesis.drawing import RECIPES
-from polysed_keras.synthesis.recipes import check_soundbank, mix_soundbank
+from polysed_keras.synthesis.recipes import ensure_mixtures, mix_soundbank
 from polysed_keras.synthesis.soundbank import count_recordings, partition_soundbank, read_soundbank
 
 from fixtures import RATE, write_bank
@@ -106,16 +106,16 @@ def test_each_recipe_has_its_numbers_and_its_length(bank, yard, tmp_path, monkey
 
 def test_mixtures_of_another_soundbank_are_told(bank, yard, tmp_path):
     mix(bank, tmp_path / "data", negatives=yard)
-    check_soundbank(tmp_path / "data", bank)
+    ensure_mixtures(bank, tmp_path / "data")
     more = tmp_path / "more"
     shutil.copytree(bank, more)
     soundfile.write(more / "ring" / "new.wav", 0.1 * np.ones(RATE), RATE)
-    check_soundbank(tmp_path / "data", more)  # what was heard is still there
+    ensure_mixtures(more, tmp_path / "data")  # what was heard is still there
     for path in (more / "ring").iterdir():
         path.rename(path.with_name(f"other_{path.name}"))
     for path in (more / "beep").iterdir():
         path.rename(path.with_name(f"other_{path.name}"))
     with pytest.raises(InputError, match="more: expected the soundbank that .*of.*ring.*one without (beep|ring)/"):
-        check_soundbank(tmp_path / "data", more)
+        ensure_mixtures(more, tmp_path / "data")
     with pytest.raises(InputError, match=r"Received: \['wail'\]. Choose another folder for the run"):
-        check_soundbank(tmp_path / "data", write_bank(tmp_path / "wails", ("wail",), 2))
+        ensure_mixtures(write_bank(tmp_path / "wails", ("wail",), 2), tmp_path / "data")
