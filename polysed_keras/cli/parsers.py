@@ -70,7 +70,7 @@ MIXTURE_OPTIONS = (
     option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 28.8 (field)"),
     FOLDS)
 ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
-                         help="how many false events per hour thresholds allow by default; default: 20")
+                         help="how many false events per hour thresholds allow by default; default: %(default)s")
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "
                "default: the project's own model, saved_models/everyday")
 EVENT_OPTIONS = (

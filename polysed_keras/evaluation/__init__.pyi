@@ -1,5 +1,6 @@
 from .alarms import alarm_tables as alarm_tables, warn_without_background as warn_without_background
 from .calibration import (
+    DEFAULT_ALARMS as DEFAULT_ALARMS,
     calibrate_run as calibrate_run,
     check_alarms_per_hour as check_alarms_per_hour,
     expect_alarms as expect_alarms,

@@ -3,7 +3,7 @@ import pathlib
 
 from polysed_keras.audio import load_audio
 from polysed_keras.errors import InputError, expect
-from polysed_keras.evaluation import calibrate_run, check_alarms_per_hour, expect_alarms
+from polysed_keras.evaluation import DEFAULT_ALARMS, calibrate_run, check_alarms_per_hour, expect_alarms
 from polysed_keras.export import export_run, load_run_detector
 from polysed_keras.models import embed
 from polysed_keras.specs import YAMNET_FEATURES, get_preset, set_fields
@@ -48,7 +48,8 @@ class Detector:
         """
         return cls(set_fields(get_preset(preset), list(settings)), labels)
 
-    def fit(self, soundbank, run=None, *, negatives=None, mixtures=None, alarms_per_hour=20, progress=True):
+    def fit(self, soundbank, run=None, *, negatives=None, mixtures=None, alarms_per_hour=DEFAULT_ALARMS,
+            progress=True):
         """Make mixtures of a soundbank, train on them, and choose thresholds; an interrupted fit goes on.
 
         Args:

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from polysed_keras.cli import parsers
-from polysed_keras.cli.main import main
+from polysed_keras.cli.main import build_parser, main
 from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
+from polysed_keras.evaluation import DEFAULT_ALARMS
 from polysed_keras.events.decoding import DETECTION_FORMATS
 from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
@@ -253,6 +254,7 @@ def test_choices_are_the_tables():
     assert set(parsers.CORPORA) == set(CORPORA) | set(CLIP_CORPORA)
     assert parsers.SWEEPS == tuple(SWEEPS) and parsers.EVENT_CHOICES == EVENT_CHOICES
     assert parsers.DECOMPOSITIONS == DECOMPOSITIONS and parsers.MIXTURES == MIXTURES
+    assert build_parser().parse_args(["calibrate", "run"]).alarms_per_hour == DEFAULT_ALARMS
 
 
 def test_listen_offers_no_option_that_it_ignores(capsys):
