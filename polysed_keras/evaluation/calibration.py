@@ -26,6 +26,7 @@ DEFAULT_ALARMS = 20  # false alarms per hour that detectors keep to unless anoth
 MEDIAN_SECONDS = (0.0, 0.2, 0.4, 0.8)  # lengths of the median filter that are tried
 SHORTEST = 0.5  # the minimum duration, as a share of that of the shortest reference events (their 5th percentile)
 TAIL = 20  # false events per label from which rarer ones are foretold
+BORROWED = 0.25  # share with which the events of all labels stand for the few of each label
 CAUTION = 0.5  # share of the promised number that thresholds use up on the recordings that they are chosen on
 
 
@@ -62,8 +63,9 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
     decoding = {"median_frames": [_medians(resolution)[index] for index in best], "min_duration": shortest}
     chosen = [find_posterior_alarms(each.reference, each.posteriors, labels, resolution, **decoding)
               for each in estimates]
-    thresholds = {f"{number:g}": choose_thresholds(chosen, CAUTION * number, tail=TAIL).tolist()
-                  for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
+    thresholds = {
+        f"{number:g}": choose_thresholds(chosen, CAUTION * number, tail=TAIL, borrowed=BORROWED).tolist()
+        for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
     calibration = {"labels": list(labels), "alarms_per_hour": f"{alarms_per_hour:g}", "thresholds": thresholds,
                    **decoding, "hours": join_alarms(chosen).seconds / 3600}
     write_json(calibration, pathlib.Path(run) / CALIBRATION)

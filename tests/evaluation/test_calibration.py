@@ -42,6 +42,7 @@ def run(tmp_path, monkeypatch):
         return tmp_path
 
     monkeypatch.setattr(calibration, "TAIL", 0)
+    monkeypatch.setattr(calibration, "BORROWED", 0.0)
     monkeypatch.setattr(calibration, "CAUTION", 1.0)
     return predict
 
