@@ -14,6 +14,7 @@ from .predict import (
     subnet_masks as subnet_masks,
 )
 from .prior import (
+    FIELD_WEIGHT as FIELD_WEIGHT,
     PRIOR_WEIGHTS as PRIOR_WEIGHTS,
     has_prior as has_prior,
     learning_losses as learning_losses,

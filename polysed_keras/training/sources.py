@@ -21,6 +21,7 @@ from polysed_keras.events import (
     recall_at_alarms,
 )
 from polysed_keras.models import (
+    FIELD_WEIGHT,
     PRIOR_WEIGHTS,
     decode_activity,
     has_prior,
@@ -126,7 +127,8 @@ def validate(outputs, rolls, experiment):
     """Return the mean loss over tasks and frames and the overall F1 (0..1), {"val_loss", "val_f1"}, of a validation.
 
     If training.measure asks for it, val_recall and val_f1_and_recall too. With priors, "prior_weight" is the one of
-    PRIOR_WEIGHTS with the best measure, and the scores are those with it.
+    PRIOR_WEIGHTS with the best measure, FIELD_WEIGHT or more unless the measure is F1 alone; the scores are those with
+    it.
 
     Args:
         outputs: list of {name of a learning task: array (rows, outputs)} per recording.
@@ -135,8 +137,9 @@ def validate(outputs, rolls, experiment):
     """
     if not has_prior(experiment):
         return _scores(outputs, rolls, experiment)
+    least = 0.0 if experiment.training.measure == "f1" else FIELD_WEIGHT
     scores = [_scores([mix_priors(each, experiment.tasks, weight) for each in outputs], rolls, experiment)
-              | {"prior_weight": weight} for weight in PRIOR_WEIGHTS]
+              | {"prior_weight": weight} for weight in PRIOR_WEIGHTS if weight >= least]
     return max(scores, key=lambda each: each[experiment.measure])
 
 
