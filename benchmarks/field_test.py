@@ -166,9 +166,11 @@ def make(soundbank, fold, ambience, out, labels, voices=None, recordings=20, see
         sf.write(out / "clips" / f"{row['category']}__{pathlib.Path(row['filename']).stem}.wav", waveform, RATE)
 
 
-def read_folder(folder):
-    """Name, path and events of each recording of a folder."""
+def read_folder(folder, without=()):
+    """Name, path and events of each recording of a folder, but for those of some places."""
     for path in sorted(folder.glob("*.wav")):
+        if path.stem.split("_")[-1] in without:
+            continue
         events = path.with_suffix(".tsv")
         yield path.stem, path, pd.read_csv(events, sep="\t", names=list(COLUMNS)) if events.exists() else None
 
@@ -246,12 +248,12 @@ def plot_clips(detector, clips, path):
     figure.savefig(path, dpi=90)
 
 
-def score(detector, data, wanted, picture=None):
+def score(detector, data, wanted, picture=None, without=()):
     """Print what a detector finds in the three folders of `make`."""
     labels, resolution = [label for label in detector.labels if label in wanted], detector.time_resolution
     columns = [detector.labels.index(label) for label in labels]
     field, quiet, clips = ([(name, detector.posteriors(path)[0], events) for name, path, events
-                            in read_folder(data / kind)] for kind in ("field", "quiet", "clips"))
+                            in read_folder(data / kind, without)] for kind in ("field", "quiet", "clips"))
     alarms = [find_posterior_alarms(reference_roll(posteriors, events, labels, resolution), posteriors[:, columns],
                                     labels, resolution) for _, posteriors, events in field]
     joined = join_alarms(alarms)
@@ -291,6 +293,8 @@ if __name__ == "__main__":
     command.add_argument("--data", type=pathlib.Path, required=True)
     command.add_argument("--all", action="store_true", help="all labels of the model, not those of make alone")
     command.add_argument("--picture", help="a PNG of what is reported in raw clips, of one model")
+    command.add_argument("--without", nargs="*", default=[], metavar="PLACE",
+                         help="ambience that is left out because it holds a label's sound, such as train")
     arguments = parser.parse_args()
     if arguments.command == "halve":
         halve(arguments.soundbank, arguments.out)
@@ -304,4 +308,5 @@ if __name__ == "__main__":
         for model, detector in detectors.items():
             print(model)
             labels = (arguments.data / "labels.txt").read_text().splitlines()
-            score(detector, arguments.data, detector.labels if arguments.all else labels, arguments.picture)
+            score(detector, arguments.data, detector.labels if arguments.all else labels, arguments.picture,
+                  arguments.without)

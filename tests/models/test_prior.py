@@ -17,6 +17,7 @@ from polysed_keras.models.compiling import compile_model
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import cut_segments
 from polysed_keras.models.prior import (
+    FIELD_WEIGHT,
     PRIOR_WEIGHTS,
     has_prior,
     learning_losses,
@@ -224,6 +225,17 @@ def test_validation_chooses_the_weight():
         assert result["val_f1"] == pytest.approx(2 * tp / ((mixed >= 0.5).sum() + roll.sum()))
         entropy = -np.log(np.where(roll, mixed, 1 - mixed)).mean()
         assert result["val_loss"] == pytest.approx(entropy, rel=1e-4)
+
+
+def test_where_false_events_count_the_prior_keeps_a_part():
+    roll = np.random.default_rng(3).integers(0, 2, (200, 2)).astype(np.uint8)
+    outputs = [{"second": np.where(roll, 0.9, 0.1), "second_prior": 0.5 + 0.3 * (0.5 - roll)}]  # a prior that misleads
+    weights = []
+    for measure in ("f1", "f1_and_recall"):
+        training = dataclasses.replace(EXPERIMENT.training, measure=measure)
+        experiment = dataclasses.replace(EXPERIMENT, tasks=TASKS[1:2], training=training)
+        weights.append(validate(outputs, [roll], experiment)["prior_weight"])
+    assert weights == [0.0, FIELD_WEIGHT]
 
 
 def test_the_weight_travels_with_the_weights_and_the_export(model, log_mel, tmp_path):
