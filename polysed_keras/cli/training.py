@@ -31,7 +31,7 @@ from polysed_keras.errors import InputError
     set_option("fields of the preset, such as training.epochs=3"),
     option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
            help="run these files, which register backbones, heads, corpora or encodings; the run keeps copies"),
-    option("--pretrained", metavar="RUN", help="begin with the weights of this run, except for its outputs"),
+    option("--pretrained", metavar="RUN", help="begin with the weights of this run, except for tasks that it lacks"),
     option("--resume", action="store_true", help="go on from the last finished epoch"),
     option("--mixed-precision", action="store_true", help="use float16 on a GPU"),
     option("--xla", action="store_true", help="compile by XLA; slower for several tasks on a CPU"),

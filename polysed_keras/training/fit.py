@@ -53,7 +53,7 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
         run: the run's folder, which exists.
         history: list of one dict per finished epoch; the folder's checkpoint comes after the last of them.
         last_epoch: stop after this epoch, as if interrupted: learning rates stay those of all epochs. None trains all.
-        pretrained: network whose weights to begin with, except for the layers of tasks.
+        pretrained: (network, its tasks) to begin with the weights of, except for layers of tasks that it lacks.
         progress: whether a bar and a line per epoch are shown.
         jit_compile: compile by XLA.
         strategy: tf.distribute.Strategy; None for the default device.
@@ -73,7 +73,8 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
     with (strategy or tf.distribute.get_strategy()).scope():
         model = new_model(experiment, feed.recordings, steps_per_epoch=feed.steps, jit_compile=jit_compile)
         if pretrained is not None:
-            copy_shared_weights(pretrained, model, experiment.tasks)
+            network, known = pretrained
+            copy_shared_weights(network, model, [task for task in experiment.tasks if task not in known])
         if done:
             restore_checkpoint(model, run)
         learner = separate_priors(model) if has_prior(experiment) else model
@@ -119,12 +120,12 @@ def new_model(experiment, recordings, *, steps_per_epoch, jit_compile=False):
 
 
 def copy_shared_weights(source, target, tasks):
-    """Copy the weights of a network layer by layer, except for the layers that are named after tasks.
+    """Copy the weights of a network layer by layer, except for the layers of some tasks.
 
     Args:
         source: network to copy from.
         target: network to copy to.
-        tasks: tuple of Task of `target`.
+        tasks: list of Task of `target` that `source` lacks.
 
     Raises:
         InputError: `source` lacks a layer or has it in another shape.

@@ -24,7 +24,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         data: folder of the corpus.
         run: the run's folder.
         mixing: training.Mixing, to draw training mixtures anew every epoch in place of the corpus's.
-        pretrained: folder of a run whose weights the network begins with, except for those of its tasks.
+        pretrained: folder of a run whose weights the network begins with, except for those of tasks that it lacks.
         plugins: paths of the plug-in files that the experiment needs. They are copied into the run's folder, and run
             whenever the run is loaded.
         resume: go on from the last finished epoch of the same experiment.
@@ -47,14 +47,15 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
            "Export it as it is: polysed export yamnet_audioset --out saved_models/yamnet_audioset.")
     # Reports tell runs apart by their names.
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
-    experiment, extra, network = dataclasses.replace(experiment, name=" ".join(name)), {}, None
+    experiment, extra, begin = dataclasses.replace(experiment, name=" ".join(name)), {}, None
     for path in plugins:
         load_plugin(path)
     if plugins:
         extra[PLUGINS] = {pathlib.Path(path).name: file_digest(path) for path in plugins}
         expect(len(extra[PLUGINS]) == len(plugins), "plugins", "files with different names", list(map(str, plugins)))
     if pretrained:
-        network = load_best_model(load_run(pretrained), pretrained)
+        other = load_run(pretrained)
+        begin = load_best_model(other, pretrained), other.tasks
         extra["pretrained"] = file_digest(pathlib.Path(pretrained) / BEST_WEIGHTS)
     if mixing:
         extra["mixing"] = mixing.to_dict()
@@ -67,7 +68,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         return pd.DataFrame(history)
     recordings, validation = source.load_training(run, resume=resume), source.load("validate")
     feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
-    return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=network,
+    return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
                      progress=progress, **runtime)
 
 

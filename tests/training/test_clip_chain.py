@@ -180,6 +180,23 @@ def test_fine_tuning_takes_the_shared_layers_only(tmp_path):
                 np.testing.assert_array_equal(value, wanted)
 
 
+def test_fine_tuning_keeps_the_outputs_of_tasks_that_stay_the_same(tmp_path):
+    before = load_best_model(load_run(shared_run(CLIPS)), shared_run(CLIPS))
+    slow = dataclasses.replace(CLIPS, training=dataclasses.replace(CLIPS.training, epochs=1, learning_rate=1e-9))
+    events = dataclasses.replace(slow.tasks[1], labels=load_run(shared_run(CLIPS)).tasks[1].labels[:2])
+    for tasks, kept in ((slow.tasks, True), ((slow.tasks[0], events), False)):
+        run = tmp_path / f"kept {kept}"
+        run_experiment(dataclasses.replace(slow, tasks=tasks), shared_clips(), run, pretrained=shared_run(CLIPS),
+                       progress=False)
+        after = load_best_model(load_run(run), run)
+        name = f"{events.name}_output"
+        same = [np.array_equal(np.shape(a), np.shape(b)) and np.allclose(a, b, atol=1e-6) for a, b in
+                zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True)]
+        assert all(same) == kept
+        np.testing.assert_allclose(before.get_layer("scene_output").get_weights()[0],
+                                   after.get_layer("scene_output").get_weights()[0], atol=1e-6)
+
+
 def test_fine_tuning_another_network_is_an_error(tiny_preset, tmp_path, capsys):
     assert main(["train", "tiny_clips", "--data", str(shared_clips()), "--out", str(tmp_path / "run"), "--pretrained",
                  str(shared_run(CLIPS)), "--set", "model.filters=[8,32]"]) == 2
