@@ -86,7 +86,8 @@ class ModelSpec:
         stem_strides: (time, frequency), int; with other strides than (1, 1), a strided convolution with filters[0]
             kernels precedes the blocks of `conv_blocks`, and outputs are repeated to the frame rate.
         output_stride: int, frames per output of a network of frames: 4 for an output every 40 ms from frames every 10.
-        freeze_backbone: bool, whether a pretrained backbone keeps its weights, so that only what follows it learns.
+        freeze_backbone: bool, whether a pretrained backbone keeps its weights, so that only what follows it learns. If
+            not, a learning rate above 1e-4 destroys in a few steps what it knows.
     """
 
     backbone: str = "conv_blocks"

@@ -81,18 +81,18 @@ YAMNET_TRAINING = TrainSpec(batch_size=64, epochs=12, learning_rate=3e-3, learni
                             segment_frames=960, segment_hop=528, measure="f1_and_recall")
 
 
-def _pretrained(name, num_tasks, head, encoding):
+def _pretrained(name, num_tasks, encoding, **model):
     return {name: Experiment(name, "YAMNet's convolutions and the head of arXiv 2201.12557",
                              features=YAMNET_FEATURES, tasks=Decomposition(num_tasks, encoding=encoding),
-                             model=dataclasses.replace(YAMNET, head=head), training=YAMNET_TRAINING)}
+                             model=dataclasses.replace(YAMNET, **model), training=YAMNET_TRAINING)}
 
 
 PRESETS = _segments("multilabel", 1, ModelSpec(head="recurrent"), encoding="multi_label")
 for _n in NUM_TASKS:
     PRESETS |= _segments(f"mcmt_{_n}", _n, ModelSpec(head="attention"))
-PRESETS |= _pretrained("yamnet", 1, "recurrent", "multi_label")
-for _n in (2, 4, 5, 8):
-    PRESETS |= _pretrained(f"yamnet_mcmt_{_n}", _n, "attention", "powerset")
+PRESETS |= _pretrained("yamnet", 1, "multi_label")
+for _n in (2, 4, 5, 8):  # half the filters, which halves a step: all levels of every subnet have an output every 40 ms
+    PRESETS |= _pretrained(f"yamnet_mcmt_{_n}", _n, "powerset", head="attention", filters=(32, 32, 64, 128))
 # A segment of two patches, because with one patch alone an output would be a whole clip.
 PRESETS["yamnet_audioset"] = Experiment(
     "yamnet_audioset", "YAMNet's own scores of its 521 classes", dataset="audioset", features=YAMNET_FEATURES,
