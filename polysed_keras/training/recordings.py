@@ -13,7 +13,8 @@ from tqdm import tqdm
 from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll, read_events
-from polysed_keras.specs import SILENCE_DB, task_activity, task_labels
+from polysed_keras.models import learning_tasks
+from polysed_keras.specs import task_activity, task_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,72 +106,69 @@ def _segment_starts(lengths, segment_frames, segment_hop):
                            for offset, length in zip(offsets, lengths)])
 
 
-def num_batches(recordings, *, segment_frames, segment_hop, batch_size):
-    """Return the number of batches per epoch of segment_dataset with the same arguments."""
-    segments = sum(max(0, len(recording.log_mel) - segment_frames) // segment_hop + 1 for recording in recordings)
-    return math.ceil(segments / batch_size)
+def num_batches(recordings, spec):
+    """Return the number of batches per epoch of segment_dataset, with the sizes of a TrainSpec."""
+    segments = sum(max(0, len(recording.log_mel) - spec.segment_frames) // spec.segment_hop + 1
+                   for recording in recordings)
+    return math.ceil(segments / spec.batch_size)
 
 
-def segment_dataset(recordings, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch=0, output_stride=1,
-                    silence=SILENCE_DB):
+def segment_dataset(recordings, experiment, first_epoch=0):
     """Make endless batches of segments, shuffled over all recordings anew every epoch (paper 1, section 4.2).
 
     Segments are cut when a batch is made, from one copy of the features, so memory does not grow with their overlap.
     The order of an epoch depends on (seed, epoch) alone, so a resumed training sees the batches of an unbroken one.
+    The last batch of an epoch may hold fewer segments than the others.
 
     Args:
         recordings: list of RecordingFeatures; the event rolls' columns are the tasks' labels in order. Recordings
             shorter than a segment are padded with silence.
-        tasks: tuple of Task.
-        segment_frames: number of frames of a segment.
-        segment_hop: number of frames from one segment of a recording to the next.
-        batch_size: number of segments per batch; the last batch of an epoch may hold fewer.
-        seed: of the order.
+        experiment: Experiment with resolved tasks.
         first_epoch: number of epochs that are left out.
-        output_stride: number of frames per row of the event rolls, which divides the frames of segments and hops.
-        silence: log-mel of silence.
 
     Returns:
-        tf.data.Dataset of log_mel (batch, segment_frames, n_mels) and {task.name: target (batch, segment_frames /
-        output_stride, ...)}.
+        tf.data.Dataset of log_mel (batch, segment_frames, n_mels) and, for each of the learning_tasks, {task.name:
+        target (batch, segment_frames / output_stride, ...)}.
 
     Raises:
         InputError: no recordings.
     """
-    starts, features, targets = _join(recordings, tasks, segment_frames, segment_hop, output_stride, silence)
+    starts, features, targets = _join(recordings, experiment)
     features, targets = tf.constant(features), {name: tf.constant(target) for name, target in targets.items()}
 
     def epoch(index):
-        order = tf.random.experimental.stateless_shuffle(tf.constant(starts), seed=[seed, index])
-        return _batches(order, features, targets, segment_frames, batch_size, output_stride)
+        order = tf.random.experimental.stateless_shuffle(tf.constant(starts), seed=[experiment.training.seed, index])
+        return _batches(order, features, targets, experiment)
 
     return tf.data.Dataset.range(first_epoch, np.iinfo(np.int32).max).flat_map(epoch).prefetch(4)
 
 
-def _batches(order, features, targets, segment_frames, batch_size, output_stride):
+def _batches(order, features, targets, experiment):
     """Return a Dataset of batches of the segments that begin at the frames `order`."""
+    spec, stride = experiment.training, experiment.model.output_stride
+
     def cut(batch_starts):
-        frames = batch_starts[:, None] + tf.range(segment_frames, dtype=tf.int64)
-        rows = frames[:, ::output_stride] // output_stride
+        frames = batch_starts[:, None] + tf.range(spec.segment_frames, dtype=tf.int64)
+        rows = frames[:, ::stride] // stride
         return tf.gather(features, frames), {name: tf.gather(target, rows) for name, target in targets.items()}
 
-    batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+    batches = tf.data.Dataset.from_tensor_slices(order).batch(spec.batch_size)
     return batches.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _join(recordings, tasks, segment_frames, segment_hop, output_stride, silence):
+def _join(recordings, experiment):
     """Return the segments' first frames, all features as one array, and all targets as one array per task."""
     if not recordings:
         raise InputError("recordings: expected at least one to train on. Received: none.")
-    labels = task_labels(tasks)
+    spec, stride = experiment.training, experiment.model.output_stride
     # as many frames as the rows of the event roll stand for
-    rolls = [pad_frames(recording.event_roll, segment_frames // output_stride, 0) for recording in recordings]
-    log_mels = [pad_frames(recording.log_mel, len(roll) * output_stride, silence)
+    rolls = [pad_frames(recording.event_roll, spec.segment_frames // stride, 0) for recording in recordings]
+    log_mels = [pad_frames(recording.log_mel, len(roll) * stride, experiment.features.silence)
                 for recording, roll in zip(recordings, rolls)]
-    event_roll = np.concatenate(rolls)
-    starts = _segment_starts([len(log_mel) for log_mel in log_mels], segment_frames, segment_hop)
+    event_roll, labels = np.concatenate(rolls), task_labels(experiment.tasks)
+    starts = _segment_starts([len(log_mel) for log_mel in log_mels], spec.segment_frames, spec.segment_hop)
     return starts, np.concatenate(log_mels), {task.name: task.encode(task_activity(event_roll, labels, task))
-                                              for task in tasks}
+                                              for task in learning_tasks(experiment)}
 
 
 @contextlib.contextmanager
@@ -184,36 +182,28 @@ def _prompt_threads():
         sys.setswitchinterval(before)
 
 
-def fresh_segment_dataset(draw, tasks, *, segment_frames, segment_hop, batch_size, seed, first_epoch, epochs, n_mels,
-                          output_stride=1, silence=SILENCE_DB):
+def fresh_segment_dataset(draw, experiment, first_epoch=0):
     """Make batches as segment_dataset does, of recordings drawn anew for each epoch in a thread beside the training.
 
     Args:
         draw: function of the epoch (0, 1, ...) that returns a list of RecordingFeatures, all of one length.
-        tasks: tuple of Task; this, the sizes and the seed are as of segment_dataset.
-        segment_frames: number of frames of a segment.
-        segment_hop: number of frames from one segment to the next.
-        batch_size: number of segments per batch.
-        seed: of the order.
+        experiment: Experiment with resolved tasks; drawing ends at its last epoch.
         first_epoch: the first epoch that is drawn.
-        epochs: number of all epochs, at which drawing ends.
-        n_mels: number of mel bands of the features.
-        output_stride: as of segment_dataset.
-        silence: as of segment_dataset.
     """
+    spec = experiment.training
+
     def epoch_arrays():
         with _prompt_threads(), concurrent.futures.ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(draw, first_epoch)
-            for epoch in range(first_epoch, epochs):
-                starts, features, targets = _join(upcoming.result(), tasks, segment_frames, segment_hop, output_stride,
-                                                  silence)
-                if epoch + 1 < epochs:
+            for epoch in range(first_epoch, spec.epochs):
+                starts, features, targets = _join(upcoming.result(), experiment)
+                if epoch + 1 < spec.epochs:
                     upcoming = pool.submit(draw, epoch + 1)
-                yield np.random.default_rng((seed, epoch)).permutation(starts), features, targets
+                yield np.random.default_rng((spec.seed, epoch)).permutation(starts), features, targets
 
-    empty = {task.name: task.encode(np.zeros((1, len(task.labels)))) for task in tasks}
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, n_mels], tf.float32),
+    empty = {task.name: task.encode(np.zeros((1, len(task.labels)))) for task in learning_tasks(experiment)}
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, experiment.features.n_mels], tf.float32),
                  {name: tf.TensorSpec([None, *target.shape[1:]], target.dtype) for name, target in empty.items()})
     # Only whole epochs pass through Python: batches are cut without its lock, which the drawing thread often holds.
     return tf.data.Dataset.from_generator(epoch_arrays, output_signature=signature).flat_map(
-        lambda order, *arrays: _batches(order, *arrays, segment_frames, batch_size, output_stride)).prefetch(4)
+        lambda order, *arrays: _batches(order, *arrays, experiment)).prefetch(4)

@@ -74,21 +74,18 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
     Raises:
         InputError: no recordings.
     """
-    spec, tasks, silence = experiment.training, learning_tasks(experiment), experiment.features.silence
     if experiment.model.freeze_backbone and not callable(recordings):
         return _frozen_feed(experiment, recordings, validation, first_epoch, progress)
-    first = recordings(first_epoch) if callable(recordings) else recordings
-    segments = {"segment_frames": spec.segment_frames, "segment_hop": spec.segment_hop, "batch_size": spec.batch_size}
-    order = {"seed": spec.seed, "first_epoch": first_epoch, "output_stride": experiment.model.output_stride,
-             "silence": silence}
     if callable(recordings):
-        dataset = fresh_segment_dataset(lambda epoch: first if epoch == first_epoch else recordings(epoch), tasks,
-                                        **segments, **order, epochs=spec.epochs, n_mels=experiment.features.n_mels)
+        first = recordings(first_epoch)
+        dataset = fresh_segment_dataset(lambda epoch: first if epoch == first_epoch else recordings(epoch), experiment,
+                                        first_epoch)
     else:
-        dataset = segment_dataset(recordings, tasks, **segments, **order)
+        first, dataset = recordings, segment_dataset(recordings, experiment, first_epoch)
+    tasks, frames = learning_tasks(experiment), experiment.training.segment_frames
     rolls = [recording.event_roll for recording in validation]
-    return Feed(first, num_batches(first, **segments), dataset, lambda learner: validate(
-        [predict_posteriors(learner, recording.log_mel, tasks, spec.segment_frames, silence=silence)
+    return Feed(first, num_batches(first, experiment.training), dataset, lambda learner: validate(
+        [predict_posteriors(learner, recording.log_mel, tasks, frames, silence=experiment.features.silence)
          for recording in validation], rolls, experiment))
 
 

@@ -101,24 +101,24 @@ def test_rolls_have_the_order_of_the_tasks(bank, data):
 
 
 def test_an_epoch_holds_every_segment_once(bank, data):
-    draw, experiment = drawing(bank, data), resolved(GROUPED)
+    draw, experiment = drawing(bank, data), resolved(GROUPED, **SEGMENTS, epochs=2)
     for first in (0, 1):
-        dataset = fresh_segment_dataset(draw, experiment.tasks, **SEGMENTS, first_epoch=first, epochs=2, n_mels=16)
+        dataset = fresh_segment_dataset(draw, experiment, first)
         batches = list(dataset.as_numpy_iterator())
         expected = np.concatenate([recording.log_mel[:480].reshape(-1, 32, 16)  # 500 frames: 15 segments and a rest
                                    for epoch in range(first, 2) for recording in draw(epoch)])
         segments = np.concatenate([log_mel for log_mel, _ in batches])
-        assert len(batches) == (2 - first) * num_batches(draw(0), segment_frames=32, segment_hop=32, batch_size=8)
+        assert len(batches) == (2 - first) * num_batches(draw(0), experiment.training)
         np.testing.assert_array_equal(np.sort(segments.sum(axis=(1, 2))), np.sort(expected.sum(axis=(1, 2))))
         assert not np.array_equal(segments, expected)  # shuffled
         assert [target.shape for target in batches[0][1].values()] == [(8, 32), (8, 32)]
 
 
 def test_targets_belong_to_their_segments(bank, data):
-    draw, experiment = drawing(bank, data), resolved(MULTI_LABEL)
+    draw, experiment = drawing(bank, data), resolved(MULTI_LABEL, **SEGMENTS, epochs=1)
     rolls = {recording.log_mel[i:i + 32].tobytes(): recording.event_roll[i:i + 32]
              for recording in draw(0) for i in range(0, 469, 32)}
-    dataset = fresh_segment_dataset(draw, experiment.tasks, **SEGMENTS, first_epoch=0, epochs=1, n_mels=16)
+    dataset = fresh_segment_dataset(draw, experiment)
     for log_mel, targets in dataset.as_numpy_iterator():
         for segment, target in zip(log_mel, targets["events"], strict=True):
             np.testing.assert_array_equal(target, rolls[segment.tobytes()])

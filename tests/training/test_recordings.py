@@ -1,4 +1,5 @@
 """Segments: what is in them, how often and in what order they come, and that they are cut as they are asked for."""
+import dataclasses
 import itertools
 import logging
 import math
@@ -14,7 +15,7 @@ from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings, num_batches, segment_dataset
 
-from fixtures import FEATURES, LABELS, shared_corpus, write_corpus
+from fixtures import FEATURES, LABELS, MULTI_LABEL, shared_corpus, write_corpus
 
 TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c",), "multi_label"),
          Task("third", ("d", "e"), "multi_class"))
@@ -31,11 +32,16 @@ def recordings_of(*lengths, n_mels=2, seed=0):
     return recordings
 
 
-def batches(recordings, tasks=TASKS, epochs=1, first_epoch=0, seed=0, segment_frames=8, segment_hop=1, batch_size=4):
+def experiment_of(**training):
+    training = {"segment_frames": 8, "segment_hop": 1, "batch_size": 4, "seed": 0} | training
+    return dataclasses.replace(MULTI_LABEL, tasks=TASKS, training=dataclasses.replace(MULTI_LABEL.training, **training))
+
+
+def batches(recordings, epochs=1, first_epoch=0, **training):
     """The batches of some epochs, as arrays."""
-    arguments = {"segment_frames": segment_frames, "segment_hop": segment_hop, "batch_size": batch_size}
-    dataset = segment_dataset(recordings, tasks, **arguments, seed=seed, first_epoch=first_epoch)
-    return list(dataset.take(epochs * num_batches(recordings, **arguments)).as_numpy_iterator())
+    experiment = experiment_of(**training)
+    dataset = segment_dataset(recordings, experiment, first_epoch)
+    return list(dataset.take(epochs * num_batches(recordings, experiment.training)).as_numpy_iterator())
 
 
 def starts_of(made):
@@ -84,7 +90,7 @@ def test_every_segment_comes_once_an_epoch(segment_hop):
 def test_batches_of_an_epoch_are_counted_before(lengths, segment_hop, batch_size):
     recordings = recordings_of(*lengths)
     segments = sum(len(range(0, max(length, 8) - 7, segment_hop)) for length in lengths)
-    counted = num_batches(recordings, segment_frames=8, segment_hop=segment_hop, batch_size=batch_size)
+    counted = num_batches(recordings, experiment_of(segment_hop=segment_hop, batch_size=batch_size).training)
     assert counted == math.ceil(segments / batch_size)
     sizes = [len(log_mel) for log_mel, _ in batches(recordings, segment_hop=segment_hop, batch_size=batch_size)]
     assert sizes[:-1] == [batch_size] * (counted - 1) and sum(sizes) == segments
@@ -132,7 +138,7 @@ def test_short_recordings_are_filled_with_silence():
 
 def test_no_recordings_are_an_error():
     with pytest.raises(InputError, match="at least one to train on"):
-        segment_dataset([], TASKS, segment_frames=8, segment_hop=1, batch_size=4, seed=0)
+        segment_dataset([], experiment_of())
 
 
 # Memory
@@ -141,7 +147,7 @@ def test_segments_are_cut_when_they_are_asked_for():
     """With hop 1 and segments of 128 frames, all segments at once would be 128 times the features: 3.3 GB here."""
     recordings = recordings_of(50_000, 50_000, n_mels=64)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    dataset = segment_dataset(recordings, TASKS, segment_frames=128, segment_hop=1, batch_size=32, seed=0)
+    dataset = segment_dataset(recordings, experiment_of(segment_frames=128, batch_size=32))
     made = list(dataset.take(3))
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     features = sum(recording.log_mel.nbytes for recording in recordings)
