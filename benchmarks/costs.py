@@ -54,7 +54,7 @@ def main():
     if arguments.one:
         print(json.dumps(measure(arguments.models[0])))
         return
-    print("| detector | labels | MB on disk | s to load | x real time on one core | MB of memory |\n" + 6 * "|---" + "|")
+    print("| detector | labels | disk in MB | load in s | x real time, one core | memory in MB |\n" + "|---" * 6 + "|")
     for model in arguments.models:
         output = subprocess.run([sys.executable, __file__, "--one", model], capture_output=True, text=True, check=True)
         costs = json.loads(output.stdout.splitlines()[-1])
