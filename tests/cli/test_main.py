@@ -9,10 +9,9 @@ import soundfile
 
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import build_parser, main
-from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.evaluation import DEFAULT_ALARMS
-from polysed_keras.events.decoding import DETECTION_FORMATS
+from polysed_keras.events.formats.catalogue import ANNOTATION_FORMATS, DETECTION_FORMATS
 from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
