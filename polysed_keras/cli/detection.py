@@ -52,22 +52,20 @@ def detect(arguments):
     tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
-    for path in paths:
-        try:
-            if tagging:
-                threshold = 0.5 if arguments.threshold is None else arguments.threshold
-                found = detector.tag(path, threshold=threshold, labels=arguments.labels)
+    try:
+        for path in paths:
+            try:
+                found = _find(detector, path, arguments, tagging)
+            except InputError as error:
+                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             else:
-                found = detector.detect(path, **event_arguments(arguments))
-        except InputError as error:
-            mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            continue
-        if arguments.table:
-            table.append(_as_detected(found, path, tagging))
-        else:
-            _write_found(found, path, arguments, tagging)
-    if table:
-        _write_table(table, arguments)
+                if arguments.table:
+                    table.append(_as_detected(found, path, tagging))
+                else:
+                    _write_found(found, path, arguments, tagging)
+    finally:  # an interrupted detection leaves a table of what it has found
+        if table:
+            _write_table(table, arguments)
     if mistakes:
         raise InputError("\n".join(mistakes))
 
@@ -93,6 +91,14 @@ def _check_stems(paths):
         if stems.setdefault(path.stem, path) != path:
             raise InputError(f"{stems[path.stem]} and {path}: expected different names, because both would be written "
                              f"to {path.stem}. Detect them into different folders.")
+
+
+def _find(detector, path, arguments, tagging):
+    """Return the tags or the events of a file."""
+    if not tagging:
+        return detector.detect(path, **event_arguments(arguments))
+    threshold = 0.5 if arguments.threshold is None else arguments.threshold
+    return detector.tag(path, threshold=threshold, labels=arguments.labels)
 
 
 def _check_table(arguments):

@@ -20,7 +20,7 @@ _NAMES = {
     "filename": ("filename", "file", "audiofilename", "audiofile", "audio", "filepath", "path", "recording",
                  "segmentid", "beginfile", "beginpath", "infile", "soundfile", "wavfile", "wav"),
 }
-# Columns that may hold labels. Of several, the one with the most filled fields is taken, and the first of equal ones.
+# Columns that may hold labels. Of several, the first one that is filled anywhere is taken.
 LABEL_NAMES = ("eventlabel", "eventlabels", "annotation", "species", "label", "labels", "commonname", "speciescode",
                "class", "type", "tag", "classname", "classlabel", "category", "event", "soundclass", "scientificname")
 _UNIT = r"(?:in)?(?:s|secs?|seconds?)?"
@@ -99,8 +99,10 @@ def read_source(path, encoding=None):
 def _unicode(data):
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    even, odd = data[:1000:2].count(0), data[1:1000:2].count(0)  # UTF-16 without a mark has zeros in every second byte
-    return "utf-8" if even == odd else "utf-16-le" if odd > even else "utf-16-be"
+    shares = [part.count(0) / max(1, len(part)) for part in (data[:1000:2], data[1:1000:2])]
+    if max(shares) < 0.5:  # UTF-16 without a mark has a zero in every second byte, but for letters of other scripts
+        return "utf-8"
+    return "utf-16-be" if shares[0] > shares[1] else "utf-16-le"
 
 
 def _decode(path, data, encoding, error):
@@ -230,7 +232,7 @@ def collect(rows):
     """
     found, commas = collections.defaultdict(list), _decimal_commas(rows)
     for row in rows:
-        events = found[row.recording]
+        events = found[row.recording and unicodedata.normalize("NFC", row.recording)]
         if row.recording is None or any((*row.times, row.label)):
             events.append(_event(row, commas))
     return dict(found) or {None: []}

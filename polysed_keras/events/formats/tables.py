@@ -115,10 +115,8 @@ def find_label(source, label_column=None):
                "Choose one of these.")
         return plain(label_column)
     names = [name for name in LABEL_NAMES if name in source.header]
-    filled = collections.Counter({name: 0 for name in names})
-    for _, fields in source.rows[1:]:
-        filled.update(name for name, field in zip(source.header, fields) if field and name in filled)
-    return max(names, key=filled.get, default=None)
+    filled = {name for _, fields in source.rows[1:] for name, field in zip(source.header, fields) if field}
+    return next((name for name in names if name in filled), next(iter(names), None))
 
 
 def read_audacity(source, label_column=None):
@@ -145,7 +143,7 @@ def read_raven(source, label_column=None):
     header, label = source.header, find_label(source, label_column)
     if label is None or not {"begintimes", "endtimes"} <= set(header):
         raise InputError(f"{source.lines[0][0]}: expected {_RAVEN} ({', '.join(LABEL_NAMES[2:8])}, ...). Received: "
-                         f"{source.lines[0][1].strip()}.")
+                         f"{source.lines[0][1].strip()}. Name another column of labels by --label-column.")
     file = next((name for name in ("beginfile", "beginpath") if name in header), None)
     rows, seen, files = [], set(), set()
     for place, row in _records(source):
@@ -187,9 +185,9 @@ def read_urban_sed(source, label_column=None):
     """Read a file of URBAN-SED: start, end and label on a line, without a header."""
     rows = []
     for place, fields in source.rows:
-        row = fit(EVENT, fields, place) if len(fields) <= 3 else dict(zip(EVENT, [*fields[:2], ", ".join(fields[2:])]))
-        expect(len(fields) <= 3, place, "onset, offset (seconds) and label", ", ".join(fields), "Correct the line.")
-        rows.append(Row(place, None, *(row[name] for name in EVENT)))
+        filled = [field for field in fields if field]
+        expect(len(filled) <= 3, place, "onset, offset (seconds) and label", ", ".join(filled), "Correct the line.")
+        rows.append(Row(place, None, *(fit(EVENT, filled, place)[name] for name in EVENT)))
     return collect(rows)
 
 
