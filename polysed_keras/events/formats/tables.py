@@ -88,7 +88,7 @@ def _table_rows(source, label_column=None):
 def _records(source):
     """Yield (place, {plain column: field}) of the rows after the header; a repeated header is passed over."""
     for place, fields in source.rows[1:]:
-        if tuple(map(plain, fields)) != source.header:
+        if fields != source.rows[0][1]:
             yield place, fit(source.header, fields, place)
 
 
@@ -209,7 +209,9 @@ def read_audioset_strong(source, label_column=None):
     expect("segmentid" in source.header, source.lines[0][0] if source.lines else source.path,
            "the header segment_id, start_time_seconds, end_time_seconds, label", source.text[:80])
     names = _class_names(source.path.parent)
-    absent = {place for place, row in _records(source) if row.get("present", "").upper() == "NOT_PRESENT"}
+    absent = set()
+    if "present" in source.header:
+        absent = {place for place, row in _records(source) if row["present"].upper() == "NOT_PRESENT"}
     rows = [dataclasses.replace(row, label=names.get(row.label, row.label))
             for row in _table_rows(source, label_column)]
     return collect(_without(rows, lambda row: row.place in absent))
