@@ -1,4 +1,5 @@
 """Annotation formats: files as other tools and people write them, read to events worked by hand; and written back."""
+import csv
 import json
 import re
 
@@ -216,6 +217,26 @@ def test_files_that_people_have(texts, expected, tmp_path):
     assert read(tmp_path, texts) == expected
 
 
+HEADERS = (["filename", "onset", "offset", "event_label"], ["File", "Start (s)", "End (s)", "Class"],
+           ["audio_file", "begin time", "stop", "Species"], None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("header", HEADERS, ids=str)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["minimal", "all"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("separator", ["\t", ";", ","])
+def test_every_way_in_which_pandas_writes_a_table(separator, decimal, quoting, header, encoding, tmp_path):
+    labels = ("speech, male", "rain; heavy", 'a "loud" dog', "H\u00fcndin", "1,5", "to", "car")
+    events = random_events(4, labels).drop(columns="confidence")
+    events.insert(0, "filename", np.resize(["a.wav", "site 1/b, c.wav"], len(events)))
+    events.to_csv(tmp_path / "all.csv", index=False, sep=separator, decimal=decimal, quoting=quoting, encoding=encoding,
+                  header=header or False)
+    _, annotations = read_annotations(tmp_path / "all.csv")
+    assert {annotation.recording: list(annotation.events) for annotation in annotations} == {
+        name: list(rows[COLUMNS].itertuples(index=False, name=None)) for name, rows in events.groupby("filename")}
+
+
 # name: a file, the line that is wrong, and a word that says what
 REFUSED = {
     "no label": ("a.txt", "0.000000\t2.728952\n2.728952\t8.256069\n", "line 1", "label ''"),
@@ -242,6 +263,10 @@ REFUSED = {
                                  "ooTextFile"),
     "backwards in a TextGrid": ("a.TextGrid", SHORT.replace("0.5\n1.0", "1.5\n1.0"), "line 17", "onset <= offset"),
     "half of JSON": ("a.json", '[{"data": {"audio": "a.wav"},\n', "line 2", "Label Studio"),
+    "JSON of another kind": ("a.json", '[{"data": {"audio": "a.wav"}, "annotations": [{"result": [1]}]}]', "task 1",
+                             "as Label Studio exports it"),
+    "no seconds": ("a.json", '[{"data": {"audio": "a.wav"}, "annotations": [{"result": [{"value": {"start": null, '
+                             '"end": 1, "labels": ["dog"]}}]}]}]', "task 1", "as Label Studio exports it"),
     "no audio": ("a.json", '[{"data": {"text": "x"}, "annotations": [{"result": []}]}]', "task 1", "audio file"),
 }
 

@@ -20,20 +20,30 @@ def read_label_studio(source, label_column=None):
     if no task has one, the predictions are read. `label_column` names one control tag; None for the regions of all.
     """
     tasks = _tasks(source)
-    annotated = [(place, task, _annotation(task, place)) for place, task in tasks]
-    if all(regions is None for *_, regions in annotated):
-        annotated = [(place, task, [region for prediction in task.get("predictions") or ()
-                                    for region in prediction.get("result") or ()]) for place, task in tasks]
-        if annotated:
-            _log.warning("%s: no task is annotated; the predictions are read.", source.path)
+    found = _read_tasks(tasks, _annotation, label_column)
+    if tasks and not found:
+        _log.warning("%s: no task is annotated; the predictions are read.", source.path)
+        found = _read_tasks(tasks, _prediction, label_column)
+    return found
+
+
+def _read_tasks(tasks, choose, label_column):
+    """Return {recording: events} of the tasks in which `choose` finds regions."""
     found = {}
-    for place, task, regions in annotated:
-        if regions is None:
-            continue
-        name = _recording(task, place)
-        expect(name not in found, place, "one task per recording", name, "Remove one of its tasks.")
-        found[name] = sorted(event for region in regions if label_column in (None, region.get("from_name"))
-                             for event in _events(region, place))
+    for place, task in tasks:
+        try:
+            regions = choose(task, place)
+            if regions is None:
+                continue
+            name = _recording(task, place)
+            expect(name not in found, place, "one task per recording", name, "Remove one of its tasks.")
+            found[name] = sorted(event for region in regions if label_column in (None, region.get("from_name"))
+                                 for event in _events(region, place))
+        except InputError:
+            raise
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:  # other JSON than is exported
+            raise InputError(f"{place}: expected a task as Label Studio exports it. Received: {json.dumps(task)[:200]} "
+                             f"({error}). Export it again.") from error
     return found
 
 
@@ -62,19 +72,18 @@ def _annotation(task, place):
     return chosen[0].get("result") or [] if chosen else None
 
 
+def _prediction(task, place):
+    """Return the regions of all predictions of a task."""
+    return [region for prediction in task.get("predictions") or () for region in prediction.get("result") or ()]
+
+
 def _events(region, place):
     """Return the events of a region: one per label, none of relations and of choices for the whole recording."""
     value = region.get("value", region)
     labels = value.get(region.get("type", "labels")) or value.get("labels") or ()
     if "start" not in value or "end" not in value or not isinstance(labels, list):
         return []
-    try:
-        return [check_event(float(value["start"]), float(value["end"]), str(label), place) for label in labels]
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{place}: expected start and end in seconds. Received: {value['start']!r} and "
-                         f"{value['end']!r}.") from error
+    return [check_event(float(value["start"]), float(value["end"]), str(label), place) for label in labels]
 
 
 def _recording(task, place):
