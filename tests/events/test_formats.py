@@ -169,11 +169,14 @@ READ = {
                                          "1\tW\t1\t10,5\t11,0\t0\t9,5\ta.wav\t0,5\tdog\n"}, {"a.wav": DOG}),
     # BirdNET
     "BirdNET": ({"a.BirdNET.results.csv": f"{BIRDNET},File\n0.0,3.0,Canis lupus,Dog,0.9,/r/a.wav\n",
-                 "b.BirdNET.results.csv": f"{BIRDNET}\n"},
+                 "b.BirdNET.results.csv": f"{BIRDNET}\n", "BirdNET_analysis_params.csv": "Overlap,Locale\n0.0,en\n"},
                 {"/r/a.wav": [(0.0, 3.0, "Dog")], "b.BirdNET.results": []}),
     "BirdNET's nocall": ({"all.csv": f"{BIRDNET},File\n0.0,3.0,nocall,nocall,0.9,b.wav\n"
                                      "0,3,Canis lupus,Dog,0.9,a.wav\n"},
                          {"a.wav": [(0.0, 3.0, "Dog")], "b.wav": []}),
+    "BirdNET for Kaleidoscope": ({"all.csv": "INDIR,FOLDER,IN FILE,OFFSET,DURATION,scientific_name,common_name,"
+                                             "confidence\n/r,site,a.wav,3.0,3.0,Canis lupus,Dog,0.9\n"},
+                                 {"a.wav": [(3.0, 6.0, "Dog")]}),
     "BirdNET for R": ({"all.csv": "filepath,start,end,scientific_name,common_name,confidence,lat,lon,week\n"
                                   "/r/a.wav,0.0,3.0,Canis lupus,Dog,0.9,-1,-1,-1\n"},
                       {"/r/a.wav": [(0.0, 3.0, "Dog")]}),

@@ -15,6 +15,7 @@ from polysed_keras.events.formats.writing import Detected
 from polysed_keras.files import atomic_file
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".ann", ".textgrid", ".json")
+NO_ANNOTATIONS = ("readme", "license", "birdnet_analysis_params", "birdnet.analyze-params")  # beginnings of file names
 URBAN_SED_FOLDERS = ("train", "validate", "test")
 _log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Annotation:
 def read_annotations(path, format=None, *, label_column=None, encoding=None):
     """Read a file of annotations, or all files in a folder and its subfolders with one of SUFFIXES.
 
-    Hidden files, READMEs, licences and JSON files that are no annotations are passed over.
+    Hidden files, READMEs, licences, BirdNET's parameters and JSON that is no annotations are passed over.
 
     Args:
         path: file or folder.
@@ -148,7 +149,7 @@ def _find_files(folder):
     return sorted(
         file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and not file.name.lower().startswith(("readme", "license")) and file.name not in tables.CLASS_NAMES)
+        and not file.name.lower().startswith(NO_ANNOTATIONS) and file.name not in tables.CLASS_NAMES)
 
 
 def _is_meant(source):
