@@ -255,10 +255,15 @@ REFUSED = {
     "milliseconds": ("a.csv", "start_ms,end_ms,label\n500,1000,dog\n", "line 1", "seconds"),
     "no end": ("a.csv", "filename,onset,label\na.wav,500,dog\n", "line 1", "offset (or duration)"),
     "one field too many": ("a.csv", "onset,offset,label\n0.5,1.0,dog, barking\n", "line 2", "3 fields"),
+    "a label of two words": ("a.txt", "0.5 1.0 dog\n0.5 1.0 dog barking\n", "line 2", "3 fields"),
+    "labels of two words": ("a.txt", "a.wav 0.5 1.0 dog barking\n", "line 1", "1.0, dog, barking"),
+    "labels with a number": ("a.txt", "0.5 1.0 dog 2\n", "line 1", "1.0, dog, 2"),
+    "a remark in a column": ("a.txt", "0.5\t1.0\tdog\tfar\n", "line 1", "1.0, dog, far"),
     "an open quote": ("a.csv", 'onset,offset,label\n0.5,1.0,cat\n0.5,1.0,"dog\n1,2,cat\n', "line 3", "quotes"),
     "frames of SELD": ("a.csv", "1,5,0,50,30\n", "line 1", "expected"),
     "Latin letters": ("a.txt", "0\t1\tcat\n0\t1\tH\u00fcndin\n".encode("latin-1"), "line 2", "windows-1252"),
-    "no class": ("a.csv", "Audiofilename,Starttime,Endtime,Q\na.wav,0.5,1.0,MAYBE\n", "line 2", "POS, NEG or UNK"),
+    "no class": ("a.csv", "Audiofilename,Starttime,Endtime,Q\na.wav,0.5,1.0,POS\na.wav,2,3,MAYBE\n", "line 3",
+                 "POS, NEG or UNK"),
     "no audio format": ("a.txt", "Audiofilename\n", "line 1", "strong labels"),
     "half a TextGrid": ("a.TextGrid", LONG[:LONG.index("text = \"a")], "line 21", "the end of the file"),
     "a TextGrid with words for numbers": ("a.TextGrid", SHORT.replace("0.5\n1.0", "half\n1.0"), "line 18", "a number"),
@@ -380,12 +385,12 @@ def test_formats_of_one_recording_are_no_table(format, tmp_path):
 
 def test_a_selection_table_by_the_byte(tmp_path):
     events = pd.DataFrame([(0.5, 1.0, "dog", 0.75)], columns=[*COLUMNS, "confidence"])
-    write_recordings([Detected(events, "a.wav", 10.0, 4000.0), Detected(events, "b.wav", 10.0, 4000.0)],
+    write_recordings([Detected(events, f"x/{name}.wav", 10.0, 4000.0) for name in "ab"],
                      tmp_path / "table.txt", "raven")
     assert (tmp_path / "table.txt").read_text() == (
-        f"{RAVEN}\tBegin File\tFile Offset (s)\tAnnotation\tConfidence\n"
-        "1\tSpectrogram 1\t1\t0.500000\t1.000000\t0.000\t4000.000\ta.wav\t0.500000\tdog\t0.750000\n"
-        "2\tSpectrogram 1\t1\t10.500000\t11.000000\t0.000\t4000.000\tb.wav\t0.500000\tdog\t0.750000\n")
+        f"{RAVEN}\tBegin Path\tBegin File\tFile Offset (s)\tAnnotation\tConfidence\n"
+        "1\tSpectrogram 1\t1\t0.500000\t1.000000\t0.000\t4000.000\tx/a.wav\ta.wav\t0.500000\tdog\t0.750000\n"
+        "2\tSpectrogram 1\t1\t10.500000\t11.000000\t0.000\t4000.000\tx/b.wav\tb.wav\t0.500000\tdog\t0.750000\n")
 
 
 def test_a_textgrid_covers_the_recording_without_gaps_as_praat_wants_it(tmp_path):

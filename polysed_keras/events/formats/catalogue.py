@@ -71,7 +71,7 @@ FORMATS = {
     "audioset_strong": Format("AudioSet's strong lists: segment_id, start_time_seconds, end_time_seconds, label",
                               tables.read_audioset_strong, lambda source: "segmentid" in source.header),
     "dcase_bioacoustic": Format("tables of DCASE's few-shot bioacoustic task: a column per class with POS, NEG or UNK",
-                                tables.read_bioacoustic, lambda source: tables.bioacoustic_columns(source.header)),
+                                tables.read_bioacoustic, tables.is_bioacoustic),
     "desed": Format("a list with the header filename, onset, offset, event_label and tabs", tables.read_desed,
                     lambda source: "filename" in source.header and {"eventlabel", "eventlabels"} & set(source.header)
                     and "\t" in source.lines[0][1]),

@@ -67,9 +67,14 @@ class Source:
         return lines[1:] if lines and re.fullmatch(r"sep=.\s*", lines[0][1]) else lines  # Excel's hint
 
     @functools.cached_property
+    def separator(self):
+        """What stands between fields: a tab, a semicolon, a comma, or blanks."""
+        return _find_separator(self.lines)
+
+    @functools.cached_property
     def rows(self):
         """List of (place, fields) of the rows with a filled field; empty fields at the end are left out."""
-        rows = ((place, _strip_end(fields)) for place, fields in _split(self.lines, _find_separator(self.lines)))
+        rows = ((place, strip_end(fields)) for place, fields in _split(self.lines, self.separator))
         return [(place, fields) for place, fields in rows if fields]
 
     @functools.cached_property
@@ -201,7 +206,8 @@ def unquote(field):
     return quoted[1].replace('""', '"').strip() if quoted else field.strip()
 
 
-def _strip_end(fields):
+def strip_end(fields):
+    """Return a list of fields without the empty ones at its end."""
     while fields and not fields[-1]:
         fields = fields[:-1]
     return fields

@@ -18,6 +18,7 @@ from polysed_keras.events.formats.source import (
     is_number,
     plain,
     role,
+    strip_end,
     unquote,
 )
 
@@ -38,7 +39,7 @@ def read_event_list(source, label_column=None):
     if source.header:
         return collect(_table_rows(source, label_column))
     expect(label_column is None, source.path, f"a header with the column {label_column}", "a table without a header")
-    shape, rows = _shape([fields for _, fields in source.rows]), []
+    shape, rows = _shape(source), []
     for place, fields in source.rows:
         row = fit(shape, fields, place)
         _check_file(row, place)
@@ -49,19 +50,28 @@ def read_event_list(source, label_column=None):
     return collect(rows)
 
 
-def _shape(rows):
-    """Return the columns of rows without a header: those of the most rows that have an onset and an offset."""
+def _shape(source):
+    """Return the columns of rows without a header: those of the most rows that have an onset and an offset.
+
+    After the label, blanks separate no fields but words of a label, which is refused.
+    """
     found = collections.Counter()
-    for fields in rows:
+    for _, fields in source.rows:
         fields = fields if find_times(fields) is not None else [field for field in fields if field]
         place = find_times(fields)
-        extra = len(fields) - 3 - (place or 0)
-        if place is not None and extra <= len(_SUFFIXES[place]):
-            found[_PREFIXES[place] + EVENT + _SUFFIXES[place][:extra]] += 1
+        extra = fields[(place or 0) + 3:]
+        fits = source.separator != " " and (place or is_confidence(*extra[:1])) if extra else True
+        if place is not None and fits and len(extra) <= len(_SUFFIXES[place]):
+            found[_PREFIXES[place] + EVENT + _SUFFIXES[place][:len(extra)]] += 1
     if found:
         return found.most_common(1)[0][0]
-    longest = max(map(len, rows), default=1)
+    longest = max((len(fields) for _, fields in source.rows), default=1)
     return ("filename",) if longest == 1 else _PREFIXES[min(max(longest - 3, 0), 2) if longest < 6 else 0] + EVENT
+
+
+def is_confidence(field):
+    """Say whether a field is a number with decimals in 0..1."""
+    return is_number(field) and not field.isdigit() and 0 <= float(field.replace(",", ".")) <= 1
 
 
 def _check_file(row, place):
@@ -126,14 +136,10 @@ def read_audacity(source, label_column=None):
         if rows and line.startswith("\\"):
             continue
         fields = [unquote(field) for field in line.split("\t")]
-        fields = fields[:-1] if len(fields) == 4 and is_number(fields[3]) else fields
-        row = fit(EVENT, _without_end(fields), place)
+        fields = fields[:-1] if len(fields) == 4 and is_confidence(fields[3]) else fields
+        row = fit(EVENT, strip_end(fields), place)
         rows.append(Row(place, None, *(row[name] for name in EVENT)))
     return collect(rows)
-
-
-def _without_end(fields):
-    return fields[:max((place for place, field in enumerate(fields, start=1) if field), default=0)]
 
 
 def read_raven(source, label_column=None):
@@ -144,7 +150,7 @@ def read_raven(source, label_column=None):
     if label is None or not {"begintimes", "endtimes"} <= set(header):
         raise InputError(f"{source.lines[0][0]}: expected {_RAVEN} ({', '.join(LABEL_NAMES[2:8])}, ...). Received: "
                          f"{source.lines[0][1].strip()}. Name another column of labels by --label-column.")
-    file = next((name for name in ("beginfile", "beginpath") if name in header), None)
+    file = next((name for name in ("beginpath", "beginfile") if name in header), None)
     rows, seen, files = [], set(), set()
     for place, row in _records(source):
         files.add(row.get(file))
@@ -233,7 +239,7 @@ def read_bioacoustic(source, label_column=None):
     A class is an event where it says POS; UNK, which annotators were not sure of, is none.
     """
     classes = [name for name in source.rows[0][1] if not role(plain(name))] if source.rows else []
-    expect(classes and bioacoustic_columns(source.header), source.lines[0][0] if source.lines else source.path,
+    expect(classes and _has_bioacoustic_columns(source), source.lines[0][0] if source.lines else source.path,
            "the header Audiofilename, Starttime, Endtime and a column per class", source.text[:80])
     rows = []
     for place, row in _records(source):
@@ -246,7 +252,10 @@ def read_bioacoustic(source, label_column=None):
     return collect(rows)
 
 
-def bioacoustic_columns(header):
-    """Say whether a header has the columns of DCASE's bioacoustic tables."""
-    return {"audiofilename", "starttime", "endtime"} <= set(header) and not any(
-        role(name) == "event_label" for name in header)
+def is_bioacoustic(source):
+    """Say whether a Source has the columns, and in its first row the words, of DCASE's bioacoustic tables."""
+    return _has_bioacoustic_columns(source) and bool({"POS", "NEG", "UNK"} & set(source.rows[1][1]))
+
+
+def _has_bioacoustic_columns(source):
+    return {"audiofilename", "starttime", "endtime"} <= set(source.header) and len(source.rows) > 1

@@ -9,7 +9,7 @@ from polysed_keras.errors import expect
 
 _EVENT_HEADER = ("onset", "offset", "event_label", "confidence")
 _RAVEN_HEADER = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
-                 "Begin File", "File Offset (s)", "Annotation", "Confidence")
+                 "Begin Path", "Begin File", "File Offset (s)", "Annotation", "Confidence")
 _BIRDNET_HEADER = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
 
@@ -72,8 +72,8 @@ def write_raven(found):
     for detected in found:
         for onset, offset, label, confidence in detected.rows():
             rows.append((f"{len(rows) + 1}", "Spectrogram 1", "1", *_seconds(begin + onset, begin + offset), "0.000",
-                         f"{detected.highest_frequency:.3f}", detected.audio, f"{onset:.6f}", label,
-                         f"{confidence:.6f}"))
+                         f"{detected.highest_frequency:.3f}", detected.audio,
+                         detected.audio.rpartition("/")[2], f"{onset:.6f}", label, f"{confidence:.6f}"))
         begin += detected.end
     return "".join("\t".join(row) + "\n" for row in (_RAVEN_HEADER, *rows))
 
