@@ -102,9 +102,9 @@ def _find(detector, path, arguments, tagging):
 
 
 def _check_table(arguments):
-    from polysed_keras.events import FORMATS
+    from polysed_keras.events import TABLE_FORMATS
     from polysed_keras.files import check_writable
-    expect(FORMATS[arguments.format].several, "--table", "a format whose files hold several recordings",
+    expect(arguments.format in TABLE_FORMATS, "--table", "a format whose files hold several recordings",
            arguments.format, "Give --out DIR, for a file per recording.")
     expect(not pathlib.Path(arguments.table).is_dir(), "--table", "a file", arguments.table)
     check_writable(pathlib.Path(arguments.table).parent)
@@ -124,19 +124,19 @@ def _as_detected(found, path, tagging):
 
 
 def _write_table(table, arguments):
-    from polysed_keras.events import write_recordings
-    write_recordings(table, arguments.table, arguments.format)
+    from polysed_keras.events import write_table
+    write_table(table, arguments.table, arguments.format)
     print(f"{len(table)} recordings: {sum(len(detected.events) for detected in table)} events -> {arguments.table}")
 
 
 def _write_found(found, path, arguments, tagging):
-    from polysed_keras.events import DETECTION_FORMATS, write_recordings, write_tags
+    from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
         if tagging and arguments.format in ("tsv", "csv", "audacity"):
             write_tags(found, target, arguments.format)
         else:
-            write_recordings([_as_detected(found, path, tagging)], target, arguments.format)
+            write_detections(_as_detected(found, path, tagging), target, arguments.format)
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
     for row in found.itertuples(index=False):

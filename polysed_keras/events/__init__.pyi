@@ -30,11 +30,11 @@ from .event_lists import (
 from .formats.catalogue import (
     ANNOTATION_FORMATS as ANNOTATION_FORMATS,
     DETECTION_FORMATS as DETECTION_FORMATS,
-    FORMATS as FORMATS,
+    TABLE_FORMATS as TABLE_FORMATS,
     Annotation as Annotation,
     read_annotations as read_annotations,
     write_detections as write_detections,
-    write_recordings as write_recordings,
+    write_table as write_table,
 )
 from .formats.source import clean as clean, read_source as read_source
 from .formats.writing import Detected as Detected

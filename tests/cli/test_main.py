@@ -133,6 +133,28 @@ def test_detect_writes_one_table(model, data, tmp_path, file_format, capsys):
     assert all({label for *_, label in annotation.events} == set(LABELS) for annotation in annotations)
 
 
+def test_an_interrupted_detection_leaves_a_table_of_what_it_found(tmp_path, monkeypatch):
+    class Interrupted:
+        clip_level, heard = False, 0
+
+        def detect(self, path):
+            self.heard += 1
+            if self.heard == 3:
+                raise KeyboardInterrupt
+            return pd.DataFrame([(0.0, 0.5, "hum", 0.9)], columns=["onset", "offset", "event_label", "confidence"])
+
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE), RATE)
+    monkeypatch.setattr("polysed_keras.cli.detection._detector", lambda arguments: Interrupted())
+    try:
+        main(["detect", str(tmp_path), "--table", str(tmp_path / "table.csv"), "--format", "csv"])
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    assert (tmp_path / "table.csv").read_text() == (
+        "filename,onset,offset,event_label,confidence\n"
+        f"{tmp_path}/a.wav,0.000000,0.500000,hum,0.900000\n{tmp_path}/b.wav,0.000000,0.500000,hum,0.900000\n")
+
+
 def test_a_table_that_cannot_be_is_refused_before_the_work(data, tmp_path, capsys):
     detect = ["detect", data / "audio", "--model", tmp_path / "none", "--table"]
     for file_format in ("audacity", "textgrid"):

@@ -11,6 +11,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.events.decoding import event_finders, posteriors_to_events
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.events.formats.catalogue import DETECTION_FORMATS, write_detections
+from polysed_keras.events.formats.writing import Detected
 
 LABELS = ["bird", "cat", "dog"]
 
@@ -374,5 +375,5 @@ def test_unusable_outputs_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for format in DETECTION_FORMATS:
         with pytest.raises(InputError, match="cannot be written"):
-            write_detections(EVENTS, tmp_path / "file" / "events", format, audio="a.wav")
+            write_detections(Detected(EVENTS, "a.wav"), tmp_path / "file" / "events", format)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

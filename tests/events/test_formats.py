@@ -11,10 +11,10 @@ from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import COLUMNS, merge_events
 from polysed_keras.events.formats.catalogue import (
     DETECTION_FORMATS,
-    FORMATS,
+    TABLE_FORMATS,
     read_annotations,
     write_detections,
-    write_recordings,
+    write_table,
 )
 from polysed_keras.events.formats.writing import Detected
 
@@ -358,17 +358,18 @@ def assert_same(read_back, events):
 def test_what_is_written_is_read_back(format, given, tmp_path):
     for seed in range(5):
         events, path = random_events(seed), tmp_path / f"a{DETECTION_FORMATS[format]}"
-        write_detections(events, path, format, audio="recordings/a.wav", seconds=10.0)
+        write_detections(Detected(events, "recordings/a.wav", 10.0), path, format)
         _, (annotation,) = read_annotations(path, format if given else None)
         assert annotation.recording in ("a", "recordings/a.wav")
         assert_same(annotation.events, events)
 
 
-@pytest.mark.parametrize("format", [name for name in DETECTION_FORMATS if FORMATS[name].several])
-def test_one_table_of_a_folder_is_read_back(format, tmp_path):
-    found = [Detected(random_events(seed), f"site {seed}/a.wav", 10.0) for seed in range(4)]
-    found.insert(2, Detected(random_events(0)[:0], "empty.wav", 10.0))
-    write_recordings(found, tmp_path / "table", format)
+@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_one_table_of_a_folder_is_read_back(format, number, tmp_path):
+    found = [Detected(random_events(seed), f"site {seed}/a.wav", 10.0) for seed in range(number)]
+    found[2:2] = [] if number == 1 else [Detected(random_events(0)[:0], "empty.wav", 10.0)]
+    write_table(found, tmp_path / "table", format)
     _, annotations = read_annotations(tmp_path / "table")
     back = {annotation.recording: annotation.events for annotation in annotations}
     assert list(back) == [detected.audio for detected in found if format != "raven" or len(detected.events)]
@@ -379,13 +380,13 @@ def test_one_table_of_a_folder_is_read_back(format, tmp_path):
 @pytest.mark.parametrize("format", ["audacity", "textgrid"])
 def test_formats_of_one_recording_are_no_table(format, tmp_path):
     found = [Detected(random_events(seed), f"{seed}.wav", 10.0) for seed in range(2)]
-    with pytest.raises(InputError, match="format: expected one with several recordings per file"):
-        write_recordings(found, tmp_path / "table", format)
+    with pytest.raises(InputError, match="format: expected one of .*, which hold several recordings"):
+        write_table(found, tmp_path / "table", format)
 
 
 def test_a_selection_table_by_the_byte(tmp_path):
     events = pd.DataFrame([(0.5, 1.0, "dog", 0.75)], columns=[*COLUMNS, "confidence"])
-    write_recordings([Detected(events, f"x/{name}.wav", 10.0, 4000.0) for name in "ab"],
+    write_table([Detected(events, f"x/{name}.wav", 10.0, 4000.0) for name in "ab"],
                      tmp_path / "table.txt", "raven")
     assert (tmp_path / "table.txt").read_text() == (
         f"{RAVEN}\tBegin Path\tBegin File\tFile Offset (s)\tAnnotation\tConfidence\n"
@@ -395,7 +396,7 @@ def test_a_selection_table_by_the_byte(tmp_path):
 
 def test_a_textgrid_covers_the_recording_without_gaps_as_praat_wants_it(tmp_path):
     events = random_events(3)
-    write_detections(events, tmp_path / "a.TextGrid", "textgrid", seconds=12.5)
+    write_detections(Detected(events, seconds=12.5), tmp_path / "a.TextGrid", "textgrid")
     header, *tiers = (tmp_path / "a.TextGrid").read_text().split("    item [")[0:]
     assert "xmin = 0\nxmax = 12.500000\ntiers? <exists>\nsize = 3\n" in header
     assert [re.search('name = "(.*)"', tier)[1].replace('""', '"') for tier in tiers] == sorted(set(events.event_label))
@@ -407,7 +408,7 @@ def test_a_textgrid_covers_the_recording_without_gaps_as_praat_wants_it(tmp_path
 
 
 def test_a_textgrid_of_nothing(tmp_path):
-    write_detections(random_events(0)[:0], tmp_path / "a.TextGrid", "textgrid", seconds=3.0)
+    write_detections(Detected(random_events(0)[:0], seconds=3.0), tmp_path / "a.TextGrid", "textgrid")
     assert read_annotations(tmp_path / "a.TextGrid")[1][0].events == ()
     assert '"events"' in (tmp_path / "a.TextGrid").read_text()
 
@@ -422,7 +423,7 @@ def test_events_of_one_label_that_overlap_get_two_tiers(tmp_path):
 
 def test_predictions_are_what_label_studio_imports(tmp_path):
     events = pd.DataFrame([(0.5, 1.0, "dog", 0.75)], columns=[*COLUMNS, "confidence"])
-    write_detections(events, tmp_path / "a.json", "label_studio", audio="site 1/\u00e4.wav")
+    write_detections(Detected(events, "site 1/\u00e4.wav"), tmp_path / "a.json", "label_studio")
     (found,) = json.loads((tmp_path / "a.json").read_text())
     assert found["data"] == {"audio": "/data/local-files/?d=site%201/%C3%A4.wav"}
     (result,) = found["predictions"][0]["result"]

@@ -25,20 +25,20 @@ class Format:
     """A format of annotation files.
 
     Attributes:
-        description: str, for the documentation.
+        description: str, what its files are.
         read: function of a Source and a label column or None: {recording or None: list of (onset, offset, label)}.
-            None if files of this kind are read under another name.
-        is_it: function of a Source that says whether it is in this format.
-        write: function of a list of Detected that returns the text of a file; None if it is not written.
+        is_it: function of a Source that says whether it is in this format; the default is for formats that another
+            one reads too.
+        write: function of a list of one Detected that returns the text of its file; None if it is not written.
+        write_table: the same of several Detected for one file; None if a file holds one recording.
         suffix: of files that are written.
-        several: bool, whether one file may hold several recordings.
     """
     description: str
-    read: typing.Callable | None = None
+    read: typing.Callable
     is_it: typing.Callable = lambda source: False
     write: typing.Callable | None = None
+    write_table: typing.Callable | None = None
     suffix: str = ".txt"
-    several: bool = True
 
 
 def _roles(source):
@@ -59,15 +59,16 @@ def _is_event_list(source):
 FORMATS = {
     "textgrid": Format("Praat's TextGrid, long or short: intervals and points with a text, in tiers", read_textgrid,
                        lambda source: source.path.suffix.lower() == ".textgrid" or "ooTextFile" in source.text[:40],
-                       write_textgrid, ".TextGrid", several=False),
+                       write_textgrid, suffix=".TextGrid"),
     "label_studio": Format("Label Studio's JSON or JSON-MIN; written as predictions to import there", read_label_studio,
                            lambda source: re.match(r'\s*(\[\s*{|{\s*"|\[\s*\])', source.text) is not None,
-                           write_label_studio, ".json"),
+                           write_label_studio, write_label_studio, ".json"),
     "birdnet": Format("BirdNET's results: its CSV, its table for R, its selection table; nocall is no event",
                       tables.read_birdnet, lambda source: {"commonname", "confidence"} <= set(source.header),
-                      writing.write_birdnet, ".csv"),
+                      writing.write_birdnet, writing.write_birdnet, ".csv"),
     "raven": Format("a selection table of Raven; several files need File Offset (s)", tables.read_raven,
-                    lambda source: {"begintimes", "endtimes"} <= set(source.header), writing.write_raven),
+                    lambda source: {"begintimes", "endtimes"} <= set(source.header), writing.write_raven,
+                    writing.write_raven),
     "audioset_strong": Format("AudioSet's strong lists: segment_id, start_time_seconds, end_time_seconds, label",
                               tables.read_audioset_strong, lambda source: "segmentid" in source.header),
     "dcase_bioacoustic": Format("tables of DCASE's few-shot bioacoustic task: a column per class with POS, NEG or UNK",
@@ -77,19 +78,21 @@ FORMATS = {
                     and "\t" in source.lines[0][1]),
     "audacity": Format("an exported label track: start, end and label separated by tabs, with frequencies or without",
                        tables.read_audacity, lambda source: any(line.startswith("\\") for _, line in source.lines),
-                       writing.write_tsv, several=False),
+                       writing.write_tsv),
     "urban_sed": Format("train/, validate/ and test/ with a file per recording: start, end, label",
                         tables.read_urban_sed,
                         lambda source: source.path.parent.name in URBAN_SED_FOLDERS and not source.header
                         and any(find_times(fields) == 0 for _, fields in source.rows)),
     "sed_eval": Format("event lists of one or several recordings, with a header or without", tables.read_event_list,
                        _is_event_list),
-    "tsv": Format("an event list separated by tabs", tables.read_event_list, write=writing.write_tsv, suffix=".tsv"),
+    "tsv": Format("an event list separated by tabs", tables.read_event_list, write=writing.write_tsv,
+                  write_table=writing.write_tsv_table, suffix=".tsv"),
     "csv": Format("an event list separated by commas, with confidences", tables.read_event_list,
-                  write=writing.write_csv, suffix=".csv"),
+                  write=writing.write_csv, write_table=writing.write_csv_table, suffix=".csv"),
 }
-ANNOTATION_FORMATS = tuple(name for name, format in FORMATS.items() if format.read)
+ANNOTATION_FORMATS = tuple(FORMATS)
 DETECTION_FORMATS = {name: format.suffix for name, format in FORMATS.items() if format.write}
+TABLE_FORMATS = tuple(name for name, format in FORMATS.items() if format.write_table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,24 +195,24 @@ def _refuse(source):
                      f"{hint}")
 
 
-def write_detections(events, path, format="tsv", *, audio="", seconds=None):
+def write_detections(detected, path, format="tsv"):
     """Write the events of one recording to a file, atomically.
 
     Args:
-        events: DataFrame from posteriors_to_events; the confidence may be missing.
+        detected: Detected, or a DataFrame from posteriors_to_events for formats that name no audio file.
         path: file to write.
         format: a name of DETECTION_FORMATS.
-        audio: path of the audio file, which some formats name.
-        seconds: duration of the recording; None if it is not known.
 
     Raises:
-        InputError: the format is unknown or the file cannot be written.
+        InputError: the format is unknown or names the audio file; or the file cannot be written.
     """
-    write_recordings([Detected(events, str(audio), seconds)], path, format)
+    expect(format in DETECTION_FORMATS, "format", f"one of {', '.join(DETECTION_FORMATS)}", format)
+    detected = detected if isinstance(detected, Detected) else Detected(detected)
+    _write(FORMATS[format].write([detected]), path)
 
 
-def write_recordings(found, path, format="tsv"):
-    """Write the events of recordings to one file, atomically.
+def write_table(found, path, format="tsv"):
+    """Write the events of several recordings to one file, atomically.
 
     Args:
         found: list of Detected.
@@ -219,9 +222,11 @@ def write_recordings(found, path, format="tsv"):
     Raises:
         InputError: the format is unknown, or holds one recording per file; or the file cannot be written.
     """
-    expect(format in DETECTION_FORMATS, "format", f"one of {', '.join(DETECTION_FORMATS)}", format)
-    expect(FORMATS[format].several or len(found) == 1, "format", "one with several recordings per file",
+    expect(format in TABLE_FORMATS, "format", f"one of {', '.join(TABLE_FORMATS)}, which hold several recordings",
            format, "Write a file per recording.")
-    text = FORMATS[format].write(found)
+    _write(FORMATS[format].write_table(found), path)
+
+
+def _write(text, path):
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

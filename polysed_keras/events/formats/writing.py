@@ -45,9 +45,14 @@ def check_named(found):
 
 
 def write_tsv(found):
-    """Write onset, offset and label separated by tabs: without a header, or with file names if there are several."""
-    if len(found) == 1:
-        return "".join(f"{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label, _ in found[0].rows())
+    """Write onset, offset and label of one recording, separated by tabs, without a header."""
+    (detected,) = found
+    return "".join(f"{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label, _ in detected.rows())
+
+
+def write_tsv_table(found):
+    """Write file name, onset, offset and label separated by tabs, after a header, as DESED's lists are."""
+    check_named(found)
     lines = [("filename", *_EVENT_HEADER[:3])]
     for detected in found:
         lines += [(detected.audio, *_seconds(*row[:2]), row[2]) for row in detected.rows()] or [
@@ -56,9 +61,14 @@ def write_tsv(found):
 
 
 def write_csv(found):
-    """Write onset, offset, label and confidence separated by commas, after a header; with file names if several."""
-    if len(found) == 1:
-        return _csv(_EVENT_HEADER, [_fields(row) for row in found[0].rows()])
+    """Write onset, offset, label and confidence of one recording, separated by commas, after a header."""
+    (detected,) = found
+    return _csv(_EVENT_HEADER, [_fields(row) for row in detected.rows()])
+
+
+def write_csv_table(found):
+    """Write file name, onset, offset, label and confidence separated by commas, after a header."""
+    check_named(found)
     rows = []
     for detected in found:
         rows += [(detected.audio, *_fields(row)) for row in detected.rows()] or [(detected.audio, "", "", "", "")]
