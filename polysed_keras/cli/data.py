@@ -56,6 +56,9 @@ def synthesize(arguments):
     option("annotations", metavar="ANNOTATIONS", help="a file or a folder, matched to audio by name"),
     option("--out", required=True, metavar="DATA", help="folder of the new corpus"),
     option("--format", choices=ANNOTATION_FORMATS, help="of the annotations; default: told by their content"),
+    option("--label-column", metavar="NAME", help="column, TextGrid's tier or Label Studio's tag that holds the "
+           "labels; default: the one with a usual name that is filled"),
+    option("--encoding", metavar="NAME", help="of annotations that are not in UTF-8 or UTF-16, such as windows-1252"),
     option("--labels", nargs="+", help="only these, in this order; default: all, sorted"),
     option("--partition", metavar="FILE", help="lines of a file name, a tab, and train, validate or test; "
            "default: URBAN-SED's folders, else 60/20/20 %% of the recordings at random"),
@@ -65,7 +68,7 @@ def import_corpus(arguments):
     from polysed_keras.datasets import format_statistics, import_recordings
     report = import_recordings(arguments.audio, arguments.annotations, arguments.out, format=arguments.format,
                                labels=arguments.labels, partition=arguments.partition, seed=arguments.seed,
-                               progress=True)
+                               progress=True, label_column=arguments.label_column, encoding=arguments.encoding)
     print(format_statistics(report["partitions"]))
 
 

@@ -2,7 +2,7 @@
 import pathlib
 import sys
 
-from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, option
+from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, one_of, option
 from polysed_keras.errors import InputError, expect
 
 
@@ -29,7 +29,9 @@ def export(arguments):
     MODEL,
     option("--tags", action="store_true", help="label each recording as a whole, as models of clips do, by the mean of "
            "its posteriors; --threshold is of this mean, default: 0.5"),
-    option("--out", metavar="DIR", help="write a file per recording into this folder, instead of to the terminal"),
+    one_of(option("--out", metavar="DIR", help="write a file per recording into this folder, not to the terminal"),
+           option("--table", metavar="FILE", help="write one file for all recordings; not for audacity and textgrid, "
+                  "whose files hold one recording")),
     option("--format", choices=DETECTION_FORMATS, default="tsv"),
     *EVENT_OPTIONS,
     option("--server", metavar="HOST:PORT",
@@ -44,21 +46,26 @@ def detect(arguments):
     if arguments.out:
         check_writable(arguments.out)
         _check_stems(paths)
+    if arguments.table:
+        _check_table(arguments)
     detector = _detector(arguments)
-    tagging, mistakes = detector.clip_level or arguments.tags, []
+    tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
-    for path in paths:
-        try:
-            if tagging:
-                threshold = 0.5 if arguments.threshold is None else arguments.threshold
-                found = detector.tag(path, threshold=threshold, labels=arguments.labels)
+    try:
+        for path in paths:
+            try:
+                found = _find(detector, path, arguments, tagging)
+            except InputError as error:
+                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             else:
-                found = detector.detect(path, **event_arguments(arguments))
-        except InputError as error:
-            mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            continue
-        _write_found(found, path, arguments, tagging)
+                if arguments.table:
+                    table.append(_as_detected(found, path, tagging))
+                else:
+                    _write_found(found, path, arguments, tagging)
+    finally:  # an interrupted detection leaves a table of what it has found
+        if table:
+            _write_table(table, arguments)
     if mistakes:
         raise InputError("\n".join(mistakes))
 
@@ -86,11 +93,50 @@ def _check_stems(paths):
                              f"to {path.stem}. Detect them into different folders.")
 
 
+def _find(detector, path, arguments, tagging):
+    """Return the tags or the events of a file."""
+    if not tagging:
+        return detector.detect(path, **event_arguments(arguments))
+    threshold = 0.5 if arguments.threshold is None else arguments.threshold
+    return detector.tag(path, threshold=threshold, labels=arguments.labels)
+
+
+def _check_table(arguments):
+    from polysed_keras.events import TABLE_FORMATS
+    from polysed_keras.files import check_writable
+    expect(arguments.format in TABLE_FORMATS, "--table", "a format whose files hold several recordings",
+           arguments.format, "Give --out DIR, for a file per recording.")
+    expect(not pathlib.Path(arguments.table).is_dir(), "--table", "a file", arguments.table)
+    check_writable(pathlib.Path(arguments.table).parent)
+
+
+def _as_detected(found, path, tagging):
+    """Return events, or tags as events, with the length of their recording if libsndfile knows it."""
+    import soundfile
+
+    from polysed_keras.events import Detected, tags_to_events
+    events = tags_to_events(found) if tagging else found
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        return Detected(events, path.as_posix())
+    return Detected(events, path.as_posix(), info.duration, info.samplerate / 2)
+
+
+def _write_table(table, arguments):
+    from polysed_keras.events import write_table
+    write_table(table, arguments.table, arguments.format)
+    print(f"{len(table)} recordings: {sum(len(detected.events) for detected in table)} events -> {arguments.table}")
+
+
 def _write_found(found, path, arguments, tagging):
     from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        (write_tags if tagging else write_detections)(found, target, arguments.format)
+        if tagging and arguments.format in ("tsv", "csv", "audacity"):
+            write_tags(found, target, arguments.format)
+        else:
+            write_detections(_as_detected(found, path, tagging), target, arguments.format)
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
     for row in found.itertuples(index=False):

@@ -8,11 +8,10 @@ from .alarms import (
     recall_at_alarms as recall_at_alarms,
 )
 from .decoding import (
-    DETECTION_FORMATS as DETECTION_FORMATS,
     event_finders as event_finders,
     posteriors_to_events as posteriors_to_events,
     posteriors_to_tags as posteriors_to_tags,
-    write_detections as write_detections,
+    tags_to_events as tags_to_events,
     write_tags as write_tags,
 )
 from .event_lists import (
@@ -28,6 +27,17 @@ from .event_lists import (
     read_events as read_events,
     write_events as write_events,
 )
+from .formats.catalogue import (
+    ANNOTATION_FORMATS as ANNOTATION_FORMATS,
+    DETECTION_FORMATS as DETECTION_FORMATS,
+    TABLE_FORMATS as TABLE_FORMATS,
+    Annotation as Annotation,
+    read_annotations as read_annotations,
+    write_detections as write_detections,
+    write_table as write_table,
+)
+from .formats.source import clean as clean, read_source as read_source
+from .formats.writing import Detected as Detected
 from .metrics import (
     alarm_counts as alarm_counts,
     error_rate as error_rate,

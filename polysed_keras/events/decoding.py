@@ -8,7 +8,6 @@ from polysed_keras.events.event_lists import COLUMNS, PRECISION, write_events
 from polysed_keras.files import atomic_file
 
 TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
-DETECTION_FORMATS = {"tsv": ".tsv", "csv": ".csv", "audacity": ".txt"}  # Formats of write_detections: usual suffix.
 FAINTEST = 1e-3  # Posteriors below it count as 0 where events are searched.
 
 
@@ -176,25 +175,6 @@ def _confidence(posteriors):
     return float(posteriors.mean(dtype=float))
 
 
-def write_detections(events, path, format="tsv"):
-    """Write detected events to a file, atomically.
-
-    Args:
-        events: DataFrame from posteriors_to_events.
-        path: file to write.
-        format: "tsv" (onset, offset, label without a header, as sed_eval reads it), "csv" (with a header and the
-            confidence as fourth column) or "audacity" (a label track for File > Import > Labels; columns as "tsv").
-
-    Raises:
-        InputError: the format is unknown or the file cannot be written.
-    """
-    expect(format in DETECTION_FORMATS, "format", f"one of {', '.join(DETECTION_FORMATS)}", format)
-    if format != "csv":
-        return write_events(events, path)
-    with atomic_file(path) as temporary:
-        events[[*COLUMNS, "confidence"]].to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-
-
 def posteriors_to_tags(posteriors, tasks, clip_seconds, threshold=0.5, labels=None):
     """Turn posteriors of clips into tags: the scene of a `multi_class` task, and the events of the other tasks.
 
@@ -225,7 +205,7 @@ def posteriors_to_tags(posteriors, tasks, clip_seconds, threshold=0.5, labels=No
 
 
 def write_tags(tags, path, format="tsv"):
-    """Write the tags of clips to a file, atomically.
+    """Write the tags of clips to a file, atomically; `tags_to_events` is the way to the other formats.
 
     Args:
         tags: DataFrame from posteriors_to_tags.
@@ -238,6 +218,16 @@ def write_tags(tags, path, format="tsv"):
     with atomic_file(path) as temporary:
         tags.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n", header=format == "csv",
                     sep="," if format == "csv" else "\t")
+
+
+def tags_to_events(tags):
+    """Return the tags of clips (DataFrame from posteriors_to_tags) as events that last as long as the clip."""
+    rows = []
+    for tag in tags.itertuples():
+        rows += [(tag.onset, tag.offset, tag.scene, tag.confidence)] if tag.scene else []
+        rows += [(tag.onset, tag.offset, label, float(confidence)) for label, confidence in zip(
+            filter(None, tag.tags.split(";")), filter(None, tag.tag_confidences.split(";")))]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "confidence"])
 
 
 def _check_shape(name, shape, expected):

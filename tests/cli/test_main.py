@@ -1,5 +1,6 @@
 """The command line: a chain from sounds to events at a tiny size, and what a user's mistakes get."""
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -9,10 +10,10 @@ import soundfile
 
 from polysed_keras.cli import parsers
 from polysed_keras.cli.main import build_parser, main
-from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.evaluation import DEFAULT_ALARMS
-from polysed_keras.events.decoding import DETECTION_FORMATS
+from polysed_keras.events.event_lists import read_events
+from polysed_keras.events.formats.catalogue import ANNOTATION_FORMATS, DETECTION_FORMATS, read_annotations
 from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
 from polysed_keras.specs.presets import get_preset
@@ -102,6 +103,63 @@ def test_detect_writes_every_format(model, data, tmp_path, file_format, suffix):
     assert sorted(event[2] for event in events) == ["hiss", "hum"]
     seconds = soundfile.info(data / "audio" / "test0.wav").duration
     assert all(float(event[0]) == 0.0 and float(event[1]) == pytest.approx(seconds, abs=0.021) for event in events)
+
+
+@pytest.mark.parametrize("file_format", ["raven", "birdnet", "label_studio", "textgrid"])
+def test_detect_writes_what_import_reads(model, data, tmp_path, file_format):
+    arguments = ["detect", str(data / "audio"), "--model", str(model), "--threshold", "0.0", "--labels", "hum", "hiss"]
+    assert main([*arguments, "--out", str(tmp_path / "events"), "--format", file_format]) == 0
+    assert main(["import", str(data / "audio"), str(tmp_path / "events"), "--out", str(tmp_path / "own")]) == 0
+    report = json.loads((tmp_path / "own" / "import.json").read_text())
+    assert report["format"] == file_format and report["labels"] == ["hiss", "hum"]
+    for path in (data / "audio").iterdir():
+        seconds = soundfile.info(path).duration
+        events = read_events(tmp_path / "own" / "meta" / f"{path.stem}.txt")
+        assert sorted(events.event_label) == ["hiss", "hum"] and (events.onset == 0).all()
+        assert events.offset.tolist() == pytest.approx([seconds, seconds], abs=0.021)
+
+
+@pytest.mark.parametrize("file_format", ["tsv", "csv", "raven", "birdnet", "label_studio"])
+def test_detect_writes_one_table(model, data, tmp_path, file_format, capsys):
+    folder = tmp_path / "audio"
+    shutil.copytree(data / "audio", folder)
+    (folder / "broken.wav").write_bytes(b"")
+    arguments = ["detect", folder, "--model", model, "--threshold", "0.0", "--table", tmp_path / "new" / "table",
+                 "--format", file_format]
+    assert_mistake(capsys, arguments, "broken.wav", "0 bytes")
+    _, annotations = read_annotations(tmp_path / "new" / "table")
+    assert {pathlib.Path(annotation.recording).name for annotation in annotations} == {
+        path.name for path in (data / "audio").iterdir()}
+    assert all({label for *_, label in annotation.events} == set(LABELS) for annotation in annotations)
+
+
+def test_an_interrupted_detection_leaves_a_table_of_what_it_found(tmp_path, monkeypatch):
+    class Interrupted:
+        clip_level, heard = False, 0
+
+        def detect(self, path):
+            self.heard += 1
+            if self.heard == 3:
+                raise KeyboardInterrupt
+            return pd.DataFrame([(0.0, 0.5, "hum", 0.9)], columns=["onset", "offset", "event_label", "confidence"])
+
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE), RATE)
+    monkeypatch.setattr("polysed_keras.cli.detection._detector", lambda arguments: Interrupted())
+    try:
+        main(["detect", str(tmp_path), "--table", str(tmp_path / "table.csv"), "--format", "csv"])
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    assert (tmp_path / "table.csv").read_text() == (
+        "filename,onset,offset,event_label,confidence\n"
+        f"{tmp_path}/a.wav,0.000000,0.500000,hum,0.900000\n{tmp_path}/b.wav,0.000000,0.500000,hum,0.900000\n")
+
+
+def test_a_table_that_cannot_be_is_refused_before_the_work(data, tmp_path, capsys):
+    detect = ["detect", data / "audio", "--model", tmp_path / "none", "--table"]
+    for file_format in ("audacity", "textgrid"):
+        assert_mistake(capsys, [*detect, tmp_path / "t", "--format", file_format], "--table", file_format, "--out DIR")
+    assert_mistake(capsys, [*detect, tmp_path], "--table", "a file")
 
 
 def test_detect_prints_without_out(model, data, capsys):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from polysed_keras.datasets.importing.annotations import ANNOTATION_FORMATS, read_annotations
 from polysed_keras.datasets.importing.recordings import import_recordings
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import read_events
+from polysed_keras.events.formats.catalogue import ANNOTATION_FORMATS, read_annotations
 from polysed_keras.files import read_json
 
 RATE = 8000
@@ -134,7 +134,7 @@ def test_separators_and_headers_of_event_lists(line, header, tmp_path):
 
 BROKEN = {
     "no number": ("sed_eval", "0.5\t1.5\tdog\n0.5\tlate\tdog\n", 2, "seconds"),
-    "decimal comma": ("sed_eval", "0,5\t1,5\tdog\n", 1, "decimal point"),
+    "decimal comma": ("sed_eval", "1.5\t2\tdog\n0,5\t1,5\tdog\n", 2, "decimal point"),
     "two columns": ("sed_eval", "0.5\t1.5\tdog\n2\t3\n", 2, "label"),
     "no label at all": ("sed_eval", "0.5\t1.5\n", 1, "label"),
     "too many columns": ("sed_eval", "0.5\t1.5\tdog\n1\t2\tdog\t0.9\n", 2, "3 fields"),
@@ -179,7 +179,7 @@ def test_broken_file_is_named_with_its_line_and_nothing_is_left(format, text, li
 def test_text_that_is_not_utf_8(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("0\t1\tv\u00f6gel\n".encode("latin-1"))
-    with pytest.raises(InputError, match="a.txt: expected a text file in UTF-8"):
+    with pytest.raises(InputError, match="a.txt, line 1: expected text in UTF-8.*--encoding"):
         read_annotations(path)
 
 
@@ -197,7 +197,8 @@ def test_raven_table_of_several_files_needs_their_offsets(tmp_path):
 
 
 @pytest.mark.parametrize("texts, named", [
-    ({"a.txt": "a remark\n"}, "unknown"), ({"a.txt": "remark\n"}, "unknown"), ({"a.txt": "", "b.txt": "\n"}, "empty"),
+    ({"a.txt": "a remark\n"}, "a.txt, line 1: expected onset"), ({"a.txt": "remark\n"}, "a.txt, line 1"),
+    ({"a.txt": "", "b.txt": "\n"}, "empty"),
     ({"a.txt": f"{RAVEN}\tLabel\n", "b.txt": "0\t1\tdog\n"}, "raven"),
     ({"train/a.txt": "0\t1\tdog\n", "b.txt": "0\t1\tdog\n"}, "urban_sed"),
 ])
@@ -214,7 +215,7 @@ def test_format_found_out_is_said(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"format": "jams"}, "sed_eval, audacity, raven, urban_sed, desed"), ({"seed": -1}, "seed"),
+    ({"format": "jams"}, "one of .*raven.*sed_eval"), ({"seed": -1}, "seed"),
     ({"labels": ["dog", "dog"]}, "different labels"), ({"labels": []}, "labels"),
     ({"labels": ["cat"]}, "unknown labels: dog"),
 ])
@@ -248,7 +249,10 @@ def test_desed_lists_are_read_as_sed_scores_eval_reads_them(tmp_path):
     ("a.wav", "a.txt"), ("a.wav", "a.wav.txt"), ("a.flac", "a_labels.txt"), ("a.wav", "a-annotations.TSV"),
     ("a.WAV", "a.Table.1.selections.txt"), ("a.wav", "a.wav.selection.table.txt"), ("a_labels.wav", "a_labels.txt"),
     ("x-mix-7.wav", "x-annot-7.txt"), ("Yab_30.000_40.000.ogg", "Yab_30.000_40.000.csv"),
-    ("night 1.wav", "night 1.ann"),
+    ("night 1.wav", "night 1.ann"), ("a.wav", "a.BirdNET.results.csv"), ("a.wav", "a.BirdNET.selection.table.txt"),
+    ("u\u0308.wav", "\u00fc.txt"), ("\u00fc.wav", "u\u0308.txt"), ("a.wav", "0a1b2c3d-a.txt"),
+    ("Yb0RFKhbpFJA_30.000_40.000.wav", "b0RFKhbpFJA_30000.txt"), ("b0RFKhbpFJA_30.flac", "b0RFKhbpFJA_30000.txt"),
+    ("Yb0RFKhb-FJA.wav", "b0RFKhb-FJA_0.txt"),
 ])
 def test_annotation_finds_its_recording(audio, annotation, tmp_path):
     write_audio(tmp_path / "audio", [f"deep/er/{audio}", "b.wav"])
@@ -411,6 +415,49 @@ def test_existing_folder_is_not_touched(tmp_path):
     with pytest.raises(InputError, match="data: exists already"):
         import_recordings(*arguments)
     assert {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "data").rglob("*"))} == before
+
+
+# As people's tools write them, of a.wav, b.wav and c.wav of 10 s, and what has to be in the corpus.
+CASES = {
+    "birdnet": ({f"{name}.BirdNET.results.csv": "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
+                 f"0.0,3.0,Canis lupus,Dog,0.9,/r/{name}.wav\n9.0,12.0,Canis lupus,Dog,0.9,/r/{name}.wav\n"
+                 for name in "abc"}, [(0.0, 3.0, "Dog"), (9.0, 10.0, "Dog")]),
+    "decimal commas": ({f"{name}.txt": "0,5\t1,25\tdog\n" for name in "abc"}, [(0.5, 1.25, "dog")]),
+    "quotes": ({f"{name}.txt": f"1\t2\t{label}\n" for name, label in zip("abc", ('"dog"', "dog", '"dog"'))},
+               [(1.0, 2.0, "dog")]),
+    "one table": ({"all.csv": "filename,start,end,label\na.wav,1,2,dog\nb.wav,1,2,dog\nc.wav,1,2,dog\n"},
+                  [(1.0, 2.0, "dog")]),
+    "textgrid": ({f"{name}.TextGrid": 'File type = "ooTextFile"\n"TextGrid"\n0\n10\n<exists>\n1\n"IntervalTier"\n'
+                  '"x"\n0\n10\n3\n0\n1\n""\n1\n2\n"dog"\n2\n10\n""\n' for name in "abc"}, [(1.0, 2.0, "dog")]),
+    "label_studio": ({"export.json": json.dumps([
+        {"data": {"audio": f"/data/upload/1/0a1b2c3d-{name}.wav"}, "annotations": [{"result": [
+            {"type": "labels", "value": {"start": 1, "end": 2, "labels": ["dog"]}}]}]} for name in "abc"])},
+        [(1.0, 2.0, "dog")]),
+}
+
+
+@pytest.mark.parametrize("texts, events", CASES.values(), ids=CASES)
+def test_annotations_of_other_tools_become_a_corpus(texts, events, tmp_path):
+    audio = write_audio(tmp_path / "audio", ["a.wav", "b.wav", "c.wav"])
+    report = import_recordings(audio, write_texts(tmp_path / "annotations", texts), tmp_path / "data")
+    assert events_of(load_dataset(tmp_path / "data")) == dict.fromkeys("abc", events)
+    assert load_dataset(tmp_path / "data").labels == (events[0][2],)
+    assert not report["left_out"]["recordings_without_annotation"]
+
+
+def test_labels_are_asked_for_in_any_form_of_unicode(tmp_path):
+    audio, annotations = small_corpus(tmp_path, "0\t1\tHu\u0308ndin\n")
+    import_recordings(audio, annotations, tmp_path / "data", labels=["H\u00fcndin"])
+    assert events_of(load_dataset(tmp_path / "data")) == dict.fromkeys("abc", [(0.0, 1.0, "H\u00fcndin")])
+
+
+def test_a_column_and_an_encoding_may_be_given(tmp_path):
+    audio = write_audio(tmp_path / "audio", ["a.wav"])
+    text = f"{RAVEN}\tAnnotation\tCall\n1\tWaveform 1\t1\t0\t1\t0\t900\tdog\tHei\u00df\n".encode("cp1252")
+    write_texts(tmp_path / "annotations", {"a.txt": ""})
+    (tmp_path / "annotations" / "a.txt").write_bytes(text)
+    import_recordings(audio, tmp_path / "annotations", tmp_path / "data", label_column="Call", encoding="cp1252")
+    assert events_of(load_dataset(tmp_path / "data")) == {"a": [(0.0, 1.0, "Hei\u00df")]}
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -14,8 +14,9 @@ import tensorflow as tf
 from polysed_keras.detection.detector import Detector
 from polysed_keras.display.viewer import SAMPLE_RATE, build_page, frame_page, rows_of_events, write_page
 from polysed_keras.errors import InputError
-from polysed_keras.events.decoding import posteriors_to_events, write_detections
+from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.events.event_lists import COLUMNS, write_events
+from polysed_keras.events.formats.catalogue import write_detections
 
 from browser import Browser
 from fixtures import CLIPS, FEATURES, HOP, MULTI_LABEL, RATE

@@ -11,7 +11,8 @@ from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
-from polysed_keras.events.decoding import posteriors_to_tags, write_tags
+from polysed_keras.events.decoding import posteriors_to_tags, tags_to_events, write_tags
+from polysed_keras.events.formats.catalogue import read_annotations
 from polysed_keras.events.metrics import lwlrap, macro_accuracy
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.specs import presets
@@ -117,6 +118,17 @@ def test_detect_prints_scene_tags_and_confidences(clip, capsys):
     assert (path, onset, offset) == (str(clip.audio), "0.000", "2.000")
     assert scene in SCENES and 0.3 < float(confidence) <= 1
     assert sorted(tags.split(";")) == sorted(EVENTS) and len(confidences.split(";")) == 3
+
+
+def test_tags_are_events_of_the_length_of_the_clip_in_other_formats(clip, tmp_path, capsys):
+    arguments = ["detect", str(clip.audio), "--model", str(shared_export(CLIPS)), "--threshold", "0"]
+    assert main([*arguments, "--table", str(tmp_path / "t.txt"), "--format", "raven"]) == 0
+    _, (annotation,) = read_annotations(tmp_path / "t.txt")
+    assert {(onset, offset) for onset, offset, _ in annotation.events} == {(0.0, 2.0)}
+    (scene,) = {label for *_, label in annotation.events} - set(EVENTS)
+    assert scene in SCENES and len(annotation.events) == 1 + len(EVENTS)
+    tags = posteriors_to_tags(np.array([[0.9, 0.8]]), (Task("events", ("a", "b"), "multi_label"),), 10.0)
+    assert tags_to_events(tags).to_numpy().tolist() == [[0.0, 10.0, "a", 0.9], [0.0, 10.0, "b", 0.8]]
 
 
 def test_audacity_labels_of_events_alone(tmp_path):

@@ -1,23 +1,28 @@
 """Match annotations with audio files, and recordings with partitions.
 
 An annotation belongs to the audio file with its name or stem. If there is none, endings that tools and people add are
-taken off the annotation's name (`.Table.1.selections`, `_labels`, `-annotations`, a doubled `.wav`), and `-annot-` is
-read as `-mix-`.
+taken off the annotation's name (`.Table.1.selections`, `.BirdNET.results`, `_labels`, `-annotations`, a second `.wav`),
+and so is what Label Studio puts before the name of an upload; `-annot-` is read as `-mix-`, and an AudioSet segment as
+the names that its audio usually has. Names are compared with composed letters (Unicode's NFC), as file systems differ.
 """
 import collections
 import csv
 import dataclasses
 import pathlib
 import re
+import unicodedata
 
 import numpy as np
 
 from polysed_keras.audio import AUDIO_SUFFIXES, search_folder
-from polysed_keras.datasets.importing.annotations import Annotation, read_lines
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.errors import InputError, expect
+from polysed_keras.events import Annotation, read_source
 
-_ENDINGS = re.compile(r"(\.table\.\d+)?\.selections?(\.table)?$|[._-](labels?|annot|annotations?|events)$", re.I)
+_ENDINGS = re.compile(r"(\.birdnet)?((\.table\.\d+)?\.selections?(\.table)?|\.results)$|"
+                      r"[._-](labels?|annot|annotations?|events)$", re.I)
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # before the name of a file that is uploaded to Label Studio
+_SEGMENT = re.compile(r"^([\w-]{11})_(\d+)$")  # AudioSet's: a video, and milliseconds
 _HEADER_NAMES = ("filename", "file", "name", "recording")
 
 
@@ -37,7 +42,7 @@ def find_recordings(folder):
     found = collections.defaultdict(list)
     for path in search_folder(folder) if folder.is_dir() else ():
         for key in {path.name, path.stem}:
-            found[key].append(path)
+            found[unicodedata.normalize("NFC", key)].append(path)
     if not found:
         raise InputError(f"{folder}: expected a folder with audio files (wav, flac, ogg, ...). Received: "
                          + ("a folder without any." if folder.is_dir() else "no such folder."))
@@ -71,12 +76,12 @@ def match_annotations(annotations, audio):
 
 def _find(name, audio, place, partition=None):
     """Return the audio file that `name` means, or None."""
-    name = name.replace("\\", "/")
+    name = unicodedata.normalize("NFC", name.replace("\\", "/"))
     for key in _keys(name.rpartition("/")[2]):
         paths = audio.get(key, [])
         if len(paths) > 1:
-            paths = [path for path in paths if path.parent.name == partition or path.as_posix().endswith(f"/{name}")
-                     ] or paths
+            paths = [path for path in paths if path.parent.name == partition or
+                     unicodedata.normalize("NFC", f"/{path.as_posix()}").endswith(f"/{name}")] or paths
         if len(paths) > 1:
             raise InputError(f"{place}: {name} may be {paths[0]} or {paths[1]}, which have one stem. Rename one, and "
                              "its annotation.")
@@ -89,7 +94,17 @@ def _keys(name):
     """Return the names that the audio file of an annotation called `name` may have, the likeliest first."""
     stem = _without_audio_suffix(name)
     bare = _without_audio_suffix(_ENDINGS.sub("", stem))
-    return dict.fromkeys((name, stem, bare, bare.replace("-annot-", "-mix-")))
+    return dict.fromkeys((name, stem, bare, bare.replace("-annot-", "-mix-"), _UPLOAD.sub("", bare), *_clips(stem)))
+
+
+def _clips(name):
+    """Return the names that audio of an AudioSet segment, such as b0RFKhbpFJA_30000, may have; () for other names."""
+    segment = _SEGMENT.match(name)
+    if not segment:
+        return ()
+    video, start = segment[1], int(segment[2]) / 1000
+    names = (f"{video}_{start:.3f}_{start + 10:.3f}", f"{video}_{start:g}", name, video)
+    return (*names, *(f"Y{name}" for name in names))
 
 
 def _without_audio_suffix(name):
@@ -126,7 +141,7 @@ def partition_pairs(pairs, audio, format, file, seed):
 def _read_partition(file, pairs, audio):
     name_of = {pair.audio: pair.name for pair in pairs}
     home = {}
-    for number, (place, line) in enumerate(read_lines(file)):
+    for number, (place, line) in enumerate(read_source(file).lines):
         fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
         if number == 0 and fields[0].lower() in _HEADER_NAMES:
             continue

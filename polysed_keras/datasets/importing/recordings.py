@@ -1,4 +1,4 @@
-"""Import of annotated recordings, in any format of `annotations`, into the layout of `tut_sed_synthetic_2016`.
+"""Import of annotated recordings, in any format of `events.formats`, into the layout of `tut_sed_synthetic_2016`.
 
 Everything that is left out or repaired is counted in the report; nothing is changed in silence.
 """
@@ -13,20 +13,20 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from polysed_keras.datasets.importing.annotations import read_annotations
 from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.datasets.statistics import count_recording, summarize
 from polysed_keras.datasets.tut_sed_synthetic_2016 import write_file_lists
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import COLUMNS, PRECISION, merge_events, write_events
+from polysed_keras.events import COLUMNS, PRECISION, clean, merge_events, read_annotations, write_events
 from polysed_keras.files import atomic_directory, write_json
 
 _HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}
 _log = logging.getLogger(__name__)
 
 
-def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, partition=None, seed=0, progress=False):
+def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, partition=None, seed=0, progress=False,
+                      **reading):
     """Write a corpus of annotated recordings: audio/, meta/, evaluation_setup/, labels.txt and import.json, the report.
 
     Audio files are hard links if the file system has them, else copies. Recordings without an annotation are left out;
@@ -45,6 +45,7 @@ def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, 
             recordings, and at least one each if there are three.
         seed: int, 0 or above, for the random partition.
         progress: bool, whether bars and lines of progress are shown.
+        reading: label_column and encoding, see events.read_annotations.
 
     Returns:
         dict, as in import.json: the arguments, `partitions` (each `statistics.summarize`'s dict), `left_out`,
@@ -62,7 +63,7 @@ def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, 
     expect(seed >= 0, "seed", "0 or a positive integer", seed)
     with atomic_directory(out) as folder:
         audio = find_recordings(pathlib.Path(audio_dir))
-        format_found, found = read_annotations(annotations, format)
+        format_found, found = read_annotations(annotations, format, **reading)
         pairs, left_out = match_annotations(found, audio)
         home = partition_pairs(pairs, audio, format_found, partition, seed)
         left_out["recordings_not_in_partition_file"] = [pair.name for pair in pairs if pair.name not in home]
@@ -91,7 +92,7 @@ def import_recordings(audio_dir, annotations, out, *, format=None, labels=None, 
 def _checked_labels(labels):
     if labels is None:
         return None
-    labels = [" ".join(label.split()) for label in labels]
+    labels = [clean(label) for label in labels]
     if not labels or len(set(labels)) < len(labels) or "" in labels:
         raise InputError(f"labels: expected different labels, at least one. Received: {', '.join(labels) or 'none'}.")
     return labels

@@ -1,0 +1,1 @@
+"""Annotation formats of other tools: read into events, and written from them."""
