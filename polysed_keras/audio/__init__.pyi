@@ -1,6 +1,7 @@
 from .files import (
     AUDIO_SUFFIXES as AUDIO_SUFFIXES,
     audio_blocks as audio_blocks,
+    check_waveform as check_waveform,
     decode_with_tensorflow_io as decode_with_tensorflow_io,
     find_audio as find_audio,
     is_audio as is_audio,

@@ -10,6 +10,7 @@ from polysed_keras.errors import InputError
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
+LOUDEST = 100  # Floats beyond it, 40 dB over full scale, were integers.
 TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
 # The only list of suffixes that count as audio; libsndfile reads them all. Raw files are left out: they have no rate.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64",
@@ -121,6 +122,32 @@ def load_audio(path, sample_rate=44100):
         >>> waveform = load_audio("street.wav", 16000)
     """
     return np.concatenate(list(audio_blocks(path, sample_rate)))
+
+
+def check_waveform(samples, name="waveform"):
+    """Return samples that are given as an array as float32, or raise InputError unless they are a mono waveform.
+
+    Args:
+        samples: finite floats (samples,) from -1 to 1. Integers are refused, because their type does not say what
+            their full scale is, and so are floats that were integers: those beyond LOUDEST.
+        name: str, for the message.
+
+    Returns:
+        float32 (samples,).
+
+    Raises:
+        InputError: anything else.
+    """
+    samples = np.asarray(samples)
+    is_float = samples.dtype.kind == "f"
+    peak = np.abs(samples).max(initial=0) if is_float else 0  # It is NaN if a sample is.
+    if samples.ndim != 1 or not is_float or not peak <= LOUDEST:
+        values = "" if peak <= LOUDEST else f", with values up to {peak:g}" if np.isfinite(peak) else (
+            ", with NaN or infinity")
+        raise InputError(f"{name}: expected finite floats from -1 to 1 of shape (samples,). Received: {samples.dtype} "
+                         f"of shape {samples.shape}{values}. Divide integers by their full scale, which is 32768 for "
+                         "16 bits.")
+    return samples.astype(np.float32, copy=False)
 
 
 def decode_with_tensorflow_io(path):
