@@ -10,9 +10,9 @@ import pathlib
 import shutil
 
 import pandas as pd
-import soundfile
 from tqdm import tqdm
 
+from polysed_keras.audio import audio_info
 from polysed_keras.datasets.importing.annotations import read_annotations
 from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
 from polysed_keras.datasets.loading import PARTITIONS
@@ -102,12 +102,9 @@ def _read_durations(pairs):
     durations, mistakes = {}, []
     for pair in pairs:
         try:
-            durations[pair.name] = soundfile.info(pair.audio).duration
-        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-            mistakes.append(f"{pair.audio}: expected audio that libsndfile reads. Received: {error}.")
-        else:
-            if not durations[pair.name]:
-                mistakes.append(f"{pair.audio}: expected audio. Received: no samples.")
+            durations[pair.name] = audio_info(pair.audio).duration
+        except (InputError, OSError) as error:
+            mistakes.append(str(error))
     if mistakes:
         more = [f"and {len(mistakes) - 10} others"] if len(mistakes) > 10 else []
         raise InputError("\n".join(mistakes[:10] + more + ["Replace them, or take them and their annotations away."]))
