@@ -62,7 +62,7 @@ def check_rate(sample_rate, name):
     of any file. Recordings of bats and whales have up to 1 MHz; below 1 kHz nothing is left that could be recognised.
     """
     expect(LOWEST_RATE <= sample_rate <= HIGHEST_RATE, name,
-           f"a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz", sample_rate, "Repair its header, or convert it.")
+           f"a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz", sample_rate, "Repair what states it, or convert it.")
 
 
 def _decoded_blocks(path, file, block_seconds):

@@ -109,7 +109,7 @@ def listen(arguments):
     """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
     from polysed_keras.audio import open_microphone, open_pipe, resample_blocks, until_interrupted
     if arguments.source == "-":
-        rate, blocks = open_pipe(sys.stdin.buffer, arguments.rate, arguments.channels)
+        rate, blocks = open_pipe(getattr(sys.stdin, "buffer", None), arguments.rate, arguments.channels)
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream

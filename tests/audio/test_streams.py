@@ -315,8 +315,8 @@ def test_files_that_cannot_be_opened_are_errors_that_name_them(tmp_path, monkeyp
         load_audio(path)
 
 
-@pytest.mark.parametrize("begin", [b"OggS", b"RIFF\0\0\0\0WAVE", b"RF64\xff\xff\xff\xffWAVEds64", b"fLaC", b"caff", b".snd",
-                                   b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"\xff\xfb\x90\0", b"\xff"])
+@pytest.mark.parametrize("begin", [b"OggS", b"RIFF\0\0\0\0WAVE", b"RF64\xff\xff\xff\xffWAVEds64", b"fLaC", b"caff",
+                                   b".snd", b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"\xff\xfb\x90\0", b"\xff"])
 @pytest.mark.parametrize("rest", [b"", b"\0" * 5, b"\xff" * 70_000, bytes(range(256)) * 300])
 def test_any_bytes_are_audio_or_one_error(begin, rest, tmp_path):
     path = saved(tmp_path, "a.mp3", begin + rest)
