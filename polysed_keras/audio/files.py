@@ -20,6 +20,10 @@ TRUNCATED = "%s: is shorter than its header says (truncated); what is there is u
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64",
                   ".rf64", ".caf", ".bwf", ".wave", ".mp2", ".mpga", ".voc", ".avr", ".htk", ".ircam", ".nist", ".sph",
                   ".paf", ".pvf", ".sd2", ".sds", ".svx", ".wavex", ".wve", ".xi")
+# Recordings and videos whose sound it does not read.
+UNREAD_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mpc", ".tta",
+                   ".ac3", ".eac3", ".dts", ".dsf", ".dff", ".mka", ".mkv", ".webm", ".weba", ".mov", ".avi", ".wmv",
+                   ".asf", ".mpg", ".mpeg", ".ogv", ".spx", ".ra", ".gsm", ".wac")
 
 
 def _find_streams(path):
@@ -47,8 +51,9 @@ def _open_stream(path, stream):
     try:
         file = open_stream(path, stream)
     except (soundfile.LibsndfileError, RuntimeError) as error:
+        received = getattr(error, "error_string", str(error))
         raise InputError(f"{path}: expected audio that libsndfile reads ({', '.join(AUDIO_SUFFIXES)}). "
-                         f"Received: {error}. Convert it, for example to WAV.") from error
+                         f"Received: {received.rstrip('.')}. Convert it, for example to WAV.") from error
     check_rate(file.samplerate, path)
     if "(should be" in file.extra_info:
         logger.warning(TRUNCATED, path)
@@ -255,7 +260,7 @@ def is_audio(path):
 
 def walk_files(folder):
     """List all files below a folder, sorted; a folder that links also lead to is entered once, under its own name."""
-    folders, links, entered, files = [pathlib.Path(folder)], [], set(), []
+    folders, links, entered, files, nothing = [pathlib.Path(folder)], [], set(), [], []
     while folders or links:
         here = folders.pop() if folders else links.pop(0)  # Links come last, so that real folders keep their names.
         if (key := here.resolve()) in entered:
@@ -267,25 +272,45 @@ def walk_files(folder):
             logger.warning("%s: cannot be read, and is passed over.", here)
             continue
         for path in inside:
-            if path.is_dir():
+            if os.path.isdir(path):
                 (links if path.is_symlink() else folders).append(path)
-            elif path.is_file():
+            elif os.path.isfile(path):
                 files.append(path)
+            elif not path.name.startswith("."):
+                nothing.append(path)
+    if nothing:
+        logger.warning("%s: %d links to nothing, or special files, are passed over (such as %s).", folder, len(nothing),
+                       min(nothing).relative_to(folder))
     return sorted(files)
 
 
 def log_passed_over(folder, paths):
-    """Log one line that counts by suffix the files of a folder that were passed over, if there are any."""
-    if paths:
-        counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        logger.info("%s: %d files are passed over, which are hidden or no recordings (%s).", folder, len(paths), kinds)
+    """Log lines that count by suffix the files of a folder that were passed over, if there are any.
+
+    A line of information is about those that are hidden or no recordings, a warning about those that are recordings or
+    videos but cannot be read.
+    """
+    unread = {path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES and not _is_hidden(path, folder)}
+    if others := set(paths) - unread:
+        logger.info("%s: %d files are passed over, which are hidden or no recordings (%s).", folder, len(others),
+                    _count_kinds(others))
+    if unread:
+        logger.warning("%s: %d files are passed over, whose sound libsndfile does not read (%s). Convert them, for "
+                       "example by ffmpeg.", folder, len(unread), _count_kinds(unread))
+
+
+def _count_kinds(paths):
+    counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _is_hidden(path, folder):
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def visible_audio(files, folder):
     """Select the audio among the files of walk_files(folder), without hidden files and files in hidden folders."""
-    return [path for path in files if is_audio(path)
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in files if is_audio(path) and not _is_hidden(path, folder)]
 
 
 def search_folder(folder):

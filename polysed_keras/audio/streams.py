@@ -113,11 +113,13 @@ def open_stream(path, stream):
     Raises:
         soundfile.LibsndfileError: libsndfile cannot read it.
     """
-    if (stream.start, stream.stop) == (0, os.path.getsize(path)) and not stream.prefix and not stream.patch:
-        return SequentialFile(path)  # by its name, from which libsndfile knows some kinds of files
+    if str(path).lower().endswith(".sd2"):
+        return SequentialFile(path)  # Its header is another file, the resource fork, which libsndfile looks for.
+    is_whole = (stream.start, stream.stop) == (0, os.path.getsize(path)) and not stream.prefix and not stream.patch
     with open(path, "rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return SequentialFile(_Window(content, stream))
+        # By number, not by name: libsndfile would take `._a.mp3` for the header of `a.mp3`.
+        return SequentialFile(os.dup(file.fileno()) if is_whole else _Window(
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), stream))
 
 
 def _between(starts, end):

@@ -1,5 +1,6 @@
 """Commands that export networks, serve them and detect with them."""
 import pathlib
+import re
 import sys
 
 from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, option
@@ -48,19 +49,24 @@ def detect(arguments):
     tagging, mistakes = detector.clip_level or arguments.tags, []
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
-    for path in paths:
-        try:
-            if tagging:
-                threshold = 0.5 if arguments.threshold is None else arguments.threshold
-                found = detector.tag(path, threshold=threshold, labels=arguments.labels)
-            else:
-                found = detector.detect(path, **event_arguments(arguments))
-        except InputError as error:
-            mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            continue
-        _write_found(found, path, arguments, tagging)
+    try:
+        for path in paths:
+            try:
+                _write_found(_find(detector, path, arguments, tagging), path, arguments, tagging)
+            except InputError as error:
+                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    except BaseException:
+        print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
+        raise
     if mistakes:
         raise InputError("\n".join(mistakes))
+
+
+def _find(detector, path, arguments, tagging):
+    if not tagging:
+        return detector.detect(path, **event_arguments(arguments))
+    threshold = 0.5 if arguments.threshold is None else arguments.threshold
+    return detector.tag(path, threshold=threshold, labels=arguments.labels)
 
 
 def event_arguments(arguments):
@@ -90,11 +96,15 @@ def _write_found(found, path, arguments, tagging):
     from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        (write_tags if tagging else write_detections)(found, target, arguments.format)
+        try:
+            (write_tags if tagging else write_detections)(found, target, arguments.format)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
+    name = re.sub(r"[\0-\x1f\x7f]", lambda found: repr(found[0])[1:-1], str(path))  # A tab would be another column.
     for row in found.itertuples(index=False):
-        print(path, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
+        print(name, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
 
 
 @command("listen",
