@@ -327,7 +327,8 @@ def test_a_folder_of_everything_is_read_or_counted(tmp_path, caplog):
     for name, format in (("a.mp3", "MP3"), ("site1/b.rf64", "RF64"), ("site1/c.aifc", "AIFF"), ("d.bwf", "WAV"),
                          ("../elsewhere/e.opus", "OGG"), ("f.w64", "W64"), ("g.caf", "CAF"), ("h.nist", "NIST")):
         (folder / name).parent.mkdir(exist_ok=True)
-        write(folder / name, sine(0.1, rate=48000), 48000, format=format, **{"subtype": "OPUS"} if format == "OGG" else {})
+        subtype = "OPUS" if format == "OGG" else None
+        write(folder / name, sine(0.1, rate=48000), 48000, format=format, subtype=subtype)
         expected[name.replace("../elsewhere", "site2")] = 0.1 * RATE
     (folder / "site2").symlink_to(tmp_path / "elsewhere")
     with caplog.at_level(logging.INFO):
