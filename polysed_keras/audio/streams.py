@@ -11,6 +11,7 @@ import mmap
 import os
 import pathlib
 import re
+import struct
 
 import soundfile
 
@@ -93,8 +94,8 @@ def find_streams(path):
             streams = _ogg_streams(content)
         elif begin[:4] in RIFFS and begin[8:] == b"WAVE":
             streams = _riff_streams(content)
-        elif begin[:4] in (b".snd", b"caff"):
-            streams = [Stream(0, len(content), patch=(_au_patch if begin[:4] == b".snd" else _caf_patch)(content))]
+        elif kind := next((kind for kind in SIZED if kind[0].match(begin)), None):
+            streams = _sized_streams(content, *kind)
         elif content[(tag := _tag_size(content, 0)):tag + 4] == b"fLaC":
             streams = _flac_streams(content)
         elif pathlib.Path(path).suffix.lower() in (".mp3", ".mp2") or _mpeg_frame(content, tag):
@@ -155,7 +156,7 @@ def _flac_streams(content):
     return _between(sorted(starts), len(content)) if len(starts) > 1 else []
 
 
-# WAV, AU and CAF
+# WAV, AIFF, W64, AU and CAF
 
 def _riff_streams(content):
     streams, start = [], 0
@@ -213,18 +214,45 @@ def _riff_patch(place, rest, start, ds64, order):
             for offset, size in ((start, place + rest - start), (place, rest))}
 
 
-def _au_patch(content):
-    return {8: b"\xff" * 4} if content[8:12] == bytes(4) else {}  # This says that the size is not known.
+def _sized_streams(content, mark, find):
+    """Divide where a file of the same kind begins behind the end of another; `mark` and `find` are those of SIZED."""
+    streams = []
+    while not streams or streams[-1].stop < len(content):
+        start = streams[-1].stop if streams else 0
+        stop, patch = find(content, start)
+        stop = next((place for place in range(stop, stop + 9) if mark.match(content, place)), len(content))
+        streams.append(Stream(start, stop, patch=patch))
+    return streams
 
 
-def _caf_patch(content):
-    place = 8
-    while place + 12 <= len(content):
+def _find_aiff(content, start):
+    return start + 8 + int.from_bytes(content[start + 4:start + 8], "big"), {}
+
+
+def _find_w64(content, start):
+    return start + int.from_bytes(content[start + 16:start + 24], "little"), {}
+
+
+def _find_au(content, start):
+    header, size = struct.unpack(">II", content[start + 4:start + 12].ljust(8, b"\0"))
+    if size in (0, 0xFFFFFFFF):  # The latter says that the size is not known.
+        return len(content), {start + 8: b"\xff" * 4}
+    return start + header + size, {}
+
+
+def _find_caf(content, start):
+    place = start + 8
+    while place + 12 <= len(content) and not content[place:place + 4] == b"caff":
         name, size = content[place:place + 4], int.from_bytes(content[place + 4:place + 12], "big", signed=True)
         if name == b"data" and size <= 0:  # -1 says that the sound goes on to the end, which libsndfile refuses.
-            return {place + 4: (len(content) - place - 12).to_bytes(8, "big")}
+            return len(content), {place + 4: (len(content) - place - 12).to_bytes(8, "big")}
         place += 12 + max(0, size)
-    return {}
+    return place, {}
+
+
+# How a file begins, and a function that finds its end and what has to be patched.
+SIZED = ((re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL), _find_aiff), (re.compile(rb"riff\x2e\x91\xcf\x11"), _find_w64),
+         (re.compile(rb"\.snd"), _find_au), (re.compile(rb"caff\0"), _find_caf))
 
 
 # MPEG audio
@@ -304,7 +332,7 @@ def _promised_frames(content, place, kind):
 def _mpeg_streams(content):
     """Divide at headers, at another rate or number of channels, and behind the frames that a header promised."""
     found, last, left = [], None, math.inf  # first byte, kind, promised and present frames, end
-    place = _next_frame(content, _tag_size(content, 0))
+    first = place = _next_frame(content, _tag_size(content, 0))
     while place is not None:
         frame = _mpeg_frame(content, place)
         if frame is None:
@@ -317,8 +345,8 @@ def _mpeg_streams(content):
             last, left = kind, promised or math.inf
         found[-1][3:] = found[-1][3] + 1, min(place + size, len(content))
         left, place = left - 1, place + size
-    if len(found) == 1 and found[0][2] < math.inf:
-        return []
+    if len(found) == 1 and found[0][2] < math.inf and first == _tag_size(content, 0):
+        return []  # libsndfile reads it as it is.
     return [Stream(start, stop, prefix=b"" if promised < math.inf else _mpeg_header(kind, content[start + 3], number))
             for start, kind, promised, number, stop in found]
 

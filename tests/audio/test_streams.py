@@ -88,6 +88,21 @@ def test_parts_keep_their_own_channels(suffix, format, tmp_path, caplog):
     np.testing.assert_allclose(received, np.concatenate([decoded(part) for part in parts]), atol=2e-6)
 
 
+@pytest.mark.parametrize("format", ["AIFF", "AU", "W64", "CAF"])
+@pytest.mark.parametrize("subtype, seconds", [("PCM_16", 0.5), ("PCM_16", 0.0313), ("PCM_24", 0.1)])
+def test_joined_files_of_older_kinds_are_read_whole(format, subtype, seconds, tmp_path, caplog):
+    parts = [encoded(noise(seconds, seed=seed), format, subtype=subtype) for seed in range(3)]
+    path = saved(tmp_path, f"a.{format.lower()}", b"".join(parts))
+    np.testing.assert_array_equal(read_quietly(path, caplog), np.concatenate(list(map(decoded, parts))))
+
+
+@pytest.mark.parametrize("before", [bytes(100), b"APETAGEX" + bytes(24), ID3 + ID3, ID3 + bytes(50)],
+                         ids=["zeros", "APE", "two tags", "tag and zeros"])
+def test_what_stands_before_an_mp3_file_is_passed_over(before, tmp_path, caplog):
+    path = saved(tmp_path, "a.mp3", before + PARTS[".mp3"][0])
+    np.testing.assert_allclose(read_quietly(path, caplog), decoded(PARTS[".mp3"][0]), atol=2e-6)
+
+
 @pytest.mark.parametrize("between", [ID3, TRAILER, TRAILER + ID3, bytes(1000)], ids=["ID3", "APE", "both", "zeros"])
 def test_tags_between_mp3_files_are_passed_over(between, tmp_path, caplog):
     path = saved(tmp_path, "a.mp3", between.join([b"", *PARTS[".mp3"], b""]))
