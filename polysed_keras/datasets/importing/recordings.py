@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 
 import pandas as pd
@@ -23,6 +24,7 @@ from polysed_keras.events import COLUMNS, PRECISION, merge_events, write_events
 from polysed_keras.files import atomic_directory, write_json
 
 _HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}
+_NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # The last range stands for bytes that are not UTF-8.
 _log = logging.getLogger(__name__)
 
 
@@ -102,6 +104,9 @@ def _read_durations(pairs):
     durations, mistakes = {}, []
     for pair in pairs:
         try:
+            if _NO_TEXT.search(pair.name):
+                raise InputError(f"{pair.audio}: expected a name that is a line of text in UTF-8, because file "
+                                 f"lists hold it. Received: {pair.name!r}. Rename it.")
             durations[pair.name] = audio_info(pair.audio).duration
         except (InputError, OSError) as error:
             mistakes.append(str(error))
