@@ -70,7 +70,7 @@ def check_rate(sample_rate, name):
            f"a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz", sample_rate, "Repair what states it, or convert it.")
 
 
-def _decoded_blocks(path, file, block_seconds):
+def _decoded_blocks(path, file, block_seconds, stated=None):
     import soundfile
     num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
     try:
@@ -83,8 +83,10 @@ def _decoded_blocks(path, file, block_seconds):
                                  "integers. Scale them down.")
             num_samples += len(block)
             yield block.mean(axis=1)
-        if num_samples < file.frames < ENDLESS:
+        if num_samples < (stated or file.frames) < ENDLESS:
             logger.warning(TRUNCATED, path)
+        if stated and num_samples > stated:
+            logger.warning("%s: is longer than its header says; all that is there is used.", path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
                          "Replace or remove it.") from error
@@ -111,7 +113,8 @@ def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
     num_samples = 0
     for stream in _find_streams(path):
         with _open_stream(path, stream) as file:
-            for block in resample_blocks(_decoded_blocks(path, file, block_seconds), file.samplerate, sample_rate):
+            for block in resample_blocks(_decoded_blocks(path, file, block_seconds, stream.num_samples),
+                                         file.samplerate, sample_rate):
                 num_samples += len(block)
                 yield block
     _check_any(path, num_samples)
@@ -137,7 +140,9 @@ def audio_info(path):
     infos = []
     for stream in _find_streams(path):
         with _open_stream(path, stream) as file:
-            frames = file.frames if file.frames < ENDLESS else sum(map(len, _decoded_blocks(path, file, BLOCK_SECONDS)))
+            frames = stream.num_samples or file.frames
+            if frames >= ENDLESS:
+                frames = sum(map(len, _decoded_blocks(path, file, BLOCK_SECONDS)))
             infos.append(AudioInfo(frames / file.samplerate, file.samplerate, file.channels, file.subtype))
     duration = sum(info.duration for info in infos)
     _check_any(path, duration)

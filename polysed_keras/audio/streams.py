@@ -29,6 +29,7 @@ class Stream:
         stop: the byte after its last one.
         prefix: bytes of a header that it lacks.
         patch: dict from an offset in the file to the bytes that a finished header would have there.
+        num_samples: what its header says; None to ask libsndfile.
         is_cut: whether its end is missing.
         unread: bytes behind its sound that its header does not tell about, and that are nothing known.
     """
@@ -36,6 +37,7 @@ class Stream:
     stop: int
     prefix: bytes = b""
     patch: dict = dataclasses.field(default_factory=dict)
+    num_samples: int | None = None
     is_cut: bool = False
     unread: int = 0
 
@@ -123,10 +125,6 @@ def open_stream(path, stream):
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), stream))
 
 
-def _between(starts, end):
-    return [Stream(start, stop) for start, stop in zip(starts, [*starts[1:], end])]
-
-
 # Ogg
 
 def _ogg_streams(content):
@@ -153,7 +151,16 @@ def _flac_streams(content):
         while place >= 0:
             starts.append(place)
             place = content.find(mark, place + 1)
-    return _between(sorted(starts), len(content)) if len(starts) > 1 else []
+    starts.sort()
+    return [_flac_stream(content, start, stop) for start, stop in zip(starts, [*starts[1:], len(content)])]
+
+
+def _flac_stream(content, start, stop):
+    """Hide the number of samples that STREAMINFO states (the last 36 of 64 bits), at which libsndfile would stop."""
+    place = start + 18
+    number = int.from_bytes(content[place:place + 8], "big")
+    mask = (1 << 36) - 1
+    return Stream(start, stop, patch={place: (number & ~mask).to_bytes(8, "big")}, num_samples=number & mask or None)
 
 
 # WAV, AIFF, W64, AU and CAF

@@ -281,6 +281,15 @@ def test_flac_of_unknown_length_is_read(seconds, tmp_path, caplog):
     assert audio_info(path).duration == seconds
 
 
+@pytest.mark.parametrize("total, word", [(1000, "longer"), (RATE - 1, "longer"), (RATE + 1, "shorter")])
+def test_flac_whose_header_states_another_length_is_read_whole_and_told(total, word, tmp_path, caplog):
+    content = bytearray(without_total(PARTS[".flac"][0]))
+    content[22:26] = total.to_bytes(4, "big")
+    path = saved(tmp_path, "a.flac", bytes(content))
+    np.testing.assert_array_equal(load_audio(path, RATE), decoded(PARTS[".flac"][0]))
+    assert f"{path}: is {word} than its header says" in caplog.text
+
+
 def test_joined_flac_of_unknown_length_is_read(tmp_path, caplog):
     path = saved(tmp_path, "a.flac", ID3 + b"".join(map(without_total, PARTS[".flac"])))
     np.testing.assert_array_equal(read_quietly(path, caplog), np.concatenate(list(map(decoded, PARTS[".flac"]))))
