@@ -10,6 +10,17 @@ import tempfile
 from polysed_keras.errors import InputError
 
 
+def short_name(name, most=100):
+    """Return a file name, or if it is longer than `most` bytes, its beginning and a digest of the whole.
+
+    File systems take 255 bytes, to which temporary names and names made from others add theirs.
+    """
+    content = os.fsencode(name)
+    if len(content) <= most:
+        return name
+    return content[:most - 13].decode(errors="ignore") + "-" + hashlib.sha256(content).hexdigest()[:12]
+
+
 def _temporary_beside(path, make):
     path = pathlib.Path(path)
     try:
@@ -28,7 +39,9 @@ def atomic_file(path):
     """
     def make(target):
         suffix = "".join(target.suffixes)  # libraries choose the format by it: .weights.h5
-        prefix = f".{target.name.removesuffix(suffix)}-"
+        if len(os.fsencode(suffix)) > 40:  # a name with a dot in it
+            suffix = target.suffix if len(os.fsencode(target.suffix)) <= 40 else ""
+        prefix = f".{short_name(target.name.removesuffix(suffix))}-"
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
         os.close(handle)
         os.chmod(name, 0o644)
@@ -63,7 +76,7 @@ def atomic_directory(path):
     path = pathlib.Path(path)
     _check_absent(path)
     temporary = _temporary_beside(
-        path, lambda target: pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)))
+        path, lambda target: pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(target.name)}-", dir=target.parent)))
     try:
         temporary.chmod(0o755)
         yield temporary

@@ -1,6 +1,10 @@
 from .files import (
     AUDIO_SUFFIXES as AUDIO_SUFFIXES,
+    AudioInfo as AudioInfo,
     audio_blocks as audio_blocks,
+    audio_info as audio_info,
+    check_rate as check_rate,
+    check_waveform as check_waveform,
     decode_with_tensorflow_io as decode_with_tensorflow_io,
     find_audio as find_audio,
     is_audio as is_audio,

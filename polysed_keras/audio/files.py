@@ -1,49 +1,76 @@
 """Find audio files and read them as mono waveforms, without importing TensorFlow, so that commands start at once."""
 import collections
 import logging
+import os
 import pathlib
+import typing
 
 import numpy as np
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
+LOUDEST = 100  # Floats beyond it, 40 dB over full scale, were integers.
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # Hz
+ENDLESS = 2 ** 62  # libsndfile's number of samples in a FLAC stream of unknown length is larger.
 TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
 # The only list of suffixes that count as audio; libsndfile reads them all. Raw files are left out: they have no rate.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64",
-                  ".rf64", ".caf", ".voc", ".avr", ".htk", ".ircam", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".svx",
-                  ".wavex", ".wve", ".xi")
+                  ".rf64", ".caf", ".bwf", ".wave", ".mp2", ".mpga", ".voc", ".avr", ".htk", ".ircam", ".nist", ".sph",
+                  ".paf", ".pvf", ".sd2", ".sds", ".svx", ".wavex", ".wve", ".xi")
+# Recordings and videos whose sound it does not read.
+UNREAD_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mpc", ".tta",
+                   ".ac3", ".eac3", ".dts", ".dsf", ".dff", ".mka", ".mkv", ".webm", ".weba", ".mov", ".avi", ".wmv",
+                   ".asf", ".mpg", ".mpeg", ".ogv", ".spx", ".ra", ".gsm", ".wac")
 
 
-def _open_audio(path):
-    import soundfile
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected an audio file. Received: nothing there. Check the path.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: expected audio. Received: an empty file (0 bytes). Replace or remove it.")
+def _find_streams(path):
+    from polysed_keras.audio.streams import find_streams
     try:
-        file = soundfile.SoundFile(path)
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: expected an audio file. Received: nothing there. Check the path.")
+        if os.path.getsize(path) == 0:
+            raise InputError(f"{path}: expected audio. Received: an empty file (0 bytes). Replace or remove it.")
+        found = find_streams(path)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be read. Received: {error.strerror}.") from error
+    if any(stream.is_cut for stream in found):
+        logger.warning(TRUNCATED, path)
+    if unread := sum(stream.unread for stream in found):
+        logger.warning("%s: %d bytes behind the samples that its header tells of are no audio that is known, and are "
+                       "not read.", path, unread)
+    return found
+
+
+def _open_stream(path, stream):
+    import soundfile
+
+    from polysed_keras.audio.streams import open_stream
+    try:
+        file = open_stream(path, stream)
     except (soundfile.LibsndfileError, RuntimeError) as error:
+        received = getattr(error, "error_string", str(error))
         raise InputError(f"{path}: expected audio that libsndfile reads ({', '.join(AUDIO_SUFFIXES)}). "
-                         f"Received: {error}. Convert it, for example to WAV.") from error
-    if "(should be" in file.extra_info or (file.format == "OGG" and not _has_last_ogg_page(path)):
+                         f"Received: {received.rstrip('.')}. Convert it, for example to WAV.") from error
+    check_rate(file.samplerate, path)
+    if "(should be" in file.extra_info:
         logger.warning(TRUNCATED, path)
     return file
 
 
-def _has_last_ogg_page(path):
-    """Return whether an Ogg file ends with a whole page that is marked as the last; libsndfile does not check this."""
-    with path.open("rb") as file:
-        file.seek(-min(65536, path.stat().st_size), 2)  # A page is smaller than 64 KiB.
-        tail = file.read()
-    page = tail[tail.rfind(b"OggS"):]
-    return len(page) > 26 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27:27 + page[26]])
+def check_rate(sample_rate, name):
+    """Raise InputError unless a rate is from LOWEST_RATE to HIGHEST_RATE; `name` says in the message whose it is.
+
+    Rates outside are those of broken headers: 1 Hz would make hours of silence of a few bytes, and 2 GHz nothing at all
+    of any file. Recordings of bats and whales have up to 1 MHz; below 1 kHz nothing is left that could be recognised.
+    """
+    expect(LOWEST_RATE <= sample_rate <= HIGHEST_RATE, name,
+           f"a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz", sample_rate, "Repair what states it, or convert it.")
 
 
-def _decoded_blocks(path, file, block_seconds):
+def _decoded_blocks(path, file, block_seconds, stated=None):
     import soundfile
     num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
     try:
@@ -51,12 +78,15 @@ def _decoded_blocks(path, file, block_seconds):
         while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
+            if (peak := np.abs(block).max()) > LOUDEST:
+                raise InputError(f"{path}: expected samples from -1 to 1. Received: {peak:g}, as if they were "
+                                 "integers. Scale them down.")
             num_samples += len(block)
             yield block.mean(axis=1)
-        if num_samples < file.frames:
+        if num_samples < (stated or file.frames) < ENDLESS:
             logger.warning(TRUNCATED, path)
-        if num_samples == 0:
-            raise InputError(f"{path}: expected audio. Received: a file with 0 samples. Replace or remove it.")
+        if stated and num_samples > stated:
+            logger.warning("%s: is longer than its header says; all that is there is used.", path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
                          "Replace or remove it.") from error
@@ -65,7 +95,8 @@ def _decoded_blocks(path, file, block_seconds):
 def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
     """Read an audio file block by block as mono at `sample_rate`, in bounded memory.
 
-    Channels are averaged. Another rate is converted by soxr as a stream.
+    Channels are averaged. Another rate is converted by soxr as a stream. Of a file in which several stand one behind
+    another (chained Ogg; MP3, FLAC or WAV that were joined), all are read, each with its own rate and channels.
 
     Args:
         path: audio file in any format that libsndfile reads.
@@ -76,10 +107,51 @@ def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
         float32 (samples,): blocks of varying length; load_audio returns their concatenation.
 
     Raises:
-        InputError: the file is missing, empty, unreadable or corrupt, or holds no samples, NaN or infinity.
+        InputError: the file is missing, empty, unreadable or corrupt, or has an absurd rate; or holds no samples, NaN,
+            infinity or values far beyond 1.
     """
-    with _open_audio(path) as file:
-        yield from resample_blocks(_decoded_blocks(path, file, block_seconds), file.samplerate, sample_rate)
+    num_samples = 0
+    for stream in _find_streams(path):
+        with _open_stream(path, stream) as file:
+            for block in resample_blocks(_decoded_blocks(path, file, block_seconds, stream.num_samples),
+                                         file.samplerate, sample_rate):
+                num_samples += len(block)
+                yield block
+    _check_any(path, num_samples)
+
+
+class AudioInfo(typing.NamedTuple):
+    """The length of an audio file in seconds; and its rate in Hz, channels and libsndfile's name of its samples' type.
+
+    If several files stand one behind another in it, the length is that of all, and the rest that of the first.
+    """
+    duration: float
+    sample_rate: int
+    channels: int
+    subtype: str
+
+
+def audio_info(path):
+    """Return the AudioInfo of a file, from its headers where they are finished; otherwise the file is read.
+
+    Raises:
+        InputError: see audio_blocks.
+    """
+    infos = []
+    for stream in _find_streams(path):
+        with _open_stream(path, stream) as file:
+            frames = stream.num_samples or file.frames
+            if frames >= ENDLESS:
+                frames = sum(map(len, _decoded_blocks(path, file, BLOCK_SECONDS)))
+            infos.append(AudioInfo(frames / file.samplerate, file.samplerate, file.channels, file.subtype))
+    duration = sum(info.duration for info in infos)
+    _check_any(path, duration)
+    return infos[0]._replace(duration=duration)
+
+
+def _check_any(path, amount):
+    if not amount:
+        raise InputError(f"{path}: expected audio. Received: a file with 0 samples. Replace or remove it.")
 
 
 def resample_blocks(blocks, from_rate, sample_rate):
@@ -121,6 +193,32 @@ def load_audio(path, sample_rate=44100):
         >>> waveform = load_audio("street.wav", 16000)
     """
     return np.concatenate(list(audio_blocks(path, sample_rate)))
+
+
+def check_waveform(samples, name="waveform"):
+    """Return samples that are given as an array as float32, or raise InputError unless they are a mono waveform.
+
+    Args:
+        samples: finite floats (samples,) from -1 to 1. Integers are refused, because their type does not say what
+            their full scale is, and so are floats that were integers: those beyond LOUDEST.
+        name: str, for the message.
+
+    Returns:
+        float32 (samples,).
+
+    Raises:
+        InputError: anything else.
+    """
+    samples = np.asarray(samples)
+    is_float = samples.dtype.kind == "f"
+    peak = np.abs(samples).max(initial=0) if is_float else 0  # It is NaN if a sample is.
+    if samples.ndim != 1 or not is_float or not peak <= LOUDEST:
+        values = "" if peak <= LOUDEST else f", with values up to {peak:g}" if np.isfinite(peak) else (
+            ", with NaN or infinity")
+        raise InputError(f"{name}: expected finite floats from -1 to 1 of shape (samples,). Received: {samples.dtype} "
+                         f"of shape {samples.shape}{values}. Divide integers by their full scale, which is 32768 for "
+                         "16 bits.")
+    return samples.astype(np.float32, copy=False)
 
 
 def decode_with_tensorflow_io(path):
@@ -167,7 +265,7 @@ def is_audio(path):
 
 def walk_files(folder):
     """List all files below a folder, sorted; a folder that links also lead to is entered once, under its own name."""
-    folders, links, entered, files = [pathlib.Path(folder)], [], set(), []
+    folders, links, entered, files, nothing = [pathlib.Path(folder)], [], set(), [], []
     while folders or links:
         here = folders.pop() if folders else links.pop(0)  # Links come last, so that real folders keep their names.
         if (key := here.resolve()) in entered:
@@ -179,25 +277,45 @@ def walk_files(folder):
             logger.warning("%s: cannot be read, and is passed over.", here)
             continue
         for path in inside:
-            if path.is_dir():
+            if os.path.isdir(path):
                 (links if path.is_symlink() else folders).append(path)
-            elif path.is_file():
+            elif os.path.isfile(path):
                 files.append(path)
+            elif not path.name.startswith("."):
+                nothing.append(path)
+    if nothing:
+        logger.warning("%s: %d links to nothing, or special files, are passed over (such as %s).", folder, len(nothing),
+                       min(nothing).relative_to(folder))
     return sorted(files)
 
 
 def log_passed_over(folder, paths):
-    """Log one line that counts by suffix the files of a folder that were passed over, if there are any."""
-    if paths:
-        counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        logger.info("%s: %d files are passed over, which are hidden or no recordings (%s).", folder, len(paths), kinds)
+    """Log lines that count by suffix the files of a folder that were passed over, if there are any.
+
+    A line of information is about those that are hidden or no recordings, a warning about those that are recordings or
+    videos but cannot be read.
+    """
+    unread = {path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES and not _is_hidden(path, folder)}
+    if others := set(paths) - unread:
+        logger.info("%s: %d files are passed over, which are hidden or no recordings (%s).", folder, len(others),
+                    _count_kinds(others))
+    if unread:
+        logger.warning("%s: %d files are passed over, whose sound libsndfile does not read (%s). Convert them, for "
+                       "example by ffmpeg.", folder, len(unread), _count_kinds(unread))
+
+
+def _count_kinds(paths):
+    counts = collections.Counter(path.suffix.lower() or path.name for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _is_hidden(path, folder):
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def visible_audio(files, folder):
     """Select the audio among the files of walk_files(folder), without hidden files and files in hidden folders."""
-    return [path for path in files if is_audio(path)
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in files if is_audio(path) and not _is_hidden(path, folder)]
 
 
 def search_folder(folder):

@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 
+from polysed_keras.audio.files import check_rate
 from polysed_keras.errors import InputError, expect
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,8 @@ MICROPHONE_SECONDS = 0.1  # The length of a block.
 PATIENCE_SECONDS = 60  # The most sound that may wait for the network.
 PCM, EXTENSIBLE = 1, 0xFFFE
 # Other kinds of files begin like this; raw samples hardly ever do.
-OTHER_FORMATS = (b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
+OTHER_FORMATS = (b"RF64", b"BW64", b"RIFX", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"ID3\2", b"ID3\3",
+                 b"ID3\4", b"\x1aE\xdf\xa3")  # The last begins Matroska and WebM.
 UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
 
 
@@ -25,7 +27,8 @@ def open_pipe(stream, sample_rate, channels=None):
     """Begin to read a WAV file or raw samples from a pipe: 16-bit PCM, little-endian, channels interleaved.
 
     Args:
-        stream: buffered binary stream, such as sys.stdin.buffer; a WAV file is recognised by its header.
+        stream: buffered binary stream, such as sys.stdin.buffer; a WAV file is recognised by its header. None if stdin
+            is closed.
         sample_rate: rate of raw samples in Hz; for a WAV file None or the rate of its header.
         channels: number of channels in raw samples, by default 1; for a WAV file None or that of its header.
 
@@ -33,12 +36,15 @@ def open_pipe(stream, sample_rate, channels=None):
         The rate in Hz, and a generator of float32 (samples,) blocks, the mean of the channels, as they arrive.
 
     Raises:
-        InputError: the stream is a terminal, is empty or has another format; the rate or the channels are not usable.
+        InputError: the stream is closed or a terminal, is empty or has another format; the rate or the channels are not
+            usable.
     """
+    if stream is None:
+        raise InputError("stdin: expected audio from a pipe. Received: a closed one. Pipe 16-bit PCM or a WAV file in.")
     if stream.isatty():
         raise InputError("stdin: expected audio from a pipe. Received: a terminal. Pipe 16-bit PCM or a WAV file in.")
     begin, size = stream.read(12), math.inf
-    if not begin or begin[:4] in OTHER_FORMATS:
+    if not begin or begin[:4] in OTHER_FORMATS or begin[4:8] == b"ftyp":  # the latter of MP4
         raise InputError("stdin: expected 16-bit PCM, raw or as a WAV file. Received: "
                          f"{begin[:4] or 'nothing'}. Convert it, for example by sox or ffmpeg.")
     if begin[:4] == b"RIFF" and begin[8:] == b"WAVE":
@@ -48,6 +54,7 @@ def open_pipe(stream, sample_rate, channels=None):
         sample_rate, channels = header_rate, header_channels
     for name, number in (("--rate", sample_rate), ("--channels", 1 if channels is None else channels)):
         expect(number is not None and number >= 1, name, "that of the raw samples, 1 or more", number)
+    check_rate(sample_rate, "stdin")
     return sample_rate, _pcm_blocks(begin, stream, channels or 1, size)
 
 

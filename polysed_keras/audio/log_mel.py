@@ -2,6 +2,7 @@
 import functools
 import logging
 import math
+import os
 import pathlib
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from polysed_keras.audio.files import load_audio
 from polysed_keras.errors import InputError
-from polysed_keras.files import atomic_file
+from polysed_keras.files import atomic_file, short_name
 
 logger = logging.getLogger(__name__)
 
@@ -94,28 +95,41 @@ def compute_log_mel(waveform, spec, chunk_frames=4096):
     return np.concatenate(chunks) if chunks else np.zeros((0, spec.n_mels), np.float32)
 
 
-def _current_cache(path, spec, cache):
-    """Return the cache file of an audio file's features, and whether it is at least as new as the audio file."""
-    path = pathlib.Path(path)
-    target = pathlib.Path(cache) / f"{path.stem}-{spec.digest()}.npy"
-    is_current = target.is_file() and path.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns
-    return target, is_current
+class _Cached:
+    """The file in a cache that holds the features of an audio file.
 
+    Its name holds the size of the audio, and its own time is set to that of the audio, which may be older or newer than
+    the features; so audio that was replaced by any other is noticed.
+    """
 
-def _save(log_mel, target):
-    with atomic_file(target) as temporary:
-        np.save(temporary, log_mel)
+    def __init__(self, path, spec, cache):
+        try:
+            audio = os.stat(path)
+        except OSError:
+            audio = None  # load_audio says what is wrong.
+        name = short_name(pathlib.Path(path).stem, 150)
+        self.file = pathlib.Path(cache) / f"{name}-{spec.digest()}-{audio.st_size if audio else 0}.npy"
+        self._time = audio and audio.st_mtime_ns
+
+    def is_current(self):
+        return self._time is not None and self.file.is_file() and self.file.stat().st_mtime_ns == self._time
+
+    def save(self, log_mel):
+        with atomic_file(self.file) as temporary:
+            np.save(temporary, log_mel)
+            os.utime(temporary, ns=(self._time, self._time))
 
 
 def cached_log_mel(path, spec, cache):
-    """Load the log-mel features of an audio file from a cache, or compute and keep them if the audio is newer.
+    """Load the log-mel features of an audio file from a cache, or compute and keep them if the audio has changed.
 
-    A cache that cannot be written costs time but not the result: a warning is logged.
+    Audio has changed if its time of modification or its size is another than when the features were made. A cache that
+    cannot be written costs time but not the result: a warning is logged.
 
     Args:
         path: audio file.
         spec: LogMelSpec.
-        cache: folder for the features, which are kept as STEM-DIGEST.npy.
+        cache: folder for the features, which are kept as STEM-DIGEST-SIZE.npy.
 
     Returns:
         float32 (frames, n_mels), in dB.
@@ -123,15 +137,15 @@ def cached_log_mel(path, spec, cache):
     Raises:
         InputError: see load_audio.
     """
-    target, is_current = _current_cache(path, spec, cache)
-    if is_current:
+    cached = _Cached(path, spec, cache)
+    if cached.is_current():
         try:
-            return np.load(target)
+            return np.load(cached.file)
         except (OSError, ValueError, EOFError):
-            logger.warning("%s: unreadable features are made anew.", target)
+            logger.warning("%s: unreadable features are made anew.", cached.file)
     log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
     try:
-        _save(log_mel, target)
+        cached.save(log_mel)
     except InputError as error:
         logger.warning("features are not kept: %s", error)
     return log_mel
@@ -143,10 +157,10 @@ def store_log_mel(path, spec, cache):
     Raises:
         InputError: see load_audio; or the cache cannot be written.
     """
-    target, is_current = _current_cache(path, spec, cache)
-    if not is_current:
-        _save(compute_log_mel(load_audio(path, spec.sample_rate), spec), target)
-    return target
+    cached = _Cached(path, spec, cache)
+    if not cached.is_current():
+        cached.save(compute_log_mel(load_audio(path, spec.sample_rate), spec))
+    return cached.file
 
 
 def read_log_mel(path, frames, n_mels):

@@ -1,5 +1,6 @@
 """Commands that export networks, serve them and detect with them."""
 import pathlib
+import re
 import sys
 
 from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, one_of, option
@@ -56,13 +57,15 @@ def detect(arguments):
         for path in paths:
             try:
                 found = _find(detector, path, arguments, tagging)
-            except InputError as error:
-                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            else:
                 if arguments.table:
                     table.append(_as_detected(found, path, tagging))
                 else:
                     _write_found(found, path, arguments, tagging)
+            except InputError as error:
+                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    except BaseException:
+        print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
+        raise
     finally:  # an interrupted detection leaves a table of what it has found
         if table:
             _write_table(table, arguments)
@@ -111,16 +114,11 @@ def _check_table(arguments):
 
 
 def _as_detected(found, path, tagging):
-    """Return events, or tags as events, with the length of their recording if libsndfile knows it."""
-    import soundfile
-
+    """Return events, or tags as events, with the length of their recording."""
+    from polysed_keras.audio import audio_info
     from polysed_keras.events import Detected, tags_to_events
-    events = tags_to_events(found) if tagging else found
-    try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, RuntimeError, OSError):
-        return Detected(events, path.as_posix())
-    return Detected(events, path.as_posix(), info.duration, info.samplerate / 2)
+    info = audio_info(path)
+    return Detected(tags_to_events(found) if tagging else found, path.as_posix(), info.duration, info.sample_rate / 2)
 
 
 def _write_table(table, arguments):
@@ -133,14 +131,18 @@ def _write_found(found, path, arguments, tagging):
     from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        if tagging and arguments.format in ("tsv", "csv", "audacity"):
-            write_tags(found, target, arguments.format)
-        else:
-            write_detections(_as_detected(found, path, tagging), target, arguments.format)
+        try:
+            if tagging and arguments.format in ("tsv", "csv", "audacity"):
+                write_tags(found, target, arguments.format)
+            else:
+                write_detections(_as_detected(found, path, tagging), target, arguments.format)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
+    name = re.sub(r"[\0-\x1f\x7f]", lambda found: repr(found[0])[1:-1], str(path))  # A tab would be another column.
     for row in found.itertuples(index=False):
-        print(path, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
+        print(name, *(f"{value:.3f}" if isinstance(value, float) else value for value in row), sep="\t")
 
 
 @command("listen",
@@ -155,7 +157,7 @@ def listen(arguments):
     """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
     from polysed_keras.audio import open_microphone, open_pipe, resample_blocks, until_interrupted
     if arguments.source == "-":
-        rate, blocks = open_pipe(sys.stdin.buffer, arguments.rate, arguments.channels)
+        rate, blocks = open_pipe(getattr(sys.stdin, "buffer", None), arguments.rate, arguments.channels)
     else:
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream

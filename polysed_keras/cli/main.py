@@ -1,6 +1,8 @@
 """The program `polysed`. Nothing slow is imported before a command runs."""
 import argparse
 import logging
+import os
+import select
 import sys
 
 from polysed_keras import __version__
@@ -27,17 +29,39 @@ def main(argv=None):
         argv: list of str, the arguments; those of the process by default.
 
     Returns:
-        0 on success, 1 if `check` found something wrong, 2 after a line on a user's mistake, 130 if interrupted.
+        0 on success, or if the reader of the output has had enough, as `head` does; 1 if `check` found something wrong,
+        2 after a line on a user's mistake, 130 if interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # Names of files may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
     for noisy in ("tensorflow", "h5py", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        return arguments.function(arguments) or 0
+        code = arguments.function(arguments) or 0
+        if sys.stdout:  # It is None if it is closed.
+            sys.stdout.flush()
+        return code
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+            return 0
         print(f"polysed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("polysed: interrupted; a training goes on with --resume", file=sys.stderr)
         return 130
+
+
+def _has_no_reader(stream):
+    """Return whether nobody reads a stream any more; if so, what is still to be written to it is dropped."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+    except (AttributeError, OSError):  # Windows; or a stream that is no file
+        return False
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return True

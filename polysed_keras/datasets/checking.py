@@ -4,10 +4,9 @@ import concurrent.futures
 import os
 import typing
 
-import soundfile
 from tqdm import tqdm
 
-from polysed_keras.audio import audio_blocks
+from polysed_keras.audio import audio_blocks, audio_info
 from polysed_keras.datasets.loading import (
     CLIP_CORPORA,
     CORPORA,
@@ -161,15 +160,10 @@ def _measure(path):
         return InputError(f"{path}: expected audio that libsndfile reads. Received: an m4a file, and it reads no AAC. "
                           f"Convert it, for example by: ffmpeg -i {path.name} {path.stem}.flac")
     try:
-        try:
-            info = soundfile.info(path)
-        except RuntimeError:
-            next(audio_blocks(path))  # raises an error that says what to do
-            raise
-        num_samples, peak = 0, 0.0
-        for block in audio_blocks(path, info.samplerate):
-            num_samples, peak = num_samples + len(block), max(peak, float(abs(block).max()))
-        return _Measured(num_samples / info.samplerate, peak, info.samplerate,
+        info, num_samples, peak = audio_info(path), 0, 0.0
+        for block in audio_blocks(path, info.sample_rate):
+            num_samples, peak = num_samples + len(block), max(peak, float(abs(block).max(initial=0)))
+        return _Measured(num_samples / info.sample_rate, peak, info.sample_rate,
                          f"{info.subtype}, {info.channels} channel{'s' * (info.channels > 1)}")
-    except (InputError, OSError, RuntimeError) as error:  # errors of soundfile are RuntimeErrors
+    except (InputError, OSError) as error:
         return error

@@ -5,9 +5,9 @@ import types
 
 import numpy as np
 
-from polysed_keras.audio import audio_blocks
+from polysed_keras.audio import audio_blocks, check_waveform
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import posteriors_to_events, posteriors_to_tags
+from polysed_keras.events import clip_events, posteriors_to_events, posteriors_to_tags
 
 SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
@@ -59,7 +59,9 @@ class Detector:
         """Compute the posteriors and activity of a file or waveform, in bounded memory.
 
         Args:
-            audio: path of an audio file, or a mono waveform (samples,) at the sample rate of the model.
+            audio: path of an audio file, or a mono waveform at the sample rate of the model: floats (samples,) from -1
+                to 1. Integers are refused, because their type does not say what their full scale is (samples of 24 bits
+                stand in int32, those of 8 bits are centred at 128); divide those of 16 bits by 32768.
             sample_rate: rate of the waveform in Hz; an error if it is not that of the model.
             segments_per_block: segments that the network is given at a time.
 
@@ -67,19 +69,30 @@ class Detector:
             posteriors float32 and activity uint8, both (frames, labels), or (clips, labels) if the model labels clips.
 
         Raises:
-            InputError: the audio is unreadable, or a waveform is not (samples,), not finite or of another rate.
+            InputError: the audio is unreadable; or a waveform is not (samples,), no floats from -1 to 1, not finite or
+                of another rate.
         """
-        blocks, num_outputs = self._waveform_blocks(audio, sample_rate), collections.deque()
+        return self._listen(audio, sample_rate, segments_per_block)[:2]
+
+    def _listen(self, audio, sample_rate, segments_per_block=SEGMENTS_PER_BLOCK):
+        """Return what `posteriors` returns, and the seconds of the audio."""
+        blocks, num_outputs, num_samples = self._waveform_blocks(audio, sample_rate), collections.deque(), 0
+
+        def counted():
+            nonlocal num_samples
+            for block in blocks:
+                num_samples += len(block)
+                yield block
 
         def waveforms():
-            for waveform, number in self._cut(blocks, segments_per_block):
+            for waveform, number in self._cut(counted(), segments_per_block):
                 num_outputs.append(number)
                 yield waveform[None]
 
         parts = [self._joinable(outputs, num_outputs.popleft()) for outputs in self._each(self._serve, waveforms())]
         if not parts:
             parts = [(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, len(self.labels)), np.uint8))]
-        return tuple(np.concatenate(part) for part in zip(*parts))
+        return *(np.concatenate(part) for part in zip(*parts)), num_samples / self.sample_rate
 
     def detect(self, audio, *, sample_rate=None, threshold=None, alarms_per_hour=None, labels=None, **postprocessing):
         """Detect events in a file or waveform.
@@ -98,7 +111,8 @@ class Detector:
                 event is.
 
         Returns:
-            DataFrame with columns onset, offset (seconds), event_label, confidence (the mean posterior).
+            DataFrame with columns onset, offset (seconds), event_label, confidence (the mean posterior). An event whose
+            last frame reaches beyond the end of the audio ends with the audio.
 
         Raises:
             InputError: see posteriors; or unknown labels, or the model labels clips, or has no such calibration.
@@ -107,9 +121,9 @@ class Detector:
             raise InputError("detect: expected a model that detects events. Received one that labels clips. Use tag.")
         self._check_labels(labels)
         rule = self.event_rule(threshold, alarms_per_hour, **postprocessing)
-        posteriors, activity = self.posteriors(audio, sample_rate)
-        events = posteriors_to_events(posteriors, self.labels, self.time_resolution,
-                                      activity=None if "threshold" in rule else activity, **rule)
+        posteriors, activity, seconds = self._listen(audio, sample_rate)
+        events = clip_events(posteriors_to_events(posteriors, self.labels, self.time_resolution,
+                                                  activity=None if "threshold" in rule else activity, **rule), seconds)
         return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
 
     def event_rule(self, threshold=None, alarms_per_hour=None, **postprocessing):
@@ -137,7 +151,8 @@ class Detector:
     def tag(self, audio, *, sample_rate=None, threshold=0.5, labels=None):
         """Label each clip of a file or waveform with its scene and its events.
 
-        For a model that labels clips, a clip is as long as in the training, and the last one is filled up with silence.
+        For a model that labels clips, a clip is as long as in the training. The network hears the last one filled up
+        with silence; its offset is the end of the audio.
         For a model that detects events, the whole recording is one clip, with the mean of the posteriors over time.
 
         Args:
@@ -153,12 +168,12 @@ class Detector:
             InputError: see posteriors; or unknown labels.
         """
         self._check_labels(labels)
-        posteriors, _ = self.posteriors(audio, sample_rate)
+        posteriors, _, seconds = self._listen(audio, sample_rate)
         clip_seconds = self.time_resolution
         if not self.clip_level and len(posteriors):
             clip_seconds *= len(posteriors)
             posteriors = posteriors.mean(axis=0, dtype=float, keepdims=True)
-        return posteriors_to_tags(posteriors, self.tasks, clip_seconds, threshold, labels)
+        return clip_events(posteriors_to_tags(posteriors, self.tasks, clip_seconds, threshold, labels), seconds)
 
     def _check_labels(self, labels):
         unknown = sorted(set(labels or ()) - set(self.labels))
@@ -167,10 +182,7 @@ class Detector:
     def _waveform_blocks(self, audio, sample_rate):
         if isinstance(audio, (str, pathlib.Path)):
             return audio_blocks(audio, self.sample_rate)
-        waveform = np.asarray(audio, np.float32)
-        if waveform.ndim != 1 or not np.isfinite(waveform).all():
-            raise InputError(f"waveform: expected finite samples of shape (samples,). Received: shape {waveform.shape}"
-                             f"{'' if np.isfinite(waveform).all() else ' with NaN or infinity'}.")
+        waveform = check_waveform(audio)
         expect(sample_rate in (None, self.sample_rate), "sample_rate", f"{self.sample_rate} Hz", sample_rate,
                "Resample first.")
         return [waveform]

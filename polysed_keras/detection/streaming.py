@@ -3,6 +3,7 @@ import collections
 
 import numpy as np
 
+from polysed_keras.audio import check_waveform
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, event_finders
 
@@ -68,12 +69,12 @@ class EventStream:
         return self._follow(*self._posteriors.feed(samples))
 
     def close(self):
-        """End the audio and return the remaining events as feed does; open events end here."""
+        """End the audio and return the remaining events as feed does; open events end with the audio."""
         return self._follow(*self._posteriors.close(), last=True)
 
     def _follow(self, posteriors, activity, last=False):
-        values = activity if self._decoded else posteriors
-        return sorted(Event(onset * self._time_resolution, offset * self._time_resolution, label, confidence)
+        values, end = activity if self._decoded else posteriors, self._posteriors.seconds
+        return sorted(Event(onset * self._time_resolution, min(offset * self._time_resolution, end), label, confidence)
                       for column, label, finder in self._finders
                       for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last))
 
@@ -81,22 +82,29 @@ class EventStream:
 class PosteriorStream:
     """Compute the posteriors of Detector.posteriors for audio that arrives in blocks, segment by segment.
 
-    A segment is computed once its samples and those that its last frame reaches into have arrived. `latency` is in
-    seconds.
+    A segment is computed once its samples and those that its last frame reaches into have arrived.
+
+    Attributes:
+        latency: seconds.
     """
 
     def __init__(self, detector):
         self._detector = detector
         self._segment_outputs = detector.segment_samples // detector.samples_per_output
-        self._blocks, self._waiting = [], 0
+        self._blocks, self._waiting, self._num_samples = [], 0, 0
         self._nothing = detector.posteriors(np.zeros(0, np.float32))
         self.latency = (detector.segment_samples + detector.context_samples) / detector.sample_rate
+
+    @property
+    def seconds(self):
+        """Seconds of audio that have arrived."""
+        return self._num_samples / self._detector.sample_rate
 
     def feed(self, samples):
         """Take more audio; return posteriors and activity, both (frames, labels), of segments that are now whole."""
         samples = self._checked(samples)
         self._blocks.append(samples.copy())  # The caller may use its buffer again.
-        self._waiting += len(samples)
+        self._waiting, self._num_samples = self._waiting + len(samples), self._num_samples + len(samples)
         segments = (self._waiting - self._detector.context_samples) // self._detector.segment_samples
         if segments < 1:
             return self._nothing
@@ -114,9 +122,4 @@ class PosteriorStream:
     def _checked(self, samples):
         if self._blocks is None:
             raise InputError("samples: expected an open stream. Received: one that was closed. Make another.")
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype.kind != "f" or not np.isfinite(samples).all():
-            raise InputError("samples: expected finite floats from -1 to 1 of shape (samples,). Received: "
-                             f"{samples.dtype} of shape {samples.shape}"
-                             f"{', with NaN or infinity' if samples.dtype.kind == 'f' else ''}.")
-        return samples.astype(np.float32, copy=False)
+        return check_waveform(samples, "samples")

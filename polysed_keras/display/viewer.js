@@ -22,9 +22,9 @@ function detectEvents(step, minDuration) {  // step: of the threshold; null for 
       events.push({lane, first, end, sum: confidence * (end - first)});
     }
   }
-  return events.map(({lane, first, end, sum}) => ({lane, label: data.labels[lane], onset: first * data.timeResolution,
-    offset: end * data.timeResolution, confidence: sum / (end - first)}))
-    .filter((event) => event.offset - event.onset >= minDuration - PRECISION)
+  return events.filter(({first, end}) => (end - first) * data.timeResolution >= minDuration - PRECISION)
+    .map(({lane, first, end, sum}) => ({lane, label: data.labels[lane], onset: first * data.timeResolution,
+    offset: Math.min(end * data.timeResolution, data.end), confidence: sum / (end - first)}))
     .sort((a, b) => a.onset - b.onset || a.offset - b.offset || (a.label < b.label ? -1 : 1));
 }
 

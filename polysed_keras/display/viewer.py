@@ -56,6 +56,7 @@ def build_page(audio, detector, *, reference=None):
     return _fill_template(name, {
         "name": name, "model": detector.description["experiment"]["name"], "duration": duration,
         "labels": labels, "reference": events, "timeResolution": detector.time_resolution, "steps": STEPS,
+        "end": len(heard) / detector.sample_rate,  # of the events, as in detect
         "numFrames": len(posteriors), "numColumns": len(detector.labels),
         "posteriors": _base64(np.round(STEPS * posteriors).astype(np.uint8).T.tobytes()),
         "decoded": rows_of_events(detector, posteriors, activity), "found": rows_of_events(detector, posteriors),

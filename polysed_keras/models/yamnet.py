@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from polysed_keras.audio import compute_log_mel, load_audio
+from polysed_keras.audio import check_waveform, compute_log_mel, load_audio
 from polysed_keras.errors import expect
 from polysed_keras.models.blocks import pool_frequency
 from polysed_keras.models.predict import cut_segments
@@ -186,12 +186,12 @@ def embed(waveform):
     """Compute what YAMNet makes of a waveform, per patch of 0.96 s; the last patch is filled with silence.
 
     Args:
-        waveform: float (samples,), at 16 kHz.
+        waveform: floats (samples,) from -1 to 1, at 16 kHz.
 
     Returns:
         Embeddings float32 (patches, 1024), means over the last map, and log scores (patches, 521) as of log_scores.
     """
-    log_mel = compute_log_mel(np.asarray(waveform, np.float32), YAMNET_FEATURES)
+    log_mel = compute_log_mel(check_waveform(waveform), YAMNET_FEATURES)
     patches = cut_segments(log_mel, PATCH_FRAMES, YAMNET_FEATURES.silence)
     return tuple(_listener().predict(patches, batch_size=64, verbose=0))
 

@@ -1,6 +1,7 @@
 """Audio files: every format, channel count and rate as a mono waveform, broken files, and the search of folders."""
 import argparse
 import logging
+import os
 import pathlib
 import sys
 
@@ -308,12 +309,36 @@ def test_links_to_parents_end(tmp_path):
     assert names_of(search_folder(tmp_path), tmp_path) == ["a/b/1.wav"]
 
 
-def test_links_to_nothing_are_no_error(tmp_path, caplog):
+def test_links_to_nothing_are_no_error_but_told(tmp_path, caplog):
     (touch(tmp_path, "1.wav") / "2.wav").symlink_to(tmp_path / "missing.wav")
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    (tmp_path / ".hidden.wav").symlink_to(tmp_path / "missing.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
     with caplog.at_level(logging.INFO):
         assert names_of(find_audio([tmp_path]), tmp_path) == ["1.wav"]
-    assert caplog.text == ""
+    assert caplog.messages == [f"{tmp_path}: 3 links to nothing, or special files, are passed over (such as 2.wav)."]
+
+
+def test_a_folder_of_everything_is_read_or_counted(tmp_path, caplog):
+    """What a field recorder, a Mac and a phone leave together, a part of it elsewhere."""
+    folder = touch(tmp_path / "folder", "._a.mp3", "b.m4a", "c.M4A", "d.mp4", "._e.m4a", "notes.txt")
+    (tmp_path / "elsewhere").mkdir()
+    expected = {}
+    for name, format in (("a.mp3", "MP3"), ("site1/b.rf64", "RF64"), ("site1/c.aifc", "AIFF"), ("d.bwf", "WAV"),
+                         ("../elsewhere/e.opus", "OGG"), ("f.w64", "W64"), ("g.caf", "CAF"), ("h.nist", "NIST")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        subtype = "OPUS" if format == "OGG" else None
+        write(folder / name, sine(0.1, rate=48000), 48000, format=format, subtype=subtype)
+        expected[name.replace("../elsewhere", "site2")] = 0.1 * RATE
+    (folder / "site2").symlink_to(tmp_path / "elsewhere")
+    with caplog.at_level(logging.INFO):
+        found = find_audio([folder])
+    assert names_of(found, folder) == sorted(expected)
+    assert all(len(load_audio(path)) == pytest.approx(0.1 * RATE, abs=2) for path in found)
+    assert caplog.messages == [
+        f"{folder}: 3 files are passed over, which are hidden or no recordings (1 .m4a, 1 .mp3, 1 .txt).",
+        f"{folder}: 3 files are passed over, whose sound libsndfile does not read (2 .m4a, 1 .mp4). Convert them, for "
+        "example by ffmpeg."]
 
 
 def test_detect_import_and_soundbanks_pass_over_the_same_files(tmp_path, monkeypatch):

@@ -109,7 +109,13 @@ def test_a_block_does_not_wait_for_the_next():
 
 @pytest.mark.parametrize("content, arguments, words", [
     (b"", (RATE,), "Received: nothing"), (b"fLaC" + bytes(100), (RATE,), "fLaC"),
-    (b"RF64" + bytes(100), (RATE,), "RF64"),
+    (b"RF64" + bytes(100), (RATE,), "RF64"), (b"riff\x2e\x91" + bytes(100), (RATE,), "riff"),
+    (b"ID3\4" + bytes(100), (RATE,), "ID3"), (b"\0\0\0\x20ftypM4A " + bytes(100), (RATE,), "Convert it"),
+    (b"\x1aE\xdf\xa3" + bytes(100), (RATE,), "Convert it"),
+    (bytes(100), (1,), "stdin: expected a rate from 1000 to 1000000 Hz. Received: 1"),
+    (bytes(100), (2 ** 31 - 1,), "stdin: expected a rate from 1000 to 1000000 Hz. Received: 2147483647"),
+    (wav(samples_of(10), rate=1), (None,), "stdin: expected a rate from 1000 to 1000000 Hz. Received: 1"),
+    (wav(samples_of(10), rate=2_000_000), (None,), "stdin: expected a rate from 1000 to 1000000 Hz. Received: 2000000"),
     (bytes(100), (None,), "--rate.*None"), (bytes(100), (0,), "--rate.*0"), (bytes(100), (RATE, 0), "--channels.*0"),
     (wav(samples_of(10)), (44100,), "--rate: expected the WAV file's, 8000.*44100"),
     (wav(samples_of(10)), (None, 2), "--channels: expected the WAV file's, 1.*2"),
@@ -122,6 +128,11 @@ def test_a_block_does_not_wait_for_the_next():
 def test_what_is_no_pcm_is_an_error(content, arguments, words):
     with pytest.raises(InputError, match=words):
         open_pipe(Pipe(content), *arguments)
+
+
+def test_a_closed_stdin_is_an_error():
+    with pytest.raises(InputError, match="stdin: expected audio from a pipe. Received: a closed one"):
+        open_pipe(None, RATE)
 
 
 def test_a_terminal_is_an_error(monkeypatch):

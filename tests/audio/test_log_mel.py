@@ -152,28 +152,54 @@ def audio(tmp_path):
     return path
 
 
-def age(path, seconds):
-    stat = path.stat()
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - round(seconds * 1e9)))
+def stamp(path, other):
+    os.utime(path, ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
 
 
 def test_features_are_kept_and_read_again(audio, tmp_path):
     first = cached_log_mel(audio, SMALL, tmp_path / "features")
     kept, = (tmp_path / "features").iterdir()
-    assert kept.name == f"mix-{SMALL.digest()}.npy"
+    assert kept.name == f"mix-{SMALL.digest()}-{audio.stat().st_size}.npy"
     np.testing.assert_array_equal(first, compute_log_mel(soundfile.read(audio, dtype="float32")[0], SMALL))
     np.save(kept, first + 1)
+    stamp(kept, audio)
     np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first + 1)
 
 
-def test_newer_audio_is_read_again(audio, tmp_path):
-    first = cached_log_mel(audio, SMALL, tmp_path / "features")
-    kept, = (tmp_path / "features").iterdir()
-    age(kept, 100)
-    soundfile.write(audio, np.zeros(4000), 8000)
-    assert len(first) == 50
-    np.testing.assert_allclose(cached_log_mel(audio, SMALL, tmp_path / "features"), np.full((25, 20), -100), atol=1e-4)
-    np.testing.assert_allclose(np.load(kept), np.full((25, 20), -100), atol=1e-4)
+@pytest.mark.parametrize("seconds", [-1e5, -1e-6, 0, 1e-6, 1e5])
+@pytest.mark.parametrize("samples", [4000, 8000])
+def test_audio_that_was_replaced_is_read_again(seconds, samples, audio, tmp_path):
+    """By newer or older audio of any length; only audio of the same time and size is taken for the same."""
+    for keep in (cached_log_mel, lambda *arguments: np.load(store_log_mel(*arguments))):
+        first = keep(audio, SMALL, tmp_path / "features")
+        before = audio.stat()
+        soundfile.write(audio, np.zeros(samples), 8000)
+        os.utime(audio, ns=(before.st_atime_ns, before.st_mtime_ns + round(seconds * 1e9)))
+        received = keep(audio, SMALL, tmp_path / "features")
+        if seconds or samples != 8000:
+            np.testing.assert_allclose(received, np.full((samples // 160, 20), -100), atol=1e-4)
+        else:
+            np.testing.assert_array_equal(received, first)
+        soundfile.write(audio, noise(8000, amplitude=0.1), 8000)
+
+
+def test_audio_that_is_put_back_is_read_again(audio, tmp_path):
+    first, backup, before = cached_log_mel(audio, SMALL, tmp_path / "features"), audio.read_bytes(), audio.stat()
+    soundfile.write(audio, np.zeros(8000), 8000)
+    assert not np.array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
+    audio.write_bytes(backup)
+    os.utime(audio, ns=(before.st_atime_ns, before.st_mtime_ns))
+    np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
+
+
+def test_features_of_audio_with_a_long_name_are_kept(audio, tmp_path):
+    """And those of two whose names begin alike are two."""
+    stored = set()
+    for letter in "ab":
+        path = audio.rename(tmp_path / f"{'é' * 120}{letter}.wav")
+        stored.add(store_log_mel(path, SMALL, tmp_path / "features"))
+        audio = path
+    assert len(stored) == 2 and all(path.is_file() for path in stored)
 
 
 def test_other_specs_have_features_of_their_own(audio, tmp_path):
@@ -189,6 +215,7 @@ def test_broken_features_are_made_anew(content, audio, tmp_path, caplog):
     first = cached_log_mel(audio, SMALL, tmp_path / "features")
     kept, = (tmp_path / "features").iterdir()
     kept.write_bytes(kept.read_bytes()[:1000] if content is None else content)
+    stamp(kept, audio)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
     assert f"{kept}: unreadable features are made anew" in caplog.text

@@ -1,4 +1,5 @@
 """Annotations written by hand as each tool writes them, read and imported; and what is wrong with them."""
+import io
 import json
 import logging
 import os
@@ -480,3 +481,37 @@ def test_annotations_beside_the_audio(tmp_path):
     write_texts(write_audio(tmp_path / "both", ["a.wav"]), {"a.txt": "0\t1\tdog\n"})
     import_recordings(tmp_path / "both", tmp_path / "both", tmp_path / "both" / "data")
     assert events_of(load_dataset(tmp_path / "both" / "data")) == {"a": [(0.0, 1.0, "dog")]}
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "tab\there", "two\nlines"])
+def test_names_that_file_lists_cannot_hold_are_refused_before_anything_is_written(name, tmp_path):
+    for folder in ("audio", "labels"):
+        (tmp_path / folder).mkdir()
+    for stem in ("b", "c", name):
+        soundfile.write(os.fsencode(tmp_path / "audio" / f"{stem}.wav"), np.zeros(RATE), RATE)
+        (tmp_path / "labels" / f"{stem}.txt").write_text("0.1\t0.2\tdog\n")
+    with pytest.raises(InputError, match="expected a name that is a line of text in UTF-8.*Rename it"):
+        import_recordings(tmp_path / "audio", tmp_path / "labels", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_length_of_joined_and_unfinished_recordings_is_that_of_their_samples(tmp_path):
+    """Events behind what libsndfile reads stay where they are."""
+    for folder in ("audio", "labels"):
+        (tmp_path / folder).mkdir()
+    for stem, format in (("a", "OGG"), ("b", "FLAC"), ("c", "WAV")):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE), RATE, format=format)
+        content = bytearray(buffer.getvalue())
+        if format == "FLAC":  # the number of samples in STREAMINFO
+            content[21:26] = [content[21] & 0xF0, 0, 0, 0, 0]
+        if format == "WAV":
+            place = content.index(b"data") + 4
+            content[place:place + 4] = bytes(4)
+        (tmp_path / "audio" / f"{stem}.{format.lower()}").write_bytes(content * (2 if format == "OGG" else 1))
+        (tmp_path / "labels" / f"{stem}.txt").write_text(f"1.5\t{9 if format == 'WAV' else 2}\tdog\n"
+                                                         + "3\t3.5\tdog\n" * (format == "OGG"))
+    report = import_recordings(tmp_path / "audio", tmp_path / "labels", tmp_path / "out")
+    assert report["repaired"] == {"clipped_at_end": 1}
+    read = {stem: read_events(tmp_path / "out" / "meta" / f"{stem}.txt").offset.tolist() for stem in "abc"}
+    assert read == {"a": [2.0, 3.5], "b": [2.0], "c": [2.0]}

@@ -13,12 +13,14 @@ from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.detection import detector as inference
 from polysed_keras.detection.detector import Detector
+from polysed_keras.detection.streaming import EventStream
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.events.metrics import f_score, frame_counts
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import cut_segments, decode_activity, predict_posteriors, subnet_masks
+from polysed_keras.models.yamnet import embed
 from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
 
@@ -173,7 +175,7 @@ def test_no_samples_have_no_frames():
 
 
 @pytest.mark.parametrize("audio, sample_rate, message", [
-    (np.zeros((2, 100)), None, r"waveform: expected finite samples of shape \(samples,\).*\(2, 100\)"),
+    (np.zeros((2, 100)), None, r"waveform: expected finite floats from -1 to 1 of shape \(samples,\).*\(2, 100\)"),
     (np.array([0, np.nan]), None, "NaN or infinity"),
     (np.array([0, np.inf]), None, "NaN or infinity"),
     (np.zeros(100), 44100, "sample_rate: expected 8000 Hz. Received: 44100"),
@@ -182,6 +184,49 @@ def test_no_samples_have_no_frames():
 def test_unusable_audio_is_an_error(audio, sample_rate, message):
     with pytest.raises(InputError, match=message):
         Detector(Recorder(), DESCRIPTION).detect(audio, sample_rate=sample_rate)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "uint8", "uint16", "bool", "complex64"])
+def test_samples_that_are_no_floats_are_refused_whatever_reads_them(dtype):
+    """Taken as they are, loud events would be found in the quietest sound."""
+    samples, detector = np.full(2000, 7).astype(dtype), Detector(Recorder(), DESCRIPTION)
+    for read in (detector.detect, detector.tag, detector.posteriors, EventStream(detector).feed, embed):
+        with pytest.raises(InputError, match=f"finite floats from -1 to 1.*Received: {dtype} of shape .2000,.*32768"):
+            read(samples)
+    for read in (detector.detect, EventStream(detector).feed):
+        with pytest.raises(InputError, match="float32 of shape .2000,., with values up to 23145.*32768"):
+            read(np.full(2000, -23145, np.float32))
+        read(np.full(2000, 1.5).tolist())  # An MP3 may decode to a little more than 1.
+        read(np.zeros(2000, np.float16))
+
+
+def endless(waveform):
+    """Answer with one event per label that lasts as long as the frames."""
+    posteriors = np.full((1, -(-waveform.shape[1] // HOP), 2), 0.9, np.float32)
+    return {"posteriors": posteriors, "activity": np.ones(posteriors.shape, np.uint8)}
+
+
+@pytest.mark.parametrize("samples", [1, HOP - 1, HOP, HOP + 1, SEGMENT * HOP + 7, 50_001])
+def test_no_event_and_no_tag_ends_after_the_audio(samples, tmp_path):
+    waveform = np.full(samples, 0.9, np.float32)
+    tasks = [{"name": "events", "labels": ["energy", "segment"], "encoding": "multi_label"}]
+    description = DESCRIPTION | {"experiment": MULTI_LABEL.to_dict() | {"tasks": tasks}}
+    detector = Detector(endless, description)
+    stream = EventStream(detector, threshold=0)
+    soundfile.write(tmp_path / "a.wav", waveform, RATE, subtype="FLOAT")
+    for audio in (waveform, tmp_path / "a.wav"):
+        events = detector.detect(audio, threshold=0)
+        assert events.offset.tolist() == [samples / RATE] * 2 and (events.onset < events.offset).all()
+        assert detector.tag(audio).offset.tolist() == [samples / RATE]
+    assert [event.offset for event in stream.feed(waveform) + stream.close()] == [samples / RATE] * 2
+    clips = Detector(endless, description | {"time_resolution": SEGMENT * HOP / RATE})
+    assert clips.tag(waveform).offset.tolist()[-1] == samples / RATE
+
+
+def test_an_event_at_the_end_may_be_as_short_as_a_sample_and_counts_as_a_frame():
+    """The least duration is of the frames that the network hears, so that it does not depend on where a file ends."""
+    events = Detector(endless, DESCRIPTION).detect(np.zeros(HOP + 1, np.float32), threshold=0, min_duration=0.04)
+    assert events.offset.tolist() == [(HOP + 1) / RATE] * 2
 
 
 def test_plug_ins_that_are_not_imported_are_no_hindrance():
@@ -262,7 +307,7 @@ def test_labels_threshold_and_duration_choose_events(detector, recording):
     pd.testing.assert_frame_equal(sure, peaks[peaks.confidence >= np.float32(0.8)].reset_index(drop=True))
     assert 0 < len(sure) < len(peaks)
     for event in sure.itertuples():
-        frames = posteriors[round(event.onset / 0.02):round(event.offset / 0.02),
+        frames = posteriors[round(event.onset / 0.02):int(np.ceil(event.offset / 0.02 - 1e-6)),
                             detector.labels.index(event.event_label)]
         assert frames.min() >= frames.max() / 2 and frames.mean() == pytest.approx(event.confidence)
     long = detector.detect(recording.audio, min_duration=0.5)
@@ -271,11 +316,11 @@ def test_labels_threshold_and_duration_choose_events(detector, recording):
 
 @pytest.mark.parametrize("samples", [1, 50_001])
 def test_tags_of_a_recording_are_its_mean_posteriors(detector, samples):
-    """One row as long as the recording's frames, whatever the tasks are."""
+    """One row as long as the recording, whatever the tasks are."""
     waveform = waveform_of(samples)
     mean = detector.posteriors(waveform)[0].mean(axis=0)
     tags = detector.tag(waveform, threshold=mean.mean())
-    assert tags.onset.tolist() == [0] and tags.offset.tolist() == [pytest.approx(-(-samples // HOP) * 0.02)]
+    assert tags.onset.tolist() == [0] and tags.offset.tolist() == [samples / RATE]
     expected = sorted((label for label, value in zip(detector.labels, mean) if value >= mean.mean()),
                       key=lambda label: -mean[detector.labels.index(label)])
     assert tags.tags[0].split(";") == expected and 0 < len(expected) < len(LABELS)

@@ -42,7 +42,7 @@ def test_a_run_answers_like_its_export_and_nothing_is_written(experiment):
 
 
 def test_a_run_refuses_what_its_export_refuses():
-    with pytest.raises(InputError, match="expected samples from -1 to 1"):
+    with pytest.raises(InputError, match="expected finite floats from -1 to 1"):
         load_run_detector(shared_run(POWERSET)).posteriors(np.full(9_000, 1e30, np.float32))
 
 

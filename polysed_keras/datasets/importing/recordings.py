@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 
 import pandas as pd
-import soundfile
 from tqdm import tqdm
 
+from polysed_keras.audio import audio_info
 from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.datasets.statistics import count_recording, summarize
@@ -22,6 +23,7 @@ from polysed_keras.events import COLUMNS, PRECISION, clean, merge_events, read_a
 from polysed_keras.files import atomic_directory, write_json
 
 _HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}
+_NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # The last range stands for bytes that are not UTF-8.
 _log = logging.getLogger(__name__)
 
 
@@ -103,12 +105,12 @@ def _read_durations(pairs):
     durations, mistakes = {}, []
     for pair in pairs:
         try:
-            durations[pair.name] = soundfile.info(pair.audio).duration
-        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-            mistakes.append(f"{pair.audio}: expected audio that libsndfile reads. Received: {error}.")
-        else:
-            if not durations[pair.name]:
-                mistakes.append(f"{pair.audio}: expected audio. Received: no samples.")
+            if _NO_TEXT.search(pair.name):
+                raise InputError(f"{pair.audio}: expected a name that is a line of text in UTF-8, because file "
+                                 f"lists hold it. Received: {pair.name!r}. Rename it.")
+            durations[pair.name] = audio_info(pair.audio).duration
+        except (InputError, OSError) as error:
+            mistakes.append(str(error))
     if mistakes:
         more = [f"and {len(mistakes) - 10} others"] if len(mistakes) > 10 else []
         raise InputError("\n".join(mistakes[:10] + more + ["Replace them, or take them and their annotations away."]))
