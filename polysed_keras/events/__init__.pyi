@@ -28,9 +28,12 @@ from .event_lists import (
     read_events as read_events,
     write_events as write_events,
 )
+from .matching import event_counts as event_counts, intersection_counts as intersection_counts
 from .metrics import (
     alarm_counts as alarm_counts,
+    error_counts as error_counts,
     error_rate as error_rate,
+    error_rates as error_rates,
     f_score as f_score,
     frame_counts as frame_counts,
     lwlrap as lwlrap,
