@@ -9,6 +9,7 @@ from polysed_keras.cli.parsers import (
     MIXTURE_OPTIONS,
     SWEEPS,
     command,
+    one_of,
     option,
     set_option,
 )
@@ -138,6 +139,44 @@ def evaluate(arguments):
     print(format_tables(*tables))
     if not arguments.negatives:
         warn_without_background(results, arguments.data)
+
+
+@command("score",
+    option("reference", metavar="REFERENCE", help="a file or folder of event lists, in a format that import reads"),
+    option("estimated", nargs="+", metavar="ESTIMATED", help="such a file or folder per system; differences are to the "
+           "first one"),
+    one_of(option("--durations", metavar="FILE", help="lines of a file name, a tab and seconds"),
+           option("--audio", metavar="DIR", help="folder of the recordings, whose lengths are measured")),
+    option("--labels", nargs="+", help="only these; default: all in the lists"),
+    option("--segment", type=float, default=1.0, metavar="SECONDS", help="of segment-based scores; default: 1"),
+    option("--time-resolution", type=float, default=0.02, metavar="SECONDS",
+           help="of frame-based scores and false events; default: 0.02"),
+    option("--collar", type=float, default=0.2, metavar="SECONDS", help="of event-based scores; default: 0.2"),
+    option("--offset-share", type=float, default=0.5, metavar="SHARE",
+           help="of an event's length, by which its offset may be away if that is more than the collar; default: 0.5"),
+    option("--intersection", nargs=2, type=float, default=(0.5, 0.5), metavar=("DTC", "GTC"),
+           help="shares of an estimated event, and of a reference event, to be covered; default: 0.5 0.5"),
+    option("--out", metavar="DIR", help="write all scores into scores.csv and scores.json"))
+def score(arguments):
+    """Score event lists of any program against a reference, with intervals and differences."""
+    from polysed_keras.evaluation import (
+        Matching,
+        format_tables,
+        load_event_lists,
+        score_tables,
+        summarize_tables,
+        write_scores,
+    )
+    matching = Matching(arguments.time_resolution, arguments.segment, arguments.collar, arguments.offset_share,
+                        *arguments.intersection)
+    lists = load_event_lists(arguments.reference, arguments.estimated, durations=arguments.durations,
+                             audio=arguments.audio, labels=arguments.labels)
+    tables = score_tables(lists, matching)
+    print(format_tables(*summarize_tables(tables)))
+    if lists.durations is None:
+        print("\nfalse events per hour: give --durations or --audio")
+    if arguments.out:
+        write_scores(tables, lists, matching, arguments.out)
 
 
 @command("decompose",
