@@ -30,7 +30,8 @@ def export(arguments):
     option("--tags", action="store_true", help="label each recording as a whole, as models of clips do, by the mean of "
            "its posteriors; --threshold is of this mean, default: 0.5"),
     option("--out", metavar="DIR", help="write a file per recording into this folder, instead of to the terminal"),
-    option("--format", choices=DETECTION_FORMATS, default="tsv"),
+    option("--format", choices=(*DETECTION_FORMATS, "scores"), default="tsv",
+           help="scores: posteriors of all frames, as sed_scores_eval and polysed score read them; default: tsv"),
     *EVENT_OPTIONS,
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
@@ -48,8 +49,14 @@ def detect(arguments):
     tagging, mistakes = detector.clip_level or arguments.tags, []
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
+    if arguments.format == "scores":
+        expect(arguments.out and not tagging, "--format scores", "--out, and a model and options that detect events",
+               "others", "A file of scores holds the posteriors of all frames of a recording.")
     for path in paths:
         try:
+            if arguments.format == "scores":
+                _write_scores(detector, path, arguments)
+                continue
             if tagging:
                 threshold = 0.5 if arguments.threshold is None else arguments.threshold
                 found = detector.tag(path, threshold=threshold, labels=arguments.labels)
@@ -61,6 +68,17 @@ def detect(arguments):
         _write_found(found, path, arguments, tagging)
     if mistakes:
         raise InputError("\n".join(mistakes))
+
+
+def _write_scores(detector, path, arguments):
+    from polysed_keras.events import write_score_file
+    target = pathlib.Path(arguments.out) / f"{path.stem}.tsv"
+    posteriors, _ = detector.posteriors(path)
+    known, labels = list(detector.labels), arguments.labels or detector.labels
+    expect(set(labels) <= set(known), "--labels", f"some of {', '.join(known)}", " ".join(labels))
+    columns = [known.index(label) for label in labels]
+    write_score_file(posteriors[:, columns], labels, detector.time_resolution, target)
+    print(f"{path}: {len(posteriors)} frames -> {target}")
 
 
 def event_arguments(arguments):

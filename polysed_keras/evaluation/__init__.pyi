@@ -14,6 +14,11 @@ from .runs import (
     find_groups as find_groups,
     load_seen_combinations as load_seen_combinations,
 )
+from .score_files import (
+    calibration_table as calibration_table,
+    can_score_files as can_score_files,
+    score_file_tables as score_file_tables,
+)
 from .scoring import (
     Matching as Matching,
     score_tables as score_tables,

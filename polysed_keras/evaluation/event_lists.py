@@ -9,7 +9,7 @@ import pandas as pd
 from polysed_keras.audio import search_folder
 from polysed_keras.datasets import read_annotations, recording_key
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import COLUMNS
+from polysed_keras.events import COLUMNS, is_score_file, read_score_file, scores_to_events
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ class EventLists:
         durations: seconds per recording, or None if they are not known.
         reference: dict of recording to its DataFrame of onset, offset (seconds) and event_label, sorted by all three.
         systems: dict of a system's name to such a dict.
+        scores: dict of the names of systems that were given as files of scores to a dict of recording to
+            events.read_score_file.
     """
 
     recordings: tuple
@@ -31,20 +33,23 @@ class EventLists:
     durations: dict | None
     reference: dict
     systems: dict
+    scores: dict = dataclasses.field(default_factory=dict)
 
 
-def load_event_lists(reference, estimated, *, durations=None, audio=None, labels=None):
+def load_event_lists(reference, estimated, *, durations=None, audio=None, labels=None, threshold=0.5):
     """Load the event lists of systems and of the reference from files or folders.
 
-    Recordings are those of the durations or of the audio, else those of the reference. A recording that a list lacks
-    has no events there. Files are matched by name, without folders and suffixes.
+    Recordings are those of the durations or of the audio, else those of a system's files of scores, which say how long
+    they are too, else those of the reference. A recording that a list lacks has no events there; files of scores are
+    needed for all. Files are matched by name, without folders and suffixes.
 
     Args:
         reference: a file or folder of event lists, in a format of datasets.read_annotations.
-        estimated: list of such files or folders, one per system.
+        estimated: list of such files or folders, or of folders with files of scores, one per system.
         durations: file of lines of file name, tab and seconds, with or without the header "filename duration".
         audio: folder of the recordings, in place of `durations`.
         labels: the labels to score, others are left out; None for all that there are.
+        threshold: number, above which scores are events.
 
     Returns:
         EventLists.
@@ -53,12 +58,21 @@ def load_event_lists(reference, estimated, *, durations=None, audio=None, labels
         InputError: files that cannot be read, or a list of a recording that is not among the recordings.
     """
     names = _system_names(estimated)
-    reference_lists, systems = read_lists(reference), {name: read_lists(path) for name, path in names.items()}
-    seconds = read_durations(durations) if durations else measure_durations(audio) if audio else None
+    reference_lists, seconds = read_lists(reference), None
+    scores = {name: found for name, path in names.items() if (found := read_scores(path))}
+    systems = {name: {recording: scores_to_events(table, threshold) for recording, table in scores[name].items()}
+               if name in scores else read_lists(path) for name, path in names.items()}
+    if durations or audio:
+        seconds = read_durations(durations) if durations else measure_durations(audio)
+    elif scores:
+        seconds = {name: table["offset"].iloc[-1] for name, table in next(iter(scores.values())).items()}
     where = durations or audio or reference
     known = seconds if seconds is not None else reference_lists
     for path, lists in [(reference, reference_lists), *zip(estimated, systems.values())]:
         _check_known(path, lists, known, where)
+    for name in scores:
+        lacking = sorted(set(known) - set(scores[name]))
+        expect(not lacking, names[name], "a file of scores for each recording", f"none for {', '.join(lacking[:3])}")
     found = {label for lists in (reference_lists, *systems.values()) for events in lists.values()
              for label in events["event_label"]}
     labels = tuple(labels) if labels else tuple(sorted(found))
@@ -69,7 +83,7 @@ def load_event_lists(reference, estimated, *, durations=None, audio=None, labels
         return {name: _only(lists.get(name, _event_list(())), labels) for name in sorted(known)}
 
     return EventLists(tuple(sorted(known)), labels, seconds, complete(reference_lists),
-                      {name: complete(lists) for name, lists in systems.items()})
+                      {name: complete(lists) for name, lists in systems.items()}, scores)
 
 
 def read_lists(path):
@@ -84,6 +98,18 @@ def read_lists(path):
                              f"{sources[name]} too. Score folders with the same names one by one.")
         lists[name], sources[name] = _event_list(annotation.events), annotation.source
     return lists
+
+
+def read_scores(path):
+    """Read a file or a folder of files of scores: a dict of recording to its table; empty if they are no such files."""
+    path = pathlib.Path(path)
+    files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
+    if not files or not is_score_file(files[0]):
+        return {}
+    scores = {recording_key(file.name.removesuffix(".tsv")): read_score_file(file) for file in files}
+    columns = {tuple(table.columns) for table in scores.values()}
+    expect(len(columns) == 1, path, "files of scores of the same labels", f"{len(columns)} different headers")
+    return scores
 
 
 def read_durations(path):

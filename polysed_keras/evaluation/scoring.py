@@ -8,6 +8,7 @@ import pandas as pd
 
 from polysed_keras.errors import expect
 from polysed_keras.evaluation.alarms import count_alarms, decoded_alarm_tables
+from polysed_keras.evaluation.score_files import MEASURES
 from polysed_keras.evaluation.tables import SCORES, compare_runs, write_table
 from polysed_keras.events import (
     error_counts,
@@ -115,6 +116,8 @@ def score_tables(lists, matching=Matching(), *, resamples=1000, seed=0):
     for kind in KINDS:
         joined = compare_runs(results[kind], kind, range(len(measures) * len(rows)), _all_scores, resamples, seed)
         for place, measure in enumerate(measures):
+            if (kind, measure) == ("intersection_based", "substitution_rate"):
+                continue  # there are none
             own = joined[joined["row"] // len(rows) == place]
             own = own.assign(table=f"{kind}_{measure}", row=[rows[row % len(rows)] for row in own["row"]])
             own.attrs |= joined.attrs
@@ -138,25 +141,32 @@ def _all_scores(counts):
 
 
 def summarize_tables(tables):
-    """Return what fits a terminal: F1 of each kind by label, the overall error rates in one table, and false events.
+    """Return what fits a terminal: F1 by label, overall error rates, false events, and what holds at all thresholds.
 
     Args:
-        tables: list of score_tables.
+        tables: list of score_tables and of evaluation.score_file_tables.
     """
     by_name = {table["table"].iloc[0]: table for table in tables if len(table)}
-    errors = [table[table["row"] == "overall"].assign(row=name, table="overall error rates")
-              for name, table in by_name.items() if name.endswith("_rate")]
-    joined = pd.concat(errors, ignore_index=True)
-    joined.attrs |= errors[0].attrs
-    return [*(table for name, table in by_name.items() if name.endswith("_f_score")), joined,
-            *(table for name, table in by_name.items() if not name.startswith(KINDS))]
+    known = [table for name, table in by_name.items() if name.startswith(KINDS) and name.endswith("_f_score")]
+    others = [table for name, table in by_name.items() if not name.startswith(KINDS) and name not in MEASURES]
+    return [*known, _overall_rows("overall error rates", {name: table for name, table in by_name.items()
+                                                          if name.endswith("_rate")}),
+            *others, *([_overall_rows("at all thresholds", {name: by_name[name] for name in MEASURES})]
+                       if set(MEASURES) <= set(by_name) else [])]
+
+
+def _overall_rows(title, tables):
+    joined = pd.concat([table[table["row"] == "overall"].assign(row=name, table=title)
+                        for name, table in tables.items()], ignore_index=True)
+    joined.attrs |= next(iter(tables.values())).attrs
+    return joined
 
 
 def write_scores(tables, lists, matching, out):
     """Write scores.csv, a line per table, row and system, and scores.json, which says what was scored and how.
 
     Args:
-        tables: list of score_tables.
+        tables: as of summarize_tables.
         lists: evaluation.EventLists.
         matching: Matching.
         out: folder.

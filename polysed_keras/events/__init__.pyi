@@ -31,6 +31,8 @@ from .event_lists import (
 from .matching import event_counts as event_counts, intersection_counts as intersection_counts
 from .metrics import (
     alarm_counts as alarm_counts,
+    calibration_error as calibration_error,
+    confidence_counts as confidence_counts,
     error_counts as error_counts,
     error_rate as error_rate,
     error_rates as error_rates,
@@ -46,4 +48,10 @@ from .metrics import (
     share as share,
     substitutions as substitutions,
     unseen_frames as unseen_frames,
+)
+from .score_files import (
+    is_score_file as is_score_file,
+    read_score_file as read_score_file,
+    scores_to_events as scores_to_events,
+    write_score_file as write_score_file,
 )

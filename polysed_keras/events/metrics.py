@@ -206,6 +206,43 @@ def merged_runs(activity, gap):
     return columns[begins], onsets[begins], offsets[ends]
 
 
+def confidence_counts(reference, posteriors, bins=10):
+    """Count what the expected calibration error is computed from, for sums over recordings.
+
+    Args:
+        reference: activity, array (frames, labels) of 0 and 1.
+        posteriors: array (frames, labels), 0 to 1.
+        bins: number of ranges of equal width that posteriors are divided into.
+
+    Returns:
+        float64 array (labels, bins, 3): the sum of the posteriors, active frames and frames.
+
+    Raises:
+        InputError: the shapes differ, or a posterior is not in 0..1.
+    """
+    reference, posteriors = np.asarray(reference) > 0, np.asarray(posteriors, float)
+    _check_shapes(reference, posteriors)
+    expect(((posteriors >= 0) & (posteriors <= 1)).all(), "posteriors", "numbers in 0..1",
+           [posteriors.min(initial=1), posteriors.max(initial=0)])
+    labels = reference.shape[1]
+    cells = np.minimum((posteriors * bins).astype(int), bins - 1) + bins * np.arange(labels)
+    return np.stack([np.bincount(cells.ravel(), weights.ravel(), labels * bins).reshape(labels, bins)
+                     for weights in (posteriors, reference, np.ones_like(posteriors))], axis=-1)
+
+
+def calibration_error(counts):
+    """Compute the expected calibration error: how far posteriors are from the share of active frames (Guo et al. 2017).
+
+    Args:
+        counts: array (..., bins, 3) of confidence_counts, sums over recordings, and over labels for all of them.
+
+    Returns:
+        float64 array (...), 0 to 1: the mean over frames of the distance in each bin; NaN without frames.
+    """
+    counts = np.asarray(counts)
+    return _ratio(np.abs(counts[..., 0] - counts[..., 1]).sum(axis=-1), counts[..., 2].sum(axis=-1))
+
+
 def lwlrap(reference, scores):
     """Compute label-weighted label-ranking average precision: the mean over (clip, label) pairs of precision at rank.
 
