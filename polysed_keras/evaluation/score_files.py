@@ -110,6 +110,31 @@ def score_file_tables(lists, matching, *, resamples=100, seed=0):
     return [compare_scores(runs, measure, [*labels, "overall"], unit="recordings") for measure, runs in by_run.items()]
 
 
+def roc_curves(lists, matching):
+    """Return the ROC curve of segments of each system with files of scores, the mean over labels by sed_scores_eval.
+
+    Args:
+        lists: evaluation.EventLists, with scores.
+        matching: evaluation.Matching.
+
+    Returns:
+        Dict of a system's name to arrays of false positive rates, rising, and the true positive rates from each on.
+    """
+    (labels, truth), curves = _ground_truth(lists), {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sed_scores_eval import segment_based
+    for name, scores in lists.scores.items():
+        tables = {recording: _Scores(scores[recording][["onset", "offset", *labels]])
+                  for recording in lists.recordings}
+        found = [each[:2] for each in segment_based.roc_curve(tables, truth, lists.durations,
+                                                              segment_length=matching.segment).values()]
+        rates = np.unique(np.concatenate([false for _, false in found]))
+        curves[name] = rates, np.mean([[true[false <= rate].max(initial=0) for rate in rates]
+                                       for true, false in found], axis=0)
+    return curves
+
+
 def calibration_table(lists, *, resamples=1000, seed=0):
     """Return the expected calibration error of the systems with files of scores, by label, average and overall.
 

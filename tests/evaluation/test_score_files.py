@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter1d
+from scipy.stats import norm
 
 from polysed_keras.cli.main import main
+from polysed_keras.display import plot_roc
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation import score_files
 from polysed_keras.evaluation.event_lists import EventLists, load_event_lists
@@ -125,6 +127,20 @@ def test_a_resample_is_a_set_in_which_recordings_are_there_twice(lists):
         assert rows[-1] == pytest.approx(overall(expected, measure, "noisy")["value"], abs=1e-12)
 
 
+def test_the_area_under_the_mean_roc_curve_is_mpauc(lists):
+    needs_sed_scores_eval()
+    tables = score_file_tables(lists, Matching(segment=10.0), resamples=2)
+    curves = score_files.roc_curves(lists, Matching(segment=10.0))
+    for name, (false, true) in curves.items():
+        kept = false < 0.1
+        area = (true[kept] * np.diff([*false[kept], 0.1])).sum() / 0.1
+        assert area == pytest.approx(overall(tables, "mpauc", name)["value"], abs=1e-9)
+    roc, det = plot_roc(curves).axes
+    assert [line.get_label() for line in roc.lines] == ["quiet", "noisy"]
+    np.testing.assert_allclose(roc.lines[0].get_ydata(), 100 * curves["quiet"][1])
+    np.testing.assert_allclose(norm.cdf(det.lines[1].get_xdata()), curves["noisy"][0].clip(1e-4, 0.9999))
+
+
 def test_intervals_and_differences(lists):
     needs_sed_scores_eval()
     row = overall(score_file_tables(lists, Matching(), resamples=30), "psds_1", "noisy")
@@ -176,6 +192,7 @@ def test_the_command(folder, tmp_path, capsys, monkeypatch, installed):
     text = capsys.readouterr().out
     assert "calibration_error" in text and ("psds_1" in text) == installed
     assert ("pip install 'polysed_keras[scores]'" in text) != installed
+    assert (tmp_path / "roc.png").exists() == installed
     assert ("psds_2" in set(pd.read_csv(tmp_path / "scores.csv")["table"])) == installed
 
 
