@@ -33,7 +33,8 @@ def export(arguments):
     one_of(option("--out", metavar="DIR", help="write a file per recording into this folder, not to the terminal"),
            option("--table", metavar="FILE", help="write one file for all recordings; not for audacity and textgrid, "
                   "whose files hold one recording")),
-    option("--format", choices=DETECTION_FORMATS, default="tsv"),
+    option("--format", choices=(*DETECTION_FORMATS, "scores"), default="tsv",
+           help="scores: posteriors of all frames, as sed_scores_eval and polysed score read them; default: tsv"),
     *EVENT_OPTIONS,
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
@@ -53,14 +54,18 @@ def detect(arguments):
     tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
+    if arguments.format == "scores":
+        expect(arguments.out and not tagging, "--format scores", "--out, and a model and options that detect events",
+               "others", "A file of scores holds the posteriors of all frames of a recording.")
     try:
         for path in paths:
             try:
-                found = _find(detector, path, arguments, tagging)
-                if arguments.table:
-                    table.append(_as_detected(found, path, tagging))
+                if arguments.format == "scores":
+                    _write_scores(detector, path, arguments)
+                elif arguments.table:
+                    table.append(_as_detected(_find(detector, path, arguments, tagging), path, tagging))
                 else:
-                    _write_found(found, path, arguments, tagging)
+                    _write_found(_find(detector, path, arguments, tagging), path, arguments, tagging)
             except InputError as error:
                 mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     except BaseException:
@@ -71,6 +76,17 @@ def detect(arguments):
             _write_table(table, arguments)
     if mistakes:
         raise InputError("\n".join(mistakes))
+
+
+def _write_scores(detector, path, arguments):
+    from polysed_keras.events import write_score_file
+    target = pathlib.Path(arguments.out) / f"{path.stem}.tsv"
+    posteriors, _ = detector.posteriors(path)
+    known, labels = list(detector.labels), arguments.labels or detector.labels
+    expect(set(labels) <= set(known), "--labels", f"some of {', '.join(known)}", " ".join(labels))
+    columns = [known.index(label) for label in labels]
+    write_score_file(posteriors[:, columns], labels, detector.time_resolution, target)
+    print(f"{path}: {len(posteriors)} frames -> {target}")
 
 
 def event_arguments(arguments):

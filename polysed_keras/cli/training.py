@@ -9,10 +9,11 @@ from polysed_keras.cli.parsers import (
     MIXTURE_OPTIONS,
     SWEEPS,
     command,
+    one_of,
     option,
     set_option,
 )
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 
 
 @command("train",
@@ -122,6 +123,7 @@ def calibrate(arguments):
     option("--partition", choices=("train", "validate", "test"), default="test"),
     option("--negatives", metavar="DIR", help="recordings without the labels, whose false alarms count too"),
     option("--time-resolution", type=float, default=0.02, metavar="SECONDS", help="of the scores; default: 0.02"),
+    option("--scores", metavar="DIR", help="write posteriors, reference and durations, for polysed score"),
     option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
 def evaluate(arguments):
     """Compare runs in tables of scores with intervals."""
@@ -133,11 +135,66 @@ def evaluate(arguments):
         write_report,
     )
     results = evaluate_runs(arguments.runs, arguments.data, arguments.partition, negatives=arguments.negatives,
-                            time_resolution=arguments.time_resolution)
+                            time_resolution=arguments.time_resolution, scores=arguments.scores)
     tables = write_report(results, arguments.out) if arguments.out else report_tables(results)
     print(format_tables(*tables))
     if not arguments.negatives:
         warn_without_background(results, arguments.data)
+
+
+@command("score",
+    option("reference", metavar="REFERENCE", help="a file or folder of event lists, in a format that import reads"),
+    option("estimated", nargs="+", metavar="ESTIMATED", help="such a file or folder, or a folder of sed_scores_eval's "
+           "scores, per system; differences are to the first one"),
+    one_of(option("--durations", metavar="FILE", help="lines of a file name, a tab and seconds"),
+           option("--audio", metavar="DIR", help="folder of the recordings, whose lengths are measured")),
+    option("--labels", nargs="+", help="only these; default: all in the lists"),
+    option("--segment", type=float, default=1.0, metavar="SECONDS", help="of segment-based scores; default: 1"),
+    option("--time-resolution", type=float, default=0.02, metavar="SECONDS",
+           help="of frame-based scores and false events; default: 0.02"),
+    option("--collar", type=float, default=0.2, metavar="SECONDS", help="of event-based scores; default: 0.2"),
+    option("--offset-share", type=float, default=0.5, metavar="SHARE",
+           help="of an event's length, by which its offset may be away if that is more than the collar; default: 0.5"),
+    option("--intersection", nargs=2, type=float, default=(0.5, 0.5), metavar=("DTC", "GTC"),
+           help="shares of an estimated event, and of a reference event, to be covered; default: 0.5 0.5"),
+    option("--threshold", type=float, default=0.5, help="above which scores are events; default: 0.5"),
+    option("--resamples", type=int, default=1000, metavar="N",
+           help="of the bootstrap, a tenth of them for PSDS and the like; default: 1000"),
+    option("--out", metavar="DIR", help="write all scores into scores.csv and scores.json, and roc.png of scores"))
+def score(arguments):
+    """Score event lists of any program against a reference, with intervals and differences."""
+    from polysed_keras.evaluation import (
+        Matching,
+        calibration_table,
+        can_score_files,
+        format_tables,
+        load_event_lists,
+        score_file_tables,
+        score_tables,
+        summarize_tables,
+        write_scores,
+    )
+    matching = Matching(arguments.time_resolution, arguments.segment, arguments.collar, arguments.offset_share,
+                        *arguments.intersection)
+    lists = load_event_lists(arguments.reference, arguments.estimated, durations=arguments.durations,
+                             audio=arguments.audio, labels=arguments.labels, threshold=arguments.threshold)
+    expect(arguments.resamples >= 10, "--resamples", "at least 10", arguments.resamples)
+    tables = score_tables(lists, matching, resamples=arguments.resamples)
+    if lists.scores:
+        tables.append(calibration_table(lists, resamples=arguments.resamples))
+        tables += score_file_tables(lists, matching, resamples=arguments.resamples // 10) if can_score_files() else []
+    print(format_tables(*summarize_tables(tables)))
+    if lists.durations is None:
+        print("\nfalse events per hour: give --durations or --audio")
+    if lists.scores and not can_score_files():
+        print("\nPSDS, piPSDS, mpAUC and F1 at the best thresholds: pip install 'polysed_keras[scores]'")
+    if arguments.out:
+        write_scores(tables, lists, matching, arguments.out)
+    if arguments.out and lists.scores and can_score_files():
+        from polysed_keras.display import plot_roc, save_figure
+        from polysed_keras.evaluation import roc_curves
+        figure = plot_roc(roc_curves(lists, matching), title=f"segments of {matching.segment:g} s, mean over labels")
+        save_figure(figure, pathlib.Path(arguments.out) / "roc.png")
 
 
 @command("decompose",

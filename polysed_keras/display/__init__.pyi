@@ -12,6 +12,7 @@ from .results import (
     MEASURE_NAMES as MEASURE_NAMES,
     plot_polyphony as plot_polyphony,
     plot_polyphony_scores as plot_polyphony_scores,
+    plot_roc as plot_roc,
     plot_sweep as plot_sweep,
     plot_training as plot_training,
 )

@@ -2,6 +2,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.special import ndtri
 
 from polysed_keras.display.recordings import ESTIMATED, NEUTRAL, REFERENCE, new_axes, new_figure
 
@@ -116,6 +117,34 @@ def plot_polyphony(statistics, *, axes=None):
     axes.set(xlabel="polyphony (active labels)", ylabel="frames (%)")
     axes.legend(frameon=False)
     return axes
+
+
+def plot_roc(curves, *, title=None):
+    """Draw ROC curves, and beside them the same as detection error tradeoff (DET) on axes of normal quantiles.
+
+    Args:
+        curves: dict of a system's name to arrays of false positive rates, rising, and true positive rates, as of
+            evaluation.roc_curves.
+        title: text over the figure.
+
+    Returns:
+        matplotlib Figure.
+    """
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    (roc, det), ticks = figure.subplots(1, 2), np.array([0.1, 1, 5, 20, 50, 80])
+    for index, (name, (false, true)) in enumerate(curves.items()):
+        style = {"color": COLOURS[index % len(COLOURS)], "label": name}
+        roc.step(100 * false, 100 * true, where="post", **style)
+        det.step(ndtri(np.clip(false, 1e-4, 0.9999)), ndtri(np.clip(1 - true, 1e-4, 0.9999)), where="post", **style)
+    det.set_xticks(ndtri(ticks / 100), [f"{tick:g}" for tick in ticks])
+    det.set_yticks(ndtri(ticks / 100), [f"{tick:g}" for tick in ticks])
+    roc.set(xlabel="false positive rate (%)", ylabel="true positive rate (%)", title="ROC")
+    det.set(xlabel="false positive rate (%)", ylabel="false negative rate (%)", title="DET")
+    for axes in (roc, det):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    return figure
 
 
 def plot_polyphony_scores(table, paper=None):

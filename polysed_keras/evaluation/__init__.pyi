@@ -6,12 +6,25 @@ from .calibration import (
     expect_alarms as expect_alarms,
     format_expectation as format_expectation,
 )
+from .event_lists import EventLists as EventLists, load_event_lists as load_event_lists
 from .reports import report_tables as report_tables, write_report as write_report
 from .runs import (
     evaluate_run as evaluate_run,
     evaluate_runs as evaluate_runs,
     find_groups as find_groups,
     load_seen_combinations as load_seen_combinations,
+)
+from .score_files import (
+    calibration_table as calibration_table,
+    can_score_files as can_score_files,
+    roc_curves as roc_curves,
+    score_file_tables as score_file_tables,
+)
+from .scoring import (
+    Matching as Matching,
+    score_tables as score_tables,
+    summarize_tables as summarize_tables,
+    write_scores as write_scores,
 )
 from .tables import (
     class_wise_table as class_wise_table,

@@ -88,21 +88,36 @@ def alarm_tables(results, *, resamples=1000, seed=0):
         List of three DataFrames as of class_wise_table.
     """
     check_comparable(results)
-    rows = [*results[0].labels, "overall"]
-    decoded = [_part(result, result.alarm_counts) for result in results]
+    decoded = decoded_alarm_tables([_part(result, result.alarm_counts) for result in results], results[0].labels,
+                                   resamples, seed)
     curves = [_part(result, alarm_curve(result.alarms)) for result in results]
-
-    def active_outside(counts):
-        return counts[..., 4] / np.maximum(counts[..., 5], 1)
 
     def recalls(counts):
         return np.stack([recall_of_curve(counts, number) for number in ALARMS_PER_HOUR], axis=-1)
 
-    return [compare_runs(decoded, "false_events_per_hour", rows, false_events_per_hour, resamples, seed,
+    return [*decoded, compare_runs(curves, "recall_at_false_events",
+                                   [f"{number} per hour" for number in ALARMS_PER_HOUR], recalls, resamples, seed)]
+
+
+def decoded_alarm_tables(results, labels, resamples, seed):
+    """Return false events per hour, and the share of time active outside events, by label and for all labels.
+
+    Args:
+        results: list of objects with `name`, `unit` and `counts`, an array (recordings, labels + 1, 7) of count_alarms.
+        labels: of the counts.
+        resamples: number of bootstrap resamples over recordings.
+        seed: of the resampling.
+
+    Returns:
+        List of two DataFrames as of class_wise_table.
+    """
+    def active_outside(counts):
+        return counts[..., 4] / np.maximum(counts[..., 5], 1)
+
+    rows = [*labels, "overall"]
+    return [compare_runs(results, "false_events_per_hour", rows, false_events_per_hour, resamples, seed,
                          per_cent=False),
-            compare_runs(decoded, "active_outside_events", rows, active_outside, resamples, seed),
-            compare_runs(curves, "recall_at_false_events", [f"{number} per hour" for number in ALARMS_PER_HOUR],
-                         recalls, resamples, seed)]
+            compare_runs(results, "active_outside_events", rows, active_outside, resamples, seed)]
 
 
 def _part(result, counts):

@@ -6,6 +6,7 @@ import numpy as np
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError, expect
 from polysed_keras.evaluation.alarms import count_alarms, silent_share
+from polysed_keras.evaluation.score_files import write_run_scores
 from polysed_keras.evaluation.tables import RunResult, TaskResult
 from polysed_keras.evaluation.unseen import count_unseen, read_combinations
 from polysed_keras.events import (
@@ -96,7 +97,8 @@ def load_seen_combinations(runs, names=()):
     return read_combinations(zip(runs, experiments))
 
 
-def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resolution=TIME_RESOLUTION, progress=True):
+def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resolution=TIME_RESOLUTION, scores=None,
+                  progress=True):
     """Score runs on the same data, for tables side by side.
 
     Args:
@@ -105,6 +107,7 @@ def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resoluti
         partition: to score.
         negatives: folder of audio without the labels, whose false alarms are counted too; None for none.
         time_resolution: seconds per frame of the scores, for runs of different time resolution.
+        scores: folder for files of the posteriors, as of evaluation.write_run_scores; None for none.
         progress: whether bars are shown.
 
     Returns:
@@ -117,11 +120,11 @@ def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resoluti
         raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
     seen = load_seen_combinations(runs)
     return [evaluate_run(run, data, partition, seen=seen, negatives=negatives, time_resolution=time_resolution,
-                         progress=progress) for run in runs]
+                         scores=scores, progress=progress) for run in runs]
 
 
 def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_resolution=TIME_RESOLUTION,
-                 progress=True):
+                 scores=None, progress=True):
     """Score a run's best epoch on all recordings or clips of a partition, decoded as its tasks say.
 
     Args:
@@ -131,6 +134,7 @@ def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_r
         seen: of load_seen_combinations; frames of recordings with a combination that is not in it are counted apart.
         negatives: as of evaluate_runs; not for runs on clips.
         time_resolution: as of evaluate_runs.
+        scores: as of evaluate_runs; not for runs on clips.
         progress: whether bars are shown.
 
     Returns:
@@ -149,16 +153,20 @@ def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_r
     source = source_class(experiment)(experiment, data, progress=progress)
     if isinstance(source, ClipSource):
         expect(negatives is None, "negatives", "none for a run on clips", negatives)
+        expect(scores is None, "scores", "none for a run on clips", scores)
         return _score_clips(source, run, partition)
-    return _score_recordings(source, run, partition, seen, negatives, time_resolution, progress)
+    return _score_recordings(source, run, partition, seen, negatives, time_resolution, scores, progress)
 
 
-def _score_recordings(source, run, partition, seen, negatives, time_resolution, progress):
+def _score_recordings(source, run, partition, seen, negatives, time_resolution, scores, progress):
     experiment, labels = source.experiment, source.datasets[0].labels
     recordings = source.load(partition, time_resolution)
     others = [] if negatives is None else load_negatives(negatives, labels, experiment.features, time_resolution,
                                                          progress=progress)
     estimates = estimate_recordings(source, run, recordings + others, time_resolution)
+    if scores is not None:
+        write_run_scores(estimates, [recording.name for recording in recordings + others], labels, time_resolution,
+                         scores, system=f"{experiment.name} {experiment.training.seed}")
     references, activities = zip(*((each.reference, each.activity) for each in estimates[:len(recordings)]))
     return RunResult(
         experiment.name, experiment.training.seed, labels, tuple(recording.name for recording in recordings),

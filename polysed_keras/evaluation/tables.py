@@ -251,14 +251,30 @@ def compare_runs(results, table, rows, scores, resamples, seed, *, per_cent=True
         seed: of the resampling.
         per_cent: whether texts give the scores in per cent.
     """
-    weights = _resample_weights(len(results[0].counts), resamples, seed)
+    weights = resample_weights(len(results[0].counts), resamples, seed)
+    by_run = {name: [(scores(result.counts.sum(axis=0)), scores(np.tensordot(weights, result.counts, axes=1)))
+                     for result in results if result.name == name]
+              for name in dict.fromkeys(result.name for result in results)}
+    return compare_scores(by_run, table, rows, unit=results[0].unit, per_cent=per_cent)
+
+
+def compare_scores(by_run, table, rows, *, unit, per_cent=True):
+    """Return a DataFrame as of class_wise_table, with a line per row and run.
+
+    Args:
+        by_run: dict of a run's name to a list, one per seed, of its scores (rows,) and those of resamples (resamples,
+            rows), the same ones for all runs.
+        table: the table's name.
+        rows: names of the rows.
+        unit: what is resampled.
+        per_cent: whether texts give the scores in per cent.
+    """
     first = first_resampled = np.nan  # the first run has no difference to itself
     blocks = []
-    for name in dict.fromkeys(result.name for result in results):
-        runs = [result.counts for result in results if result.name == name]
-        by_seed = pd.DataFrame([scores(counts.sum(axis=0)) for counts in runs])
+    for name, runs in by_run.items():
+        by_seed = pd.DataFrame([scores for scores, _ in runs])
         value = by_seed.mean().to_numpy()
-        by_resample = np.ma.masked_invalid([scores(np.tensordot(weights, counts, axes=1)) for counts in runs])
+        by_resample = np.ma.masked_invalid([resampled for _, resampled in runs])
         resampled = by_resample.mean(axis=0).filled(np.nan)  # the mean over seeds that define the score
         low, high = _interval(resampled)
         spread, seed_min, seed_max = (np.stack([by_seed.std(), by_seed.min(), by_seed.max()]) if len(runs) > 1
@@ -271,11 +287,11 @@ def compare_runs(results, table, rows, scores, resamples, seed, *, per_cent=True
         if len(blocks) == 1:
             first, first_resampled = value, resampled
     joined = pd.concat(blocks, ignore_index=True)
-    joined.attrs |= {"unit": results[0].unit, "scale": 100 if per_cent else 1}
+    joined.attrs |= {"unit": unit, "scale": 100 if per_cent else 1}
     return joined
 
 
-def _resample_weights(num_mixtures, resamples, seed):
+def resample_weights(num_mixtures, resamples, seed):
     """Return how often each mixture is in each resample: float array (resamples, mixtures)."""
     if num_mixtures == 1:
         return np.full((resamples, 1), np.nan)  # one mixture says nothing about the spread over mixtures

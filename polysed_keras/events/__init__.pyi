@@ -38,9 +38,14 @@ from .formats.catalogue import (
 )
 from .formats.source import clean as clean, read_source as read_source
 from .formats.writing import Detected as Detected
+from .matching import event_counts as event_counts, intersection_counts as intersection_counts
 from .metrics import (
     alarm_counts as alarm_counts,
+    calibration_error as calibration_error,
+    confidence_counts as confidence_counts,
+    error_counts as error_counts,
     error_rate as error_rate,
+    error_rates as error_rates,
     f_score as f_score,
     frame_counts as frame_counts,
     lwlrap as lwlrap,
@@ -53,4 +58,10 @@ from .metrics import (
     share as share,
     substitutions as substitutions,
     unseen_frames as unseen_frames,
+)
+from .score_files import (
+    is_score_file as is_score_file,
+    read_score_file as read_score_file,
+    scores_to_events as scores_to_events,
+    write_score_file as write_score_file,
 )

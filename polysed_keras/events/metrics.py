@@ -62,21 +62,52 @@ def recall(counts, average="micro"):
     return _score(counts, average, (1, 0, 0), (1, 0, 1))
 
 
-def error_rate(reference, estimated):
-    """Compute the frame-based error rate (Mesaros et al. 2016).
+def error_counts(reference, estimated):
+    """Count true positives, false positives, false negatives and substitutions, per label and for all labels.
+
+    In a frame with m missed and f false labels, min(m, f) are substitutions (Mesaros et al. 2016).
 
     Args:
-        reference: activity, array (frames, labels) of 0 and 1.
+        reference: activity, array (frames, labels) of 0 and 1; frames may be segments of any length.
         estimated: activity of the same shape.
 
     Returns:
-        float, 0 or more: substitutions, deletions and insertions over active reference labels; NaN if there are none.
+        int64 array (labels + 1, 4): (tp, fp, fn, substitutions) per label, which have no substitutions, and for all
+        labels. Counts of several recordings can be added.
+
+    Raises:
+        InputError: the shapes differ.
     """
     reference, estimated = _activity_pair(reference, estimated)
-    missed = (reference & ~estimated).sum(axis=1)
-    false = (~reference & estimated).sum(axis=1)
-    errors = np.maximum(missed, false).sum()  # min(missed, false) are substitutions, the rest deletions or insertions.
-    return float(_ratio(errors, reference.sum()))
+    missed, false = reference & ~estimated, ~reference & estimated
+    replaced = np.minimum(missed.sum(axis=1), false.sum(axis=1)).sum()
+    return join_counts((reference & estimated).sum(axis=0), false.sum(axis=0), missed.sum(axis=0), replaced)
+
+
+def join_counts(tp, fp, fn, replaced):
+    """Join counts per label, arrays (labels,), and the number of substitutions to an array as of error_counts."""
+    counts = np.stack([tp, fp, fn, np.zeros_like(tp)], axis=-1)
+    return np.concatenate([counts, [[*counts[:, :3].sum(axis=0), replaced]]]).astype(np.int64)
+
+
+def error_rates(counts):
+    """Compute the error rate and its parts (Mesaros et al. 2016).
+
+    Args:
+        counts: array (..., labels + 1, 4) of error_counts, events.event_counts or events.intersection_counts.
+
+    Returns:
+        float64 array (..., labels + 1, 4), 0 or more: the error rate, substitutions, deletions and insertions over the
+        reference, per label and for all labels; NaN if the reference is empty.
+    """
+    tp, fp, fn, replaced = np.moveaxis(np.asarray(counts), -1, 0)
+    parts = np.stack([replaced, fn - replaced, fp - replaced], axis=-1)
+    return _ratio(np.concatenate([parts.sum(axis=-1, keepdims=True), parts], axis=-1), (tp + fn)[..., None])
+
+
+def error_rate(reference, estimated):
+    """Compute the frame-based error rate: a float of error_rates for all labels; arguments as of error_counts."""
+    return float(error_rates(error_counts(reference, estimated))[-1, 0])
 
 
 def substitutions(reference, estimated):
@@ -173,6 +204,43 @@ def merged_runs(activity, gap):
     begins[1:] = (columns[1:] != columns[:-1]) | (onsets[1:] - offsets[:-1] >= max(gap, 1))
     ends = np.append(begins[1:], True) if len(begins) else begins
     return columns[begins], onsets[begins], offsets[ends]
+
+
+def confidence_counts(reference, posteriors, bins=10):
+    """Count what the expected calibration error is computed from, for sums over recordings.
+
+    Args:
+        reference: activity, array (frames, labels) of 0 and 1.
+        posteriors: array (frames, labels), 0 to 1.
+        bins: number of ranges of equal width that posteriors are divided into.
+
+    Returns:
+        float64 array (labels, bins, 3): the sum of the posteriors, active frames and frames.
+
+    Raises:
+        InputError: the shapes differ, or a posterior is not in 0..1.
+    """
+    reference, posteriors = np.asarray(reference) > 0, np.asarray(posteriors, float)
+    _check_shapes(reference, posteriors)
+    expect(((posteriors >= 0) & (posteriors <= 1)).all(), "posteriors", "numbers in 0..1",
+           [posteriors.min(initial=1), posteriors.max(initial=0)])
+    labels = reference.shape[1]
+    cells = np.minimum((posteriors * bins).astype(int), bins - 1) + bins * np.arange(labels)
+    return np.stack([np.bincount(cells.ravel(), weights.ravel(), labels * bins).reshape(labels, bins)
+                     for weights in (posteriors, reference, np.ones_like(posteriors))], axis=-1)
+
+
+def calibration_error(counts):
+    """Compute the expected calibration error: how far posteriors are from the share of active frames (Guo et al. 2017).
+
+    Args:
+        counts: array (..., bins, 3) of confidence_counts, sums over recordings, and over labels for all of them.
+
+    Returns:
+        float64 array (...), 0 to 1: the mean over frames of the distance in each bin; NaN without frames.
+    """
+    counts = np.asarray(counts)
+    return _ratio(np.abs(counts[..., 0] - counts[..., 1]).sum(axis=-1), counts[..., 2].sum(axis=-1))
 
 
 def lwlrap(reference, scores):

@@ -14,8 +14,10 @@ from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, load_dataset
 from polysed_keras.evaluation import DEFAULT_ALARMS
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.events.formats.catalogue import ANNOTATION_FORMATS, DETECTION_FORMATS, read_annotations
+from polysed_keras.events.score_files import read_score_file
 from polysed_keras.papers.event_choice import EVENT_CHOICES
 from polysed_keras.papers.paper2_points import SWEEPS
+from polysed_keras.serving import load_detector
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import STRATEGIES as DECOMPOSITIONS
 from polysed_keras.synthesis.recipes import MIXTURES
@@ -160,6 +162,36 @@ def test_a_table_that_cannot_be_is_refused_before_the_work(data, tmp_path, capsy
     for file_format in ("audacity", "textgrid"):
         assert_mistake(capsys, [*detect, tmp_path / "t", "--format", file_format], "--table", file_format, "--out DIR")
     assert_mistake(capsys, [*detect, tmp_path], "--table", "a file")
+
+
+def test_detect_writes_scores(model, data, tmp_path, capsys):
+    """The posteriors of all frames, of the labels that were asked for."""
+    audio = data / "audio" / "test0.wav"
+    arguments = ["detect", str(audio), "--model", str(model), "--format", "scores"]
+    assert main([*arguments, "--out", str(tmp_path), "--labels", "hum", "hiss"]) == 0
+    table, detector = read_score_file(tmp_path / "test0.tsv"), load_detector(model)
+    assert list(table.columns) == ["onset", "offset", "hum", "hiss"]
+    posteriors, _ = detector.posteriors(audio)
+    columns = [detector.labels.index(label) for label in ("hum", "hiss")]
+    np.testing.assert_allclose(table[["hum", "hiss"]], posteriors[:, columns], atol=1e-6)
+    np.testing.assert_allclose(table["offset"], (np.arange(len(posteriors)) + 1) * detector.time_resolution, atol=1e-6)
+    assert_mistake(capsys, arguments, "--format scores", "--out")
+    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--tags"], "--format scores", "detect events")
+    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--labels", "moo"], "--labels", "hum", "moo")
+
+
+def test_evaluate_writes_scores_that_score_reads(run, data, tmp_path, capsys):
+    """Frame-based F1 from the files is that of evaluate, because a sigmoid is an event above 0.5 in both."""
+    scores = tmp_path / "scores"
+    assert main(["evaluate", str(run), "--data", str(data), "--out", str(tmp_path), "--scores", str(scores)]) == 0
+    system, = (path for path in scores.iterdir() if path.is_dir())
+    assert sorted(path.name for path in system.iterdir()) == ["test0.tsv", "test1.tsv", "test2.tsv"]
+    assert main(["score", str(scores / "reference.tsv"), str(system), "--durations", str(scores / "durations.tsv"),
+                 "--out", str(tmp_path / "again"), "--resamples", "20"]) == 0
+    expected = pd.read_csv(tmp_path / "class_wise.csv").set_index("row")["value"]
+    table = pd.read_csv(tmp_path / "again" / "scores.csv")
+    found = table[table.table == "frame_based_f_score"].set_index("row")["value"]
+    np.testing.assert_allclose([found[row] for row in expected.index], expected, atol=1e-6)
 
 
 def test_detect_prints_without_out(model, data, capsys):

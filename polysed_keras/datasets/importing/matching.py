@@ -107,6 +107,11 @@ def _clips(name):
     return (*names, *(f"Y{name}" for name in names))
 
 
+def recording_key(name):
+    """Return the name by which lists of one recording are matched: without folders, suffixes and tools' endings."""
+    return list(_keys(name.replace("\\", "/").rpartition("/")[2]))[-1]
+
+
 def _without_audio_suffix(name):
     stem, dot, suffix = name.rpartition(".")
     return stem if f".{suffix}".lower() in AUDIO_SUFFIXES else name

@@ -1,0 +1,205 @@
+"""Files of scores: PSDS from its definition, sed_scores_eval and scikit-learn, resamples, and what mistakes get."""
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import norm
+
+from polysed_keras.cli.main import main
+from polysed_keras.display import plot_roc
+from polysed_keras.errors import InputError
+from polysed_keras.evaluation import score_files
+from polysed_keras.evaluation.event_lists import EventLists, load_event_lists
+from polysed_keras.evaluation.score_files import calibration_table, score_file_tables, write_run_scores
+from polysed_keras.evaluation.scoring import Matching
+from polysed_keras.events import intersection_counts, scores_to_events
+
+LABELS, RESOLUTION, FRAMES = ["cat", "dog"], 2.0, 150  # 300 s a recording, so that a false event is few per hour
+
+
+def estimates(noise, number=4):
+    rng, found = np.random.default_rng(7), []
+    for _ in range(number):
+        reference = np.zeros((FRAMES, 2), int)
+        for label in (0, 1, 1):
+            onset = rng.integers(0, FRAMES - 30)
+            reference[onset:onset + rng.integers(5, 30), label] = 1
+        own = np.random.default_rng(int(noise * 10 + onset))
+        slow = gaussian_filter1d(own.normal(0, 1, reference.shape), 3, axis=0)
+        posteriors = 1 / (1 + np.exp(2 - 4 * reference - noise * slow))
+        found.append(types.SimpleNamespace(  # of twenty levels, none of them at the edge of a bin
+            reference=reference, posteriors=np.floor(20 * posteriors) / 20 + 0.025))
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two systems in the layout of `evaluate --scores`."""
+    folder = tmp_path_factory.mktemp("scores")
+    for system, noise in (("quiet", 6.0), ("noisy", 12.0)):
+        names = [f"r{index}" for index in range(4)]
+        write_run_scores(estimates(noise), names, LABELS, RESOLUTION, folder, system=system)
+    return folder
+
+
+@pytest.fixture
+def lists(folder):
+    return load_event_lists(folder / "reference.tsv", [folder / "quiet", folder / "noisy"])
+
+
+def needs_sed_scores_eval():
+    return pytest.importorskip("sed_scores_eval", reason="sed_scores_eval cannot be imported here")
+
+
+def overall(tables, measure, run):
+    table, = (table for table in tables if table["table"].iloc[0] == measure)
+    return table[(table["run"] == run) & (table["row"] == "overall")].iloc[0]
+
+
+def psds_by_definition(lists, scores, share, alpha_st):
+    """The area of Bilen et al. 2020, from the events at every threshold."""
+    hours, rates = sum(lists.durations.values()) / 3600, []
+    for place, label in enumerate(LABELS):
+        points = [(0.0, 0.0)]
+        for level in np.unique(np.concatenate([table[label] for table in scores.values()])):
+            counts = sum(intersection_counts(lists.reference[name], scores_to_events(table, np.nextafter(level, -1)),
+                                             LABELS, detection_share=share, reference_share=share)
+                         for name, table in scores.items())[place]
+            points.append((counts[1] / hours, counts[0] / (counts[0] + counts[2])))
+        rates.append(points)
+    steps = np.unique([rate for points in rates for rate, _ in points if rate < 100])
+    found = np.array([[max(share for other, share in points if other <= rate) for rate in steps] for points in rates])
+    effective = np.maximum(found.mean(axis=0) - alpha_st * found.std(axis=0), 0)
+    return (effective * np.diff([*steps, 100])).sum() / 100
+
+
+def test_psds_1_is_what_its_definition_says(lists):
+    needs_sed_scores_eval()
+    tables = score_file_tables(lists, Matching(), resamples=2)
+    for run in ("quiet", "noisy"):
+        expected = psds_by_definition(lists, lists.scores[run], 0.7, 1.0)
+        assert 0 < expected < 1
+        assert overall(tables, "psds_1", run)["value"] == pytest.approx(expected, abs=1e-9)
+        assert overall(tables, "pipsds_1", run)["value"] >= expected
+
+
+def test_measures_equal_sed_scores_eval_on_the_files(folder, lists, monkeypatch):
+    """Given the same folders by itself; its frames are made writable, which pandas 3's are not."""
+    other = needs_sed_scores_eval()
+    read = pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda *given, **settings: score_files._Scores(read(*given, **settings)))
+    files = folder / "noisy", folder / "reference.tsv", folder / "durations.tsv"
+    by_label = {
+        "psds_2": other.intersection_based.psds(*files, dtc_threshold=0.1, gtc_threshold=0.1, cttc_threshold=0.3,
+                                                alpha_ct=0.5, alpha_st=1.0)[1],
+        "best_event_based_f_score": other.collar_based.best_fscore(*files[:2], onset_collar=3.0, offset_collar=3.0,
+                                                                   offset_collar_rate=0.5)[0],
+        "best_segment_based_f_score": other.segment_based.best_fscore(*files, segment_length=10.0)[0],
+        "best_intersection_based_f_score": other.intersection_based.best_fscore(
+            *files[:2], dtc_threshold=0.4, gtc_threshold=0.6)[0],
+        "mpauc": other.segment_based.auroc(*files, segment_length=10.0, max_fpr=0.1)[0]}
+    matching = Matching(segment=10.0, collar=3.0, detection_share=0.4, reference_share=0.6)
+    tables = {table["table"].iloc[0]: table for table in score_file_tables(lists, matching, resamples=2)}
+    for measure, expected in by_label.items():
+        table = tables[measure][tables[measure]["run"] == "noisy"].set_index("row")["value"]
+        assert [table[label] for label in LABELS] == pytest.approx([expected[label] for label in LABELS], abs=1e-9)
+        mean = expected.get("macro_average", expected.get("mean"))
+        assert mean is None or table["overall"] == pytest.approx(mean, abs=1e-9)
+
+
+def test_a_resample_is_a_set_in_which_recordings_are_there_twice(lists):
+    """Weights 2, 0, 1, 1 against lists with a copy of the first recording and without the second."""
+    needs_sed_scores_eval()
+    parts = {"r0": "r0", "r0 again": "r0", "r2": "r2", "r3": "r3"}
+
+    def drawn(values):
+        return {name: values[original] for name, original in parts.items()}
+
+    twice = EventLists(tuple(parts), lists.labels, drawn(lists.durations), drawn(lists.reference), {},
+                       {"noisy": drawn(lists.scores["noisy"])})
+    expected = score_file_tables(twice, Matching(), resamples=2)
+    labels, truth = score_files._ground_truth(lists)
+    scores = {name: score_files._Scores(table) for name, table in lists.scores["noisy"].items()}
+    for measure, (deltas, compute) in score_files._system_measures(scores, truth, lists.durations, Matching()).items():
+        rows = score_files._rows_of_resample([2, 0, 1, 1], deltas, compute, lists, truth, labels)
+        assert rows[-1] == pytest.approx(overall(expected, measure, "noisy")["value"], abs=1e-12)
+
+
+def test_the_area_under_the_mean_roc_curve_is_mpauc(lists):
+    needs_sed_scores_eval()
+    tables = score_file_tables(lists, Matching(segment=10.0), resamples=2)
+    curves = score_files.roc_curves(lists, Matching(segment=10.0))
+    for name, (false, true) in curves.items():
+        kept = false < 0.1
+        area = (true[kept] * np.diff([*false[kept], 0.1])).sum() / 0.1
+        assert area == pytest.approx(overall(tables, "mpauc", name)["value"], abs=1e-9)
+    roc, det = plot_roc(curves).axes
+    assert [line.get_label() for line in roc.lines] == ["quiet", "noisy"]
+    np.testing.assert_allclose(roc.lines[0].get_ydata(), 100 * curves["quiet"][1])
+    np.testing.assert_allclose(norm.cdf(det.lines[1].get_xdata()), curves["noisy"][0].clip(1e-4, 0.9999))
+
+
+def test_intervals_and_differences(lists):
+    needs_sed_scores_eval()
+    row = overall(score_file_tables(lists, Matching(), resamples=30), "psds_1", "noisy")
+    assert row["low"] < row["high"] and row["difference_low"] <= row["difference_high"] < 0 and row["difference"] < 0
+
+
+def test_labels_without_reference_events_are_left_out(folder, lists):
+    needs_sed_scores_eval()
+    reference = {name: events[events.event_label == "dog"] for name, events in lists.reference.items()}
+    only = EventLists(lists.recordings, lists.labels, lists.durations, reference, lists.systems, lists.scores)
+    tables = score_file_tables(only, Matching(), resamples=2)
+    assert list(tables[0]["row"]) == ["dog", "overall"] * 2
+
+
+def test_scores_above_the_threshold_are_events(folder):
+    for threshold in (0.3, 0.8):
+        lists = load_event_lists(folder / "reference.tsv", [folder / "quiet"], threshold=threshold)
+        active = sum((events["offset"] - events["onset"]).sum() for events in lists.systems["quiet"].values())
+        assert active == sum((table[LABELS].to_numpy() > threshold).sum() * RESOLUTION
+                             for table in lists.scores["quiet"].values())
+    assert lists.durations == {f"r{index}": 300 for index in range(4)}
+
+
+def test_calibration_error_equals_scikit_learn(lists):
+    """The mean distance of scikit-learn's curve, weighted by its bins, of each label and of all frames together."""
+    calibration_curve = pytest.importorskip("sklearn.calibration").calibration_curve
+    table = calibration_table(lists, resamples=2)
+    rows = table[table["run"] == "quiet"].set_index("row")["value"]
+    reference, posteriors = (np.concatenate([getattr(each, name) for each in estimates(6.0)])
+                             for name in ("reference", "posteriors"))
+    for row, columns in (("cat", [0]), ("dog", [1]), ("overall", [0, 1])):
+        truth, scores = reference[:, columns].ravel(), posteriors[:, columns].ravel()
+        shares, confidences = calibration_curve(truth, scores, n_bins=10)
+        numbers = np.bincount(np.minimum((scores * 10).astype(int), 9), minlength=10)
+        expected = (np.abs(shares - confidences) * numbers[numbers > 0]).sum() / len(scores)
+        assert rows[row] == pytest.approx(expected, abs=1e-9)
+    assert rows["average"] == pytest.approx((rows["cat"] + rows["dog"]) / 2)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_command(folder, tmp_path, capsys, monkeypatch, installed):
+    if installed:
+        needs_sed_scores_eval()
+    monkeypatch.setattr(score_files, "can_score_files", lambda: installed)
+    monkeypatch.setattr("polysed_keras.evaluation.can_score_files", lambda: installed, raising=False)
+    files = folder / "reference.tsv", folder / "quiet", folder / "noisy"
+    assert main(["score", *map(str, files), "--resamples", "20", "--out", str(tmp_path),
+                 "--durations", str(folder / "durations.tsv")]) == 0
+    text = capsys.readouterr().out
+    assert "calibration_error" in text and ("psds_1" in text) == installed
+    assert ("pip install 'polysed_keras[scores]'" in text) != installed
+    assert (tmp_path / "roc.png").exists() == installed
+    assert ("psds_2" in set(pd.read_csv(tmp_path / "scores.csv")["table"])) == installed
+
+
+def test_mistakes(folder, tmp_path, lists, monkeypatch):
+    with pytest.raises(InputError, match="a file of scores for each recording.*r9"):
+        (tmp_path / "more.tsv").write_text("".join(f"r{index}\t300\n" for index in (0, 1, 2, 3, 9)))
+        load_event_lists(folder / "reference.tsv", [folder / "quiet"], durations=tmp_path / "more.tsv")
+    monkeypatch.setattr(score_files, "can_score_files", lambda: False)
+    with pytest.raises(InputError, match="sed_scores_eval.*pip install"):
+        score_file_tables(lists, Matching())
