@@ -130,11 +130,15 @@ def _check_table(arguments):
 
 
 def _as_detected(found, path, tagging):
-    """Return events, or tags as events, with the length of their recording."""
+    """Return events, or tags as events, with the length of their recording if the file still tells it."""
     from polysed_keras.audio import audio_info
     from polysed_keras.events import Detected, tags_to_events
-    info = audio_info(path)
-    return Detected(tags_to_events(found) if tagging else found, path.as_posix(), info.duration, info.sample_rate / 2)
+    events = tags_to_events(found) if tagging else found
+    try:
+        info = audio_info(path)
+    except InputError:
+        return Detected(events, path.as_posix())
+    return Detected(events, path.as_posix(), info.duration, info.sample_rate / 2)
 
 
 def _write_table(table, arguments):
