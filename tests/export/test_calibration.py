@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import soundfile
 import tensorflow as tf
 
 from polysed_keras.cli.main import main
@@ -59,6 +60,7 @@ def test_a_run_and_its_export_detect_by_it(number, recording):
     for detector in (load_saved_model(calibrated_export()), load_run_detector(calibrated_run())):
         events = detector.detect(recording, **options)
         expected = posteriors_to_events(detector.posteriors(recording)[0], labels, 0.02, **rule)
+        expected["offset"] = expected.offset.clip(upper=soundfile.info(recording).duration)  # the last frame is longer
         pd.testing.assert_frame_equal(events, expected)
         assert len(events) > 2
 

@@ -110,7 +110,7 @@ def test_tags_are_those_of_the_published_network(detector):
         scores = np.mean([published(patch[None])["scores"][0, 0] for patch in patches(waveform)], axis=0)
         tags = detector.tag(waveform, threshold=0)
         (names,), (confidences,) = (tags[column].str.split(";") for column in ("tags", "tag_confidences"))
-        assert sorted(names) == sorted(class_names()) and tags.offset.tolist() == [len(patches(waveform)) * 0.96]
+        assert sorted(names) == sorted(class_names()) and tags.offset.tolist() == [len(waveform) / RATE]
         own = [scores[class_names().index(name)] for name in names]
         np.testing.assert_allclose(np.array(confidences, float), own, atol=1e-4 + 5e-4)  # printed with three digits
         np.testing.assert_allclose(detector.posteriors(waveform)[0].mean(axis=0), scores, atol=1e-4)
@@ -133,13 +133,14 @@ def test_detect_writes_events_or_one_line_of_tags(exported, detector, tmp_path, 
     tags, = pd.read_csv(tmp_path / "a.csv").itertuples()
     expected = detector.posteriors(audio)[0].mean(axis=0)
     order = sorted(labels, key=lambda label: -expected[class_names().index(label)])
-    assert (tags.onset, tags.offset, tags.tags.split(";")) == (0, 3.84, order)
+    assert (tags.onset, tags.offset, tags.tags.split(";")) == (0, 3.2, order)
     np.testing.assert_allclose([float(value) for value in tags.tag_confidences.split(";")],
                                [expected[class_names().index(label)] for label in order], atol=6e-4)
     assert main([*detect, "--format", "csv"]) == 0
     events = pd.read_csv(tmp_path / "a.csv")
     assert len(events) > 3 and set(events.event_label) <= set(class_names())
-    assert np.allclose(events[["onset", "offset"]] / 0.96 % 1, 0)
+    assert np.allclose(events.onset / 0.96 % 1, 0)
+    assert np.allclose(events.offset[events.offset < 3.2] / 0.96 % 1, 0) and events.offset.max() <= 3.2
 
 
 def test_joined_tags_can_be_parted_again():
