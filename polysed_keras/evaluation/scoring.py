@@ -25,7 +25,7 @@ KINDS = ("frame_based", "segment_based", "event_based", "intersection_based")
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """What counts as correct.
+    """The rules by which events count as correct.
 
     Attributes:
         time_resolution: seconds per frame, of frame-based scores and false events per hour.

@@ -68,7 +68,7 @@ class Source:
 
     @functools.cached_property
     def separator(self):
-        """What stands between fields: a tab, a semicolon, a comma, or blanks."""
+        """The separator of fields: a tab, a semicolon, a comma, or blanks."""
         return _find_separator(self.lines)
 
     @functools.cached_property
