@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 BLOCK_SECONDS = 30.0
 LOUDEST = 100  # Floats beyond it, 40 dB over full scale, were integers.
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # Hz
+UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
 ENDLESS = 2 ** 62  # libsndfile's number of samples in a FLAC stream of unknown length is larger.
 TRUNCATED = "%s: is shorter than its header says (truncated); what is there is used."
 # The only list of suffixes that count as audio; libsndfile reads them all. Raw files are left out: they have no rate.

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from polysed_keras.audio.files import check_rate
+from polysed_keras.audio.files import UNKNOWN_SIZE, check_rate
 from polysed_keras.errors import InputError, expect
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ PCM, EXTENSIBLE = 1, 0xFFFE
 # Other kinds of files begin like this; raw samples hardly ever do.
 OTHER_FORMATS = (b"RF64", b"BW64", b"RIFX", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"ID3\2", b"ID3\3",
                  b"ID3\4", b"\x1aE\xdf\xa3")  # The last begins Matroska and WebM.
-UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
 
 
 def open_pipe(stream, sample_rate, channels=None):

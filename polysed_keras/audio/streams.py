@@ -15,8 +15,9 @@ import struct
 
 import soundfile
 
+from polysed_keras.audio.files import UNKNOWN_SIZE
+
 RIFFS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
-UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
 FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO always comes first, with 34 bytes.
 
 
@@ -215,7 +216,7 @@ def _are_chunks(content, place, order):
 
 def _riff_patch(place, rest, start, ds64, order):
     if ds64:  # The sizes of the file and of the sound; the number of samples may be 0.
-        sizes = (place + 8 + rest - start - 8).to_bytes(8, order) + rest.to_bytes(8, order)
+        sizes = (place + rest - start).to_bytes(8, order) + rest.to_bytes(8, order)
         return {place + 4: b"\xff" * 4, ds64: sizes + bytes(8)}
     return {offset + 4: min(size, 0xFFFFFFFF).to_bytes(4, order)
             for offset, size in ((start, place + rest - start), (place, rest))}

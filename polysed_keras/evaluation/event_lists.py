@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 
-from polysed_keras.audio import search_folder
+from polysed_keras.audio import audio_info, search_folder
 from polysed_keras.datasets import recording_key
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import COLUMNS, is_score_file, read_annotations, read_score_file, scores_to_events
@@ -44,7 +44,7 @@ def load_event_lists(reference, estimated, *, durations=None, audio=None, labels
     needed for all. Files are matched by name, without folders and suffixes.
 
     Args:
-        reference: a file or folder of event lists, in a format of datasets.read_annotations.
+        reference: a file or folder of event lists, in a format of events.read_annotations.
         estimated: list of such files or folders, or of folders with files of scores, one per system.
         durations: file of lines of file name, tab and seconds, with or without the header "filename duration".
         audio: folder of the recordings, in place of `durations`.
@@ -131,16 +131,12 @@ def read_durations(path):
 
 def measure_durations(folder):
     """Measure the recordings in a folder: a dict of recording to seconds."""
-    import soundfile
     expect(pathlib.Path(folder).is_dir(), folder, "a folder of audio files", "no such folder")
     seconds = {}
     for path in search_folder(pathlib.Path(folder)):
         name = recording_key(path.name)
         expect(name not in seconds, path, "recordings of different names", name, "Give --durations.")
-        try:
-            seconds[name] = soundfile.info(path).duration
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise InputError(f"{path}: expected audio that libsndfile reads. Received: {error}.") from error
+        seconds[name] = audio_info(path).duration
     expect(seconds, folder, "a folder of audio files", "a folder without any")
     return seconds
 

@@ -58,6 +58,7 @@ def write_run_scores(estimates, names, labels, time_resolution, folder, *, syste
         with atomic_file(folder / file) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
+
 class _Scores(pd.DataFrame):
     """Scores in arrays that can be written to, as the compiled parts of sed_scores_eval ask for; pandas 3's cannot."""
 
@@ -67,6 +68,20 @@ class _Scores(pd.DataFrame):
 
     def to_numpy(self, *arguments, **settings):
         return np.array(super().to_numpy(*arguments, **settings))
+
+
+def _writable(scores, lists, labels):
+    """Return {recording: _Scores} of a system, with the columns of some labels."""
+    return {recording: _Scores(scores[recording][["onset", "offset", *labels]]) for recording in lists.recordings}
+
+
+def _import_quietly():
+    """Import sed_scores_eval without the warning of sed_eval's dcase_util that pkg_resources is deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sed_scores_eval
+        import sed_scores_eval.base_modules.postprocessing
+    return sed_scores_eval
 
 
 def can_score_files():
@@ -101,8 +116,7 @@ def score_file_tables(lists, matching, *, resamples=100, seed=0):
     by_run = {measure: {} for measure in MEASURES}
     for name, scores in lists.scores.items():
         _check_scores(name, scores, labels)
-        tables = {recording: _Scores(scores[recording][["onset", "offset", *labels]])
-                  for recording in lists.recordings}
+        tables = _writable(scores, lists, labels)
         for measure, (deltas, compute) in _system_measures(tables, truth, lists.durations, matching).items():
             def rows(numbers, deltas=deltas, compute=compute):
                 return _rows_of_resample(numbers, deltas, compute, lists, truth, labels)
@@ -121,13 +135,9 @@ def roc_curves(lists, matching):
         Dict of a system's name to arrays of false positive rates, rising, and the true positive rates from each on.
     """
     (labels, truth), curves = _ground_truth(lists), {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from sed_scores_eval import segment_based
+    segment_based = _import_quietly().segment_based
     for name, scores in lists.scores.items():
-        tables = {recording: _Scores(scores[recording][["onset", "offset", *labels]])
-                  for recording in lists.recordings}
-        found = [each[:2] for each in segment_based.roc_curve(tables, truth, lists.durations,
+        found = [each[:2] for each in segment_based.roc_curve(_writable(scores, lists, labels), truth, lists.durations,
                                                               segment_length=matching.segment).values()]
         rates = np.unique(np.concatenate([false for _, false in found]))
         curves[name] = rates, np.mean([[true[false <= rate].max(initial=0) for rate in rates]
@@ -192,10 +202,10 @@ def _check_scores(name, scores, labels):
 
 def _system_measures(scores, truth, durations, matching):
     """Return {measure: (deltas, function of deltas, truth and durations to scores by label and the overall one)}."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sed_eval's dcase_util, that pkg_resources is deprecated
-        from sed_scores_eval import collar_based, intersection_based, segment_based
-        from sed_scores_eval.base_modules.postprocessing import medfilt
+    package = _import_quietly()
+    collar_based, intersection_based, segment_based = (
+        package.collar_based, package.intersection_based, package.segment_based)
+    medfilt = package.base_modules.postprocessing.medfilt
 
     def crossing(tables, **criteria):
         names = ("dtc_threshold", "gtc_threshold", "cttc_threshold")
