@@ -63,7 +63,8 @@ def detect(arguments):
                 if arguments.format == "scores":
                     _write_scores(detector, path, arguments)
                 elif arguments.table:
-                    table.append(_as_detected(_find(detector, path, arguments, tagging), path, tagging))
+                    table.append(_as_detected(_find(detector, path, arguments, tagging), path, tagging,
+                                               arguments.format))
                 else:
                     _write_found(_find(detector, path, arguments, tagging), path, arguments, tagging)
             except InputError as error:
@@ -81,10 +82,9 @@ def detect(arguments):
 def _write_scores(detector, path, arguments):
     from polysed_keras.events import write_score_file
     target = pathlib.Path(arguments.out) / f"{path.stem}.tsv"
-    posteriors, _ = detector.posteriors(path)
     known, labels = list(detector.labels), arguments.labels or detector.labels
     expect(set(labels) <= set(known), "--labels", f"some of {', '.join(known)}", " ".join(labels))
-    columns = [known.index(label) for label in labels]
+    columns, (posteriors, _) = [known.index(label) for label in labels], detector.posteriors(path)
     write_score_file(posteriors[:, columns], labels, detector.time_resolution, target)
     print(f"{path}: {len(posteriors)} frames -> {target}")
 
@@ -129,11 +129,13 @@ def _check_table(arguments):
     check_writable(pathlib.Path(arguments.table).parent)
 
 
-def _as_detected(found, path, tagging):
-    """Return events, or tags as events, with the length of their recording if the file still tells it."""
+def _as_detected(found, path, tagging, format):
+    """Return events, or tags as events, with the length of their recording if the format and the file tell it."""
     from polysed_keras.audio import audio_info
-    from polysed_keras.events import Detected, tags_to_events
+    from polysed_keras.events import LENGTH_FORMATS, Detected, tags_to_events
     events = tags_to_events(found) if tagging else found
+    if format not in LENGTH_FORMATS:
+        return Detected(events, path.as_posix())
     try:
         info = audio_info(path)
     except InputError:
@@ -155,7 +157,7 @@ def _write_found(found, path, arguments, tagging):
             if tagging and arguments.format in ("tsv", "csv", "audacity"):
                 write_tags(found, target, arguments.format)
             else:
-                write_detections(_as_detected(found, path, tagging), target, arguments.format)
+                write_detections(_as_detected(found, path, tagging, arguments.format), target, arguments.format)
         except OSError as error:
             raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")

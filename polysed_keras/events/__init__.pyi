@@ -30,6 +30,7 @@ from .event_lists import (
 from .formats.catalogue import (
     ANNOTATION_FORMATS as ANNOTATION_FORMATS,
     DETECTION_FORMATS as DETECTION_FORMATS,
+    LENGTH_FORMATS as LENGTH_FORMATS,
     TABLE_FORMATS as TABLE_FORMATS,
     Annotation as Annotation,
     read_annotations as read_annotations,

@@ -32,6 +32,7 @@ class Format:
         write: function of a list of one Detected that returns the text of its file; None if it is not written.
         write_table: the same of several Detected for one file; None if a file holds one recording.
         suffix: of files that are written.
+        needs_length: bool, whether a file that is written tells how long its recording is.
     """
     description: str
     read: typing.Callable
@@ -39,6 +40,7 @@ class Format:
     write: typing.Callable | None = None
     write_table: typing.Callable | None = None
     suffix: str = ".txt"
+    needs_length: bool = False
 
 
 def _roles(source):
@@ -59,16 +61,16 @@ def _is_event_list(source):
 FORMATS = {
     "textgrid": Format("Praat's TextGrid, long or short: intervals and points with a text, in tiers", read_textgrid,
                        lambda source: source.path.suffix.lower() == ".textgrid" or "ooTextFile" in source.text[:40],
-                       write_textgrid, suffix=".TextGrid"),
+                       write_textgrid, suffix=".TextGrid", needs_length=True),
     "label_studio": Format("Label Studio's JSON or JSON-MIN; written as predictions to import there", read_label_studio,
                            lambda source: re.match(r'\s*(\[\s*{|{\s*"|\[\s*\])', source.text) is not None,
                            write_label_studio, write_label_studio, ".json"),
     "birdnet": Format("BirdNET's results: its CSV, its table for R, its selection table; nocall is no event",
                       tables.read_birdnet, lambda source: {"commonname", "confidence"} <= set(source.header),
-                      writing.write_birdnet, writing.write_birdnet, ".csv"),
+                      writing.write_birdnet, writing.write_birdnet, ".csv", needs_length=True),
     "raven": Format("a selection table of Raven; several files need File Offset (s)", tables.read_raven,
                     lambda source: {"begintimes", "endtimes"} <= set(source.header), writing.write_raven,
-                    writing.write_raven),
+                    writing.write_raven, needs_length=True),
     "audioset_strong": Format("AudioSet's strong lists: segment_id, start_time_seconds, end_time_seconds, label",
                               tables.read_audioset_strong, lambda source: "segmentid" in source.header),
     "dcase_bioacoustic": Format("tables of DCASE's few-shot bioacoustic task: a column per class with POS, NEG or UNK",
@@ -92,6 +94,7 @@ FORMATS = {
 }
 ANNOTATION_FORMATS = tuple(FORMATS)
 DETECTION_FORMATS = {name: format.suffix for name, format in FORMATS.items() if format.write}
+LENGTH_FORMATS = tuple(name for name, format in FORMATS.items() if format.needs_length)
 TABLE_FORMATS = tuple(name for name, format in FORMATS.items() if format.write_table)
 
 
