@@ -48,13 +48,7 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
     def ask(start):
         return _wait(start, start(), server, timeout)
 
-    available = ask(transport.versions)
-    if not available or wanted not in (None, *available):
-        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
-                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
-                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
-                         "--model NAME for the server's newest.")
-    version = max(available) if wanted is None else wanted
+    version = _choose_version(ask(transport.versions), wanted, server, name)
     description = _describe(ask(lambda: transport.predict(version, "describe", "query", [0])), server, name, version)
     for key in COMPARED:
         if key in expected and description[key] != expected[key]:
@@ -98,6 +92,16 @@ def _expectation(model):
     if folder.name.isdecimal():
         return folder.parent.name, int(folder.name), card
     return folder.name, card.get("version"), card
+
+
+def _choose_version(available, wanted, server, name):
+    """Return the version that is wanted, or the highest one if that is None; raise InputError if it is not there."""
+    if not available or wanted not in (None, *available):
+        raise InputError(f"{server}: expected {'a version' if wanted is None else f'version {wanted}'} of the model "
+                         f"{name!r}. Received: {', '.join(map(str, sorted(available))) or 'none'} available there. "
+                         "Serve it, or name another: --model saved_models/NAME/VERSION, or "
+                         "--model NAME for the server's newest.")
+    return max(available) if wanted is None else wanted
 
 
 def _describe(outputs, server, name, version):

@@ -79,22 +79,11 @@ def _parse(server):
 # gRPC
 
 def _open_grpc(address, name, timeout):
-    try:
-        import grpc
-        from tensorflow_serving.apis import (
-            get_model_status_pb2,
-            model_service_pb2_grpc,
-            predict_pb2,
-            prediction_service_pb2_grpc,
-        )
-    except ImportError as error:
-        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. "
-                         "Install them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT."
-                         ) from error
+    grpc, status_pb2, status_grpc, predict_pb2, predict_grpc = _import_grpc()
     import tensorflow as tf
     channel = grpc.insecure_channel(address.netloc, CHANNEL_OPTIONS)
-    predicting = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    asking = model_service_pb2_grpc.ModelServiceStub(channel)
+    predicting = predict_grpc.PredictionServiceStub(channel)
+    asking = status_grpc.ModelServiceStub(channel)
 
     def start(method, request, read):
         call = method.future(request, timeout=timeout)
@@ -110,9 +99,9 @@ def _open_grpc(address, name, timeout):
         return Pending(result, call.cancel)
 
     def versions():
-        request = get_model_status_pb2.GetModelStatusRequest()
+        request = status_pb2.GetModelStatusRequest()
         request.model_spec.name = name
-        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        available = status_pb2.ModelVersionStatus.AVAILABLE
         return start(asking.GetModelStatus, request, lambda answer: [
             status.version for status in answer.model_version_status if status.state == available])
 
@@ -125,6 +114,23 @@ def _open_grpc(address, name, timeout):
             output: tf.make_ndarray(tensor) for output, tensor in answer.outputs.items()})
 
     return Transport(versions, predict)
+
+
+def _import_grpc():
+    """Return the modules that gRPC needs, of an extra of this package; raise InputError without them."""
+    try:
+        import grpc
+        from tensorflow_serving.apis import (
+            get_model_status_pb2,
+            model_service_pb2_grpc,
+            predict_pb2,
+            prediction_service_pb2_grpc,
+        )
+    except ImportError as error:
+        raise InputError(f"server: expected grpcio and tensorflow-serving-api, which gRPC needs. Received: {error}. "
+                         "Install them: pip install 'polysed_keras[serving]', or use REST: http://HOST:PORT."
+                         ) from error
+    return grpc, get_model_status_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
 
 # REST
@@ -151,30 +157,11 @@ def _start_request(address, method, path, body, timeout, read):
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection, future = kind(address.hostname, address.port, timeout=timeout), concurrent.futures.Future()
 
-    def request():
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            content = response.read().decode(errors="replace")
-        if response.status == 200:
-            return read(json.loads(content))
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            content = json.loads(content)["error"]
-        raise Refused(HTTP_CODES.get(response.status, "UNKNOWN"), f"HTTP {response.status}: {content}")
-
     def run():
         try:
-            future.set_result(request())
-        except (Refused, TimeoutError) as error:
-            future.set_exception(error)
-        except (OSError, http.client.IncompleteRead) as error:
-            future.set_exception(Refused("UNAVAILABLE", str(error) or type(error).__name__))
-        except http.client.HTTPException as error:
-            future.set_exception(Refused("UNKNOWN", f"no HTTP: {error!r}"))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            future.set_exception(Refused("DATA_LOSS", f"no answer of TensorFlow Serving: {error!r}"))
+            future.set_result(_request(connection, method, path, body, read))
         except Exception as error:
-            future.set_exception(error)
+            future.set_exception(_refusal(error))
 
     def result():
         try:
@@ -189,3 +176,29 @@ def _start_request(address, method, path, body, timeout, read):
 
     threading.Thread(target=run, daemon=True).start()
     return Pending(result, cancel)
+
+
+def _request(connection, method, path, body, read):
+    """Send a request and return what `read` makes of its JSON; raise Refused if the answer is an error."""
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        content = response.read().decode(errors="replace")
+    if response.status == 200:
+        return read(json.loads(content))
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        content = json.loads(content)["error"]
+    raise Refused(HTTP_CODES.get(response.status, "UNKNOWN"), f"HTTP {response.status}: {content}")
+
+
+def _refusal(error):
+    """Return the Refused that an error of a request stands for; errors of other kinds as they are."""
+    if isinstance(error, Refused | TimeoutError):
+        return error
+    if isinstance(error, OSError | http.client.IncompleteRead):
+        return Refused("UNAVAILABLE", str(error) or type(error).__name__)
+    if isinstance(error, http.client.HTTPException):
+        return Refused("UNKNOWN", f"no HTTP: {error!r}")
+    if isinstance(error, KeyError | IndexError | TypeError | ValueError):
+        return Refused("DATA_LOSS", f"no answer of TensorFlow Serving: {error!r}")
+    return error
