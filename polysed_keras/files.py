@@ -2,12 +2,20 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
 import tempfile
+import time
 
-from polysed_keras.errors import InputError
+import filelock
+
+from polysed_keras.errors import InputError, expect
+
+_PARTIAL, _LOCK = ".partial", ".lock"
+_UNLOCKED_SECONDS = 60  # A temporary folder of another process may be this old and have no lock yet.
+logger = logging.getLogger(__name__)
 
 
 def short_name(name, most=100):
@@ -21,70 +29,128 @@ def short_name(name, most=100):
     return content[:most - 13].decode(errors="ignore") + "-" + hashlib.sha256(content).hexdigest()[:12]
 
 
-def _temporary_beside(path, make):
-    path = pathlib.Path(path)
+@contextlib.contextmanager
+def _workplace(parent, name):
+    """Yield a temporary folder in `parent`, locked as long as the block runs, and removed after it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return make(path)
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(name)}-", suffix=_PARTIAL, dir=parent))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a writable folder.") from error
+        raise InputError(f"{parent / name}: cannot be written ({error.strerror}). Choose a writable folder.") from error
+    try:
+        with _lock(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(folder):
+    """Hold the lock of a folder while the block runs; raise filelock.Timeout if another process holds it."""
+    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:  # Some network file systems have no locks.
+        logger.debug("%s: no lock: %s", folder, error)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove_leftovers(folder):
+    """Remove what processes that were killed while they wrote have left in a folder.
+
+    Temporary folders in which another process is still at work are locked, and stay.
+    """
+    for left in pathlib.Path(folder).glob(f".*{_PARTIAL}"):
+        with contextlib.suppress(OSError):
+            if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _UNLOCKED_SECONDS:
+                with _lock(left):
+                    shutil.rmtree(left)
+
+
+def _sync(path):
+    """Have the content of a file, or of all files in a folder, written to the disk."""
+    for each in [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]:
+        with open(each, "rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it when it fails.
+    """Yield a temporary path for `path`; rename it to `path` when the block succeeds, remove it when it fails.
+
+    The temporary file has the same name, because libraries choose a format by it, in a temporary folder beside `path`.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or `path` is a folder, a device or a pipe.
     """
-    def make(target):
-        suffix = "".join(target.suffixes)  # libraries choose the format by it: .weights.h5
-        if len(os.fsencode(suffix)) > 40:  # a name with a dot in it
-            suffix = target.suffix if len(os.fsencode(target.suffix)) <= 40 else ""
-        prefix = f".{short_name(target.name.removesuffix(suffix))}-"
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
-        os.close(handle)
-        os.chmod(name, 0o644)
-        return pathlib.Path(name)
-
-    temporary = _temporary_beside(path, make)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = pathlib.Path(path)
+    expect(path.is_file() or not path.exists(), str(path), "the name of a file to write", "something that is no file")
+    with _workplace(path.parent, path.name) as workplace:
+        yield workplace / path.name
+        _sync(workplace / path.name)
+        os.replace(workplace / path.name, path)
 
 
 def check_new_directory(path):
     """Raise InputError if `path` exists and is not an empty folder, or cannot be made, as atomic_directory would."""
-    _check_absent(pathlib.Path(path))
-    _temporary_beside(path, lambda target: tempfile.TemporaryFile(dir=target.parent).close())
+    path = pathlib.Path(path)
+    check_writable(path if path.is_dir() else path.parent)
+    _check_absent(path)
 
 
 def _check_absent(path):
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: exists already. Choose another folder or remove it.")
 
 
 @contextlib.contextmanager
 def atomic_directory(path):
-    """Yield a temporary folder beside `path`; rename it to `path` when the block succeeds, remove it when it fails.
+    """Yield a temporary folder; give it the name `path` when the block succeeds, remove it when it fails.
+
+    If `path` is an empty folder, which may be the current one, a mounted one or behind a link, it stays, and what was
+    written is moved into it.
 
     Raises:
         InputError: `path` exists and is not an empty folder, or its parent cannot be written.
     """
     path = pathlib.Path(path)
+    remove_leftovers(path if path.is_dir() else path.parent)
     _check_absent(path)
-    temporary = _temporary_beside(
-        path, lambda target: pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(target.name)}-", dir=target.parent)))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
+    with _workplace(path if path.is_dir() else path.parent, path.name) as workplace:
+        content = workplace / "content"
+        content.mkdir()
+        yield content
+        _sync(content)
         if path.is_dir():
-            path.rmdir()
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            for each in sorted(content.iterdir()):
+                os.replace(each, path / each.name)
+        else:
+            os.replace(content, path)
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Keep other processes out of a folder, such as a run's, which is made if it does not exist.
+
+    Raises:
+        InputError: another process is at work in it, or it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    check_writable(folder)
+    try:
+        with _lock(folder):
+            try:
+                yield
+            finally:
+                (folder / _LOCK).unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: expected no other process at work in it. Received: one that is. Wait for it, or "
+                         "choose another folder.") from None
 
 
 def write_json(data, path):
@@ -108,11 +174,12 @@ def file_digest(path):
 
 
 def check_writable(directory):
-    """Make a folder if it does not exist, and try to write in it. Raises InputError if that fails.
+    """Make a folder if it does not exist, try to write in it, and remove what killed processes have left there.
 
-    Call it before hours of work whose result goes there.
+    Call it before hours of work whose result goes there. Raises InputError if the folder cannot be written.
     """
-    _temporary_beside(pathlib.Path(directory) / "file", lambda path: tempfile.TemporaryFile(dir=path.parent).close())
+    with _workplace(pathlib.Path(directory), "file"):
+        remove_leftovers(directory)
 
 
 def shipped_folder(installed, checkout):

@@ -1,8 +1,10 @@
 """The program `polysed`. Nothing slow is imported before a command runs."""
 import argparse
+import contextlib
 import logging
 import os
 import select
+import signal
 import sys
 
 from polysed_keras import __version__
@@ -30,7 +32,7 @@ def main(argv=None):
 
     Returns:
         0 on success, or if the reader of the output has had enough, as `head` does; 1 if `check` found something wrong,
-        2 after a line on a user's mistake, 130 if interrupted.
+        2 after a line on a user's mistake, 128 and the signal's number if interrupted (130 by Ctrl-C, 143 by kill).
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Names of files may hold what the terminal's encoding does not.
@@ -39,6 +41,10 @@ def main(argv=None):
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
     for noisy in ("tensorflow", "h5py", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        if signal.getsignal(number) == signal.SIG_DFL:  # Under nohup SIGHUP is ignored, and stays so.
+            with contextlib.suppress(ValueError):  # in a thread, where signals do not arrive
+                signal.signal(number, _interrupt)
     try:
         code = arguments.function(arguments) or 0
         if sys.stdout:  # It is None if it is closed.
@@ -49,9 +55,14 @@ def main(argv=None):
             return 0
         print(f"polysed: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("polysed: interrupted; a training goes on with --resume", file=sys.stderr)
-        return 130
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
+
+
+def _interrupt(number, _):
+    """End the program as Ctrl-C does, so that temporary files are removed."""
+    raise KeyboardInterrupt(number)
 
 
 def _has_no_reader(stream):

@@ -66,8 +66,6 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
     """
     run, spec = pathlib.Path(run), experiment.training
     keras.utils.set_random_seed(spec.seed)
-    for half_written in run.glob(".*-????????.*"):  # files.atomic_file leaves them behind when it is killed
-        half_written.unlink()
     done, epochs, history = len(history), min(last_epoch or spec.epochs, spec.epochs), list(history)
     feed = feed(done)
     with (strategy or tf.distribute.get_strategy()).scope():

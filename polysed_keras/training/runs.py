@@ -8,7 +8,7 @@ import pandas as pd
 
 from polysed_keras.datasets import content_digest
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_file, file_digest, read_json, write_json
+from polysed_keras.files import atomic_file, file_digest, locked, read_json, write_json
 from polysed_keras.specs import DATA_DIGEST, PLUGINS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
@@ -61,15 +61,16 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         extra["mixing"] = mixing.to_dict()
     source = source_class(experiment)(experiment, data, mixing, progress)
     experiment = source.experiment
-    _prepare_folder(experiment, extra | {DATA_DIGEST: content_digest(*source.datasets)}, run, resume)
-    _copy_plugins(plugins, run)
-    history = read_history(run) if resume else []
-    if len(history) >= (last_epoch or experiment.training.epochs):
-        return pd.DataFrame(history)
-    recordings, validation = source.load_training(run, resume=resume), source.load("validate")
-    feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
-    return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
-                     progress=progress, **runtime)
+    with locked(run):
+        _prepare_folder(experiment, extra | {DATA_DIGEST: content_digest(*source.datasets)}, run, resume)
+        _copy_plugins(plugins, run)
+        history = read_history(run) if resume else []
+        if len(history) >= (last_epoch or experiment.training.epochs):
+            return pd.DataFrame(history)
+        recordings, validation = source.load_training(run, resume=resume), source.load("validate")
+        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
+        return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
+                         progress=progress, **runtime)
 
 
 def _prepare_folder(experiment, extra, run, resume):

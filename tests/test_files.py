@@ -1,0 +1,178 @@
+"""Atomic writes: whole or not at all, whatever the target is, and nothing left by processes that were killed."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from polysed_keras import files
+from polysed_keras.errors import InputError
+
+WORKER = """
+import pathlib, sys, time
+from polysed_keras import files
+kind, path = sys.argv[1:]
+with getattr(files, kind)(path) as temporary:
+    if kind == "atomic_directory":
+        (temporary / "half").write_text("x" * 1000)
+    elif kind == "atomic_file":
+        temporary.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+COMMAND = """
+import argparse, importlib, sys, time
+from polysed_keras.files import atomic_directory
+
+def work(_):
+    with atomic_directory(sys.argv[1]) as temporary:
+        (temporary / "half").write_text("")
+        print("ready", flush=True)
+        time.sleep(60)
+
+class Parser:
+    def parse_args(self, _):
+        return argparse.Namespace(function=work)
+
+command = importlib.import_module("polysed_keras.cli.main")
+command.build_parser = Parser
+sys.exit(command.main())
+"""
+
+
+def start(program, *arguments):
+    """Start a program in a process and wait until it says that it is ready."""
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process, number=signal.SIGKILL):
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+def test_file_replaces_an_old_one_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "a.weights.h5"
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("1")
+    with pytest.raises(ZeroDivisionError), files.atomic_file(path) as temporary:
+        assert temporary.name == path.name and temporary != path
+        temporary.write_text("2")
+        assert 1 / 0
+    assert path.read_text() == "1" and os.listdir(path.parent) == [path.name]
+
+
+def test_file_is_no_folder_and_no_device(tmp_path):
+    for path in (tmp_path, pathlib.Path(os.devnull)):
+        with pytest.raises(InputError, match="the name of a file"), files.atomic_file(path):
+            pytest.fail("work would be lost")
+    assert not pathlib.Path(os.devnull).is_file()
+
+
+def test_file_has_the_permissions_that_new_files_have(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with files.atomic_file(tmp_path / "atomic") as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def write_tree(path):
+    with files.atomic_directory(path) as temporary:
+        (temporary / "a").write_text("1")
+        (temporary / "b").mkdir()
+        (temporary / "b" / "c").write_text("2")
+
+
+def tree(path):
+    return sorted(each.relative_to(path).as_posix() for each in pathlib.Path(path).rglob("*"))
+
+
+@pytest.mark.parametrize("kind", ["new", "empty", ".", "link", "file in it"])
+def test_directory_wherever_it_is(kind, tmp_path, monkeypatch):
+    """An empty folder is written into: the current one or a mounted one cannot be replaced."""
+    path = tmp_path / "there"
+    if kind != "new":
+        path.mkdir()
+    number = path.stat().st_ino if path.exists() else None
+    if kind == ".":
+        monkeypatch.chdir(path)
+        path = pathlib.Path(".")
+    elif kind == "link":
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link"
+    elif kind == "file in it":
+        (path / "mine").write_text("kept")
+        with pytest.raises(InputError, match="exists already"):
+            files.check_new_directory(path)
+        with pytest.raises(InputError, match="exists already"):
+            write_tree(path)
+        assert tree(path) == ["mine"]
+        return
+    files.check_new_directory(path)
+    write_tree(path)
+    assert tree(path) == ["a", "b", "b/c"]
+    assert number in (None, path.stat().st_ino)
+    assert not [each for each in os.listdir(tmp_path) if each.startswith(".")]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_directory_that_fails_leaves_nothing(exists, tmp_path):
+    path = tmp_path / "there"
+    if exists:
+        path.mkdir()
+    with pytest.raises(ZeroDivisionError), files.atomic_directory(path) as temporary:
+        (temporary / "a").write_text("1")
+        assert 1 / 0
+    assert tree(tmp_path) == ["there"] * exists
+
+
+def test_broken_link_is_no_place_for_a_folder(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="exists already"):
+        write_tree(tmp_path / "link")
+
+
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory"])
+def test_what_a_killed_process_left_is_removed_by_the_next(kind, tmp_path):
+    process = start(WORKER, kind, tmp_path / "there")
+    files.check_writable(tmp_path)
+    assert len(os.listdir(tmp_path)) == 1  # another process is at work
+    kill(process)
+    assert len(os.listdir(tmp_path)) == 1
+    files.check_writable(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_a_killed_process_half_wrote_is_written_again(tmp_path):
+    kill(start(WORKER, "atomic_directory", tmp_path))
+    write_tree(tmp_path)
+    assert tree(tmp_path) == ["a", "b", "b/c"]
+
+
+def test_one_process_at_a_time_in_a_locked_folder(tmp_path):
+    process = start(WORKER, "locked", tmp_path / "run")
+    with pytest.raises(InputError, match="no other process at work in it"), files.locked(tmp_path / "run"):
+        pytest.fail("two at work")
+    kill(process)
+    with files.locked(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_interrupted_command_leaves_nothing(number, tmp_path):
+    code, errors = kill(start(COMMAND, tmp_path / "there"), number)
+    assert code == 128 + number
+    assert errors == "polysed: interrupted; a training goes on with --resume\n"
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for write in (lambda path: files.check_writable(path), lambda path: files.check_new_directory(path / "new")):
+        with pytest.raises(InputError, match="cannot be written"):
+            write(tmp_path / "file" / "below")
