@@ -5,28 +5,52 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import time
+import typing
+import unicodedata
 
 import filelock
+import msgspec
 
 from polysed_keras.errors import InputError, expect
 
+LARGEST_JSON = 2 ** 28
+LONGEST_LABEL = 200
+_UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, line and paragraph ends
+_UNSAFE = re.compile(r'^\.|[\\/:*?"<>|\x00-\x1f]')
 _PARTIAL, _LOCK = ".partial", ".lock"
 _UNLOCKED_SECONDS = 60  # A temporary folder of another process may be this old and have no lock yet.
 logger = logging.getLogger(__name__)
 
 
-def short_name(name, most=100):
-    """Return a file name, or if it is longer than `most` bytes, its beginning and a digest of the whole.
+def check_label(label, place):
+    """Raise InputError unless a text may be a label: event lists have one per line, in columns."""
+    expect(isinstance(label, str) and label.strip() == label != "" and len(label) <= LONGEST_LABEL
+           and not any(unicodedata.category(character) in _UNWRITABLE for character in label), f"{place}: label",
+           f"1 to {LONGEST_LABEL} characters, without tabs, line ends or spaces around them", label)
 
+
+def path_inside(folder, name, place):
+    """Return folder / name; raise InputError if a name from outside, such as a table's, leads out of the folder."""
+    for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
+        expect(not kind(name).anchor and ".." not in kind(name).parts and "\0" not in name, str(place),
+               f"names of files in {folder}", name)
+    return pathlib.Path(folder) / name
+
+
+def short_name(name, most=100):
+    """Return a text as the name of a file, with a digest of it if it must be changed.
+
+    What leads to other folders or is refused by some system is replaced, and what is longer than `most` bytes is cut.
     File systems take 255 bytes, to which temporary names and names made from others add theirs.
     """
-    content = os.fsencode(name)
-    if len(content) <= most:
+    content, safe = os.fsencode(name), _UNSAFE.sub("_", name)
+    if safe == name and len(content) <= most:
         return name
-    return content[:most - 13].decode(errors="ignore") + "-" + hashlib.sha256(content).hexdigest()[:12]
+    return os.fsencode(safe)[:most - 13].decode(errors="ignore") + "-" + hashlib.sha256(content).hexdigest()[:12]
 
 
 @contextlib.contextmanager
@@ -159,12 +183,88 @@ def write_json(data, path):
         temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def read_json(path):
-    """Read a JSON file. Raises InputError, which names the file, if it is missing or broken."""
+def read_json(path, kind=typing.Any):
+    """Read a JSON file.
+
+    Args:
+        path: the file, at most LARGEST_JSON bytes.
+        kind: type of its content, as of `as_type`: a dataclass, or an annotation such as dict[str, list[int]].
+
+    Returns:
+        The content, of the type.
+
+    Raises:
+        InputError: the file is missing, too large or broken, or its content is of another type; it names the file.
+    """
+    path = pathlib.Path(path)
     try:
-        return json.loads(pathlib.Path(path).read_text())
+        size = path.stat().st_size
+        expect(size <= LARGEST_JSON, str(path), f"a JSON file of at most {LARGEST_JSON} bytes", size)
+        content = parse_json(path.read_text())
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
+    return as_type(content, kind, path)
+
+
+def parse_json(text):
+    """Parse JSON; raise ValueError if it is none, is nested too deeply, or holds a whole number beyond 64 bits."""
+    def parse_int(digits):
+        number = int(digits)
+        if abs(number) >= 2 ** 63:
+            raise ValueError(f"a number of {len(digits)} digits")
+        return number
+
+    try:
+        return json.loads(text, parse_int=parse_int)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+
+
+def as_type(content, kind, place):
+    """Turn what JSON holds into a type, and check every field.
+
+    Args:
+        content: dicts, lists, strings and numbers.
+        kind: a dataclass, or an annotation such as dict[str, list[int]].
+        place: what messages name first, such as a file.
+
+    Returns:
+        The content, of the type.
+
+    Raises:
+        InputError: a field is missing, unknown, of another type, or refused by its dataclass.
+
+    Example:
+        >>> as_type({"labels": ["dog"]}, dict[str, list[str]], "labels.json")
+        {'labels': ['dog']}
+    """
+    try:
+        value = msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise InputError(f"{place}: {error.__cause__}") from error
+        message, _, where = str(error).partition(" - at `$")
+        where = where.rstrip("`").lstrip(".")
+        message = re.sub("^Expected (.*), got (.*)", r"expected \1. Received: \2", message)
+        message = re.sub("^Object missing required field (.*)", r"expected the field \1. Received: none", message)
+        raise InputError(f"{place}: {where}{where and ': '}{message}.") from error
+    except RecursionError as error:
+        raise InputError(f"{place}: expected fewer levels. Received: {error}.") from error
+    unknown = _unknown_keys(content, msgspec.to_builtins(value))
+    expect(not unknown, str(place), f"no other fields than {getattr(kind, '__name__', kind)} has", unknown)
+    return value
+
+
+def _unknown_keys(content, known):
+    """Return the keys of dicts, at any depth, that a type did not take over."""
+    if isinstance(content, dict) and isinstance(known, dict):
+        return [key for key in content if key not in known] + [
+            key for name in content.keys() & known.keys() for key in _unknown_keys(content[name], known[name])]
+    if isinstance(content, (list, tuple)) and isinstance(known, (list, tuple)):
+        return [key for each, other in zip(content, known) for key in _unknown_keys(each, other)]
+    return []
 
 
 def file_digest(path):

@@ -171,6 +171,52 @@ def test_interrupted_command_leaves_nothing(number, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("label, fits", [
+    ("dog", True), ("speech, male", True), ("Straße/Hof", True), ("\N{DOG FACE}", True), ("a" * 200, True),
+    ("", False), (" dog", False), ("a\tb", False), ("a\nb", False), ("a\0b", False), ("a\u2028b", False),
+    ("\udce4", False), ("a" * 201, False), (5, False), (None, False)])
+def test_labels(label, fits):
+    if fits:
+        files.check_label(label, "here")
+        return
+    with pytest.raises(InputError, match="^here: label: expected 1 to 200 characters"):
+        files.check_label(label, "here")
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "..", "C:\\a", "C:a", "\\\\server\\a", "a\\..\\b", "a\0"])
+def test_paths_lead_nowhere_else(name, tmp_path):
+    with pytest.raises(InputError, match="^list.txt: expected names of files in"):
+        files.path_inside(tmp_path, name, "list.txt")
+    assert files.path_inside(tmp_path, "a/b..wav", "list.txt") == tmp_path / "a" / "b..wav"
+
+
+@pytest.mark.parametrize("text", ["/abs", "../x", "..", ".", "a/b", "a\\b", "C:x", "w?", "a\nb", "x" * 300, "ä" * 120])
+def test_names_of_files_made_from_texts(text, tmp_path):
+    name = files.short_name(text)
+    (tmp_path / name).write_text("")
+    assert os.listdir(tmp_path) == [name] and len(os.fsencode(name)) <= 113
+    assert files.short_name(text + " ") != name
+
+
+@pytest.mark.parametrize("content, kind, message", [
+    ("[" * 100_000, dict, "expected a readable JSON file"),
+    ("{", dict, "expected a readable JSON file"),
+    ("[1]", dict[str, int], r"expected `object`. Received: `array`\."),
+    ('{"a": "b"}', dict[str, int], r"\[...\]: expected `int`. Received: `str`\."),
+])
+def test_json_of_another_kind_is_refused(content, kind, message, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match=f"a.json: {message}"):
+        files.read_json(tmp_path / "a.json", kind)
+
+
+def test_json_that_is_too_large_is_not_read(tmp_path):
+    with open(tmp_path / "a.json", "wb") as file:
+        file.truncate(files.LARGEST_JSON + 1)  # takes no space
+    with pytest.raises(InputError, match="expected a JSON file of at most 268435456 bytes"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for write in (lambda path: files.check_writable(path), lambda path: files.check_new_directory(path / "new")):

@@ -30,16 +30,16 @@ def synthesize(arguments):
     from polysed_keras.datasets import format_statistics
     from polysed_keras.files import check_new_directory
     from polysed_keras.synthesis import corpus as corpora, mix_soundbank, write_soundbank
-    again = corpora.read_instructions(arguments.instructions) if arguments.instructions else {}
+    again = corpora.read_instructions(arguments.instructions) if arguments.instructions else None
     check_new_directory(arguments.out)
-    source = arguments.soundbank or again.get("soundbank")
+    source = arguments.soundbank or again and again.soundbank
     if not source and not arguments.procedural:
         raise InputError("synthesize: expected --soundbank DIR, --procedural or --from CORPUS. Received: none of them.")
     source = source or {"procedural_seed": arguments.seed}
     with tempfile.TemporaryDirectory() as temporary:
         folder = source
         if isinstance(source, dict):  # of sounds that the program makes
-            folder = write_soundbank(pathlib.Path(temporary) / "soundbank", seed=source["procedural_seed"])
+            folder = write_soundbank(pathlib.Path(temporary) / "soundbank", seed=source.get("procedural_seed", 0))
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:

@@ -1,7 +1,6 @@
 """One trial of a search: a training in a process of its own that leaves result.json in its run folder."""
 import concurrent.futures
 import contextlib
-import fcntl
 import multiprocessing.connection
 import os
 import pathlib
@@ -11,6 +10,7 @@ import threading
 import time
 import traceback
 
+import filelock
 import numpy as np
 
 from polysed_keras.errors import InputError
@@ -44,7 +44,7 @@ def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begi
     """
     run = pathlib.Path(run)
     # an oracle that was restarted may hand out a trial that another worker has not stopped to train
-    with locked(run.with_name(f".{run.name}.lock"), stop=stop):
+    with _alone_with(run.with_name(f".{run.name}.lock"), stop):
         if not (run / TRIAL_RESULT).exists():
             if begin is not None and pathlib.Path(begin).is_dir() and not run.exists():
                 others = shutil.ignore_patterns(TRIAL_RESULT, LOG)
@@ -63,24 +63,18 @@ def record_failure(run, record, reason):
 
 
 @contextlib.contextmanager
-def locked(path, busy=None, stop=NEVER):
-    """Hold a file locked while the block runs. The system unlocks it however the process ends.
-
-    If another process holds it, raise InputError with the text `busy`; without that text, wait until the file is free
-    or the threading.Event `stop` is set (CancelledError).
-    """
+def _alone_with(path, stop):
+    """Hold the lock of a file while the block runs; wait for it until the threading.Event `stop` is set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if busy:
-                    raise InputError(busy) from error
-                if stop.wait(POLL_SECONDS):
-                    raise concurrent.futures.CancelledError from error
-        yield
+    lock = filelock.FileLock(path, timeout=0)
+    while True:
+        try:
+            with lock:
+                yield
+                return
+        except filelock.Timeout as error:
+            if stop.wait(POLL_SECONDS):
+                raise concurrent.futures.CancelledError from error
 
 
 def start_process(target, *arguments):

@@ -16,7 +16,7 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from polysed_keras.datasets import load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.export import export_run
-from polysed_keras.files import check_writable, read_json, write_json
+from polysed_keras.files import check_writable, locked, read_json, write_json
 from polysed_keras.search.report import (
     TRIALS,
     best_experiment,
@@ -27,7 +27,7 @@ from polysed_keras.search.report import (
     write_table,
 )
 from polysed_keras.search.space import HYPERBAND_FACTOR, apply_values, hyperband_iteration, suggest
-from polysed_keras.search.trials import COMPLETED, locked, record_failure, run_trial
+from polysed_keras.search.trials import COMPLETED, record_failure, run_trial
 from polysed_keras.specs import set_fields
 
 SEARCH = "search.json"
@@ -73,7 +73,7 @@ def run_search(search, data, out, *, workers=1, progress=True):
                              f"Received: {error.code().name}. Start it, then this worker again under the same "
                              f"{TUNER_ID}.") from error
         return None
-    with locked(out / ".lock", f"{out}: expected a folder that no other process searches in. Received: one that does."):
+    with locked(out):
         # without data every trial would fail, one by one
         (load_clips if search.experiment.clip_level else load_dataset)(data, search.experiment.dataset)
         _check_same(search, data, out)

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import expect
+from polysed_keras.files import as_type
 from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
@@ -92,11 +93,11 @@ class ModelSpec:
 
     backbone: str = "conv_blocks"
     head: str = "recurrent"
-    filters: tuple = (64, 64, 128, 128, 256)
+    filters: tuple[int, ...] = (64, 64, 128, 128, 256)
     recurrent_units: int = 256
-    dense_units: tuple = (512, 512)
+    dense_units: tuple[int, ...] = (512, 512)
     dropout: float = 0.25
-    stem_strides: tuple = (1, 1)
+    stem_strides: tuple[int, ...] = (1, 1)
     output_stride: int = 1
     freeze_backbone: bool = False
 
@@ -198,7 +199,7 @@ class Experiment:
     reference: str = ""
     dataset: str = "tut_sed_synthetic_2016"
     features: LogMelSpec = LogMelSpec()
-    tasks: Decomposition | tuple = Decomposition()
+    tasks: Decomposition | tuple[Task, ...] = Decomposition()
     model: ModelSpec = ModelSpec()
     training: TrainSpec = TrainSpec()
     augment: AugmentSpec = AugmentSpec()
@@ -246,13 +247,4 @@ class Experiment:
     @classmethod
     def from_dict(cls, data):
         """Return the Experiment of a dict that `to_dict` made. Raises InputError for unknown or missing fields."""
-        parts = {"features": LogMelSpec, "model": ModelSpec, "training": TrainSpec, "augment": AugmentSpec}
-        try:
-            return cls(**{key: _tasks_from(value) if key == "tasks" else parts[key](**value) if key in parts else value
-                          for key, value in data.items()})
-        except TypeError as error:
-            raise InputError(f"experiment: expected the fields of Experiment. Received: {error}.") from error
-
-
-def _tasks_from(data):
-    return Decomposition(**data) if isinstance(data, dict) else tuple(Task(**task) for task in data)
+        return as_type(data, cls, "experiment")

@@ -1,9 +1,12 @@
 """Replace fields of an Experiment by name, as `--set` does."""
 import dataclasses
 import json
+import typing
 
-from polysed_keras.errors import expect
-from polysed_keras.files import read_json
+from polysed_keras.errors import InputError, expect
+from polysed_keras.files import as_type, parse_json, read_json
+
+_SHOWN = 80  # characters of a wrong value in a message
 
 
 def set_fields(experiment, assignments):
@@ -30,7 +33,7 @@ def set_fields(experiment, assignments):
     for name, text in _parse_assignments(assignments, [*known, "dataset"]):
         part, _, field = name.rpartition(".")
         before = getattr(experiment, part) if part else experiment
-        after = dataclasses.replace(before, **{field: _value(name, text, getattr(before, field))})
+        after = dataclasses.replace(before, **{field: _value(name, text, before, field)})
         if name != "training.seed" and after != before:
             experiment = dataclasses.replace(experiment, name=f"{experiment.name} {field}={text}")
         experiment = dataclasses.replace(experiment, **{part: after} if part else {field: getattr(after, field)})
@@ -40,7 +43,7 @@ def set_fields(experiment, assignments):
 def set_spec_fields(spec, assignments):
     """Replace fields of one dataclass by assignments such as "epochs=3"."""
     for name, text in _parse_assignments(assignments, [field.name for field in dataclasses.fields(spec)]):
-        spec = dataclasses.replace(spec, **{name: _value(name, text, getattr(spec, name))})
+        spec = dataclasses.replace(spec, **{name: _value(name, text, spec, name)})
     return spec
 
 
@@ -52,16 +55,18 @@ def _parse_assignments(assignments, known):
         yield name, text
 
 
-def _value(name, text, current):
+def _value(name, text, spec, field):
+    """Return the value that a text is for a field of a dataclass."""
+    current, shown = getattr(spec, field), text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         value = read_json(text) if text.endswith(".json") and not isinstance(current, str) else text
-    if isinstance(current, float) and type(value) is int:
-        value = float(value)
-    optional = name in ("training.alpha", "training.event_hours")
-    expected = (float, int, type(None)) if optional else (list, type(None)) if current is None else (
-        list if isinstance(current, tuple) else type(current))
-    expect(isinstance(value, expected) and isinstance(value, bool) == isinstance(current, bool), f"--set {name}",
-           f"a value such as {json.dumps(current)}", text)
-    return value
+    kind = typing.get_type_hints(type(spec))[field]
+    if current is None:  # which is no example
+        return as_type(value, kind, f"--set {name}={shown}")
+    try:
+        return as_type(value, kind, "")
+    except InputError as error:
+        raise InputError(f"--set {name}: expected a value such as {json.dumps(current)}. Received: {shown!r}."
+                         ) from error

@@ -32,7 +32,7 @@ class Task:
     """
 
     name: str
-    labels: tuple
+    labels: tuple[str, ...]
     encoding: str
 
     def __post_init__(self):
@@ -108,7 +108,7 @@ class Decomposition:
     num_tasks: int = 1
     strategy: str = "contiguous"
     encoding: str = "powerset"
-    groups: tuple | None = None
+    groups: tuple[tuple[str, ...], ...] | None = None
     seed: int = 0
 
     def __post_init__(self):

@@ -17,12 +17,45 @@ from polysed_keras.datasets import (
 )
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import write_events
-from polysed_keras.files import atomic_directory, read_json, write_json
+from polysed_keras.files import atomic_directory, check_label, path_inside, read_json, short_name, write_json
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
 from polysed_keras.synthesis.ingredients import ROLES, gather_sounds, reader
 from polysed_keras.synthesis.rendering import render_mixture
 
 INSTRUCTIONS, STATISTICS = "soundscapes.json", "statistics.json"
+@dataclasses.dataclass(frozen=True)
+class Instructions:
+    """The content of soundscapes.json: of what, and how, the mixtures of a corpus were made.
+
+    Attributes:
+        seed: int.
+        soundbank: its folder, or {"procedural_seed": int} of sounds that the program makes.
+        folds: of its partitions, as of partition_soundbank.
+        labels: tuple of str.
+        spec: SoundscapeSpec.
+        recordings: CRC-32 of every file that is used, {role: {path: number}}.
+        mixtures: {partition: tuple of Mixture}.
+    """
+
+    seed: int
+    soundbank: str | dict[str, int]
+    folds: tuple[tuple[int, ...], ...] | None
+    labels: tuple[str, ...]
+    spec: SoundscapeSpec
+    recordings: dict[str, dict[str, int]]
+    mixtures: dict[str, tuple[Mixture, ...]]
+
+    def __post_init__(self):
+        for label in self.labels:
+            check_label(label, "labels")
+        for partition, mixtures in self.mixtures.items():
+            expect(partition in PARTITIONS, "mixtures", f"partitions of {', '.join(PARTITIONS)}", partition)
+            for piece in (piece for mixture in mixtures for piece in mixture.pieces):
+                expect(piece.event_label in ("", *self.labels), "event_label", "one of the labels, or none",
+                       piece.event_label)
+                expect(piece.onset <= self.spec.duration_seconds, "onset", "one within the mixture", piece.onset)
+
+
 _WRITTEN_ORDER = ("test", "validate", "train")  # as TUT-SED Synthetic 2016 numbers its mixtures
 
 
@@ -95,22 +128,16 @@ def rebuild(instructions, soundbank, out, *, progress=False):
         InputError: broken instructions, recordings that are missing or changed, or a folder that cannot be written.
     """
     content = read_instructions(instructions)
-    try:
-        spec = SoundscapeSpec(**content["spec"])
-        drawn = {name: [Mixture.from_dict(mixture) for mixture in mixtures]
-                 for name, mixtures in content["mixtures"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{instructions}: expected the {INSTRUCTIONS} of this version. Received one with a wrong "
-                         f"{error!s}.") from error
+    spec, drawn = content.spec, content.mixtures
     found = _checksums(drawn, soundbank, spec)
     changed = [path for role in found for path, number in found[role].items()
-               if number != content["recordings"].get(role, {}).get(path)]
+               if number != content.recordings.get(role, {}).get(path)]
     if changed:
         raise InputError(f"{instructions}: expected the recordings that it was made of. Received {len(changed)} others:"
                          f" {', '.join(changed[:3])}. Name the right folder by --soundbank.")
     with atomic_directory(out) as folder:
-        return _write_corpus(folder, content | {"spec": dataclasses.asdict(spec)}, drawn, reader(soundbank, spec), spec,
-                             progress)
+        return _write_corpus(folder, dataclasses.asdict(dataclasses.replace(content, mixtures={})), drawn,
+                             reader(soundbank, spec), spec, progress)
 
 
 def read_instructions(path):
@@ -120,17 +147,13 @@ def read_instructions(path):
         path: path of soundscapes.json, or of its corpus.
 
     Returns:
-        dict of seed, soundbank, folds, labels, spec, recordings and mixtures.
+        Instructions.
 
     Raises:
         InputError: the file is missing or broken.
     """
     path = pathlib.Path(path)
-    content = read_json(path / INSTRUCTIONS if path.is_dir() else path)
-    missing = {"seed", "soundbank", "folds", "labels", "spec", "recordings", "mixtures"} - set(content)
-    if missing:
-        raise InputError(f"{path}: expected a {INSTRUCTIONS} of this version. Received one without {sorted(missing)}.")
-    return content
+    return read_json(path / INSTRUCTIONS if path.is_dir() else path, Instructions)
 
 
 def _checksums(drawn, soundbank, spec):
@@ -143,7 +166,7 @@ def _checksums(drawn, soundbank, spec):
                 used["impulse_responses"].add(piece.impulse_response)
         used["background"].update(bed.recording for bed in mixture.beds)
     folders = {role: soundbank if role == "soundbank" else spec.root(role) for role in used}
-    return {role: {path: _checksum(pathlib.Path(folders[role]) / path) for path in sorted(paths)}
+    return {role: {path: _checksum(path_inside(folders[role], path, INSTRUCTIONS)) for path in sorted(paths)}
             for role, paths in used.items() if paths}
 
 
@@ -164,7 +187,8 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
     mixtures = [(partition, mixture) for partition in _WRITTEN_ORDER for mixture in drawn.get(partition, ())]
     bar = tqdm(mixtures, "mixtures", unit="mixture", disable=not progress)
     for number, (partition, mixture) in enumerate(bar):
-        instructions[partition].append({"name": MIXTURE_NAME.format(number)} | dataclasses.asdict(mixture))
+        instructions[partition].append(
+            dataclasses.asdict(dataclasses.replace(mixture, name=MIXTURE_NAME.format(number))))
         counts[partition].append(_write_mixture(folder, number, render_mixture(mixture, read, spec), labels, spec))
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
     files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
@@ -182,6 +206,6 @@ def _write_mixture(folder, number, rendering, labels, spec):
     if spec.stems:
         (folder / "stems" / name).mkdir(parents=True)
         for stem, waveform in rendering.stems.items():
-            soundfile.write(folder / "stems" / name / f"{stem}.wav", waveform, spec.sample_rate, subtype)
+            soundfile.write(folder / "stems" / name / f"{short_name(stem)}.wav", waveform, spec.sample_rate, subtype)
     write_events(rendering.events, folder / "meta" / f"{ANNOTATION_NAME.format(number)}.txt")
     return count_recording(rendering.events, labels, spec.duration_seconds)

@@ -18,6 +18,7 @@ import numpy as np
 from polysed_keras.errors import expect
 from polysed_keras.synthesis.acoustics import NOISE_COLOURS, Room
 
+SLOWEST, FASTEST = 0.25, 16.0  # speeds of a piece
 SPEEDS = 5  # few enough to keep each recording in memory at every speed; resampling costs more than mixing
 STRETCHES = (-8.0, 6.0)  # powers of 2 that silences may be stretched by for a mean polyphony
 
@@ -75,21 +76,21 @@ class SoundscapeSpec:
     burst_seconds: float = 0.04
     background: str = ""
     background_dbfs: float = -50.0
-    background_level_dbfs: tuple = ()
-    event_to_background_db: tuple = ()
-    rt60_seconds: tuple = ()
+    background_level_dbfs: tuple[float, ...] = ()
+    event_to_background_db: tuple[float, ...] = ()
+    rt60_seconds: tuple[float, ...] = ()
     impulse_responses: str = ""
-    speed: tuple = ()
-    gain_change_db: tuple = ()
+    speed: tuple[float, ...] = ()
+    gain_change_db: tuple[float, ...] = ()
     distractors: str = ""
     distractor_tracks: tuple[int, int] = (1, 3)
     room_share: float = 1.0
     empty_share: float = 0.0
     few_labels: bool = False
-    silence_stretch: tuple = ()
-    mean_polyphony: tuple = ()
-    together: tuple = ()
-    apart: tuple = ()
+    silence_stretch: tuple[float, ...] = ()
+    mean_polyphony: tuple[float, ...] = ()
+    together: tuple[tuple[str, str, float], ...] = ()
+    apart: tuple[tuple[str, ...], ...] = ()
     stems: bool = False
 
     def __post_init__(self):
@@ -98,11 +99,13 @@ class SoundscapeSpec:
         expect(self.bit_depth in (16, 24, 32), "bit_depth", "16, 24 or 32", self.bit_depth)
         least = {"labels_per_mixture": 0, "piece_seconds": 0.1, "silence_seconds": 0.0, "gain_db": -120.0,
                  "distractor_tracks": 0}
-        optional = {"event_to_background_db": -60.0, "rt60_seconds": 0.1, "speed": 0.25, "gain_change_db": -120.0,
+        optional = {"event_to_background_db": -60.0, "rt60_seconds": 0.1, "speed": SLOWEST, "gain_change_db": -120.0,
                     "mean_polyphony": 0.0, "background_level_dbfs": -120.0, "silence_stretch": 0.01}
         for name, low in (least | optional).items():
             value = tuple(getattr(self, name))
-            object.__setattr__(self, name, value)  # a list, as JSON has it, becomes the same spec
+            if name not in ("labels_per_mixture", "distractor_tracks"):
+                value = tuple(map(float, value))
+            object.__setattr__(self, name, value)  # A list, or whole numbers, becomes the same spec.
             expect(len(value) == 2 and low <= value[0] <= value[1] or value == () and name in optional, name,
                    f"two numbers, {low:g} <= low <= high", value)
         for name in ("empty_share", "room_share"):
@@ -181,27 +184,24 @@ class Piece:
     gain_change_db: float = 0.0
     impulse_response: Room | str | None = None
 
+    def __post_init__(self):
+        for name in ("start", "onset", "duration"):
+            expect(0 <= getattr(self, name) < float("inf"), name, "0 or more seconds", getattr(self, name))
+        expect(SLOWEST <= self.speed <= FASTEST, "speed", f"{SLOWEST} to {FASTEST}", self.speed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
     """The full instruction of a mixture. The background is noise from a seed, or beds that follow each other.
 
-    Its colour and level are the spec's, unless they are given.
+    Its colour and level are the spec's, unless they are given. It has a name when it is written.
     """
+    name: str = dataclasses.field(default="", kw_only=True)
     pieces: tuple[Piece, ...]
     noise_seed: int | None = None
     beds: tuple[Piece, ...] = ()
     noise_colour: str | None = None
     background_dbfs: float | None = None
-
-    @classmethod
-    def from_dict(cls, fields):
-        """Return the Mixture of a dict from dataclasses.asdict, also after JSON."""
-        def piece(values):
-            response = values["impulse_response"]
-            return Piece(**values | {"impulse_response": Room(**response) if isinstance(response, dict) else response})
-        return cls(tuple(map(piece, fields["pieces"])), fields["noise_seed"], tuple(map(piece, fields["beds"])),
-                   fields.get("noise_colour"), fields.get("background_dbfs"))
 
 
 def draw_mixture(rng, sounds, spec):

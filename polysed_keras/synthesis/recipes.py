@@ -81,9 +81,9 @@ def ensure_mixtures(soundbank, out, **options):
         return
     content, bank = read_instructions(out), read_soundbank(soundbank)
     known = {instance.path.relative_to(bank.folder).as_posix() for instance in bank.instances}
-    expected = f"the soundbank that {out} was made of, with the labels {', '.join(content['labels'])}"
-    expect(content["labels"] == list(bank.labels), str(soundbank), expected, list(bank.labels), ANOTHER_RUN)
-    lacking = sorted(set(content["recordings"].get("soundbank", ())) - known)
+    expected = f"the soundbank that {out} was made of, with the labels {', '.join(content.labels)}"
+    expect(content.labels == bank.labels, str(soundbank), expected, list(bank.labels), ANOTHER_RUN)
+    lacking = sorted(set(content.recordings.get("soundbank", ())) - known)
     expect(not lacking, str(soundbank), expected, f"one without {', '.join(lacking[:3])}", ANOTHER_RUN)
 
 

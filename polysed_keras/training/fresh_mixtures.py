@@ -65,8 +65,8 @@ def resolve_mixing(soundbank, data, mixtures=None, assignments=(), kept_epochs=1
     """
     if (pathlib.Path(data) / INSTRUCTIONS).is_file():
         content = read_instructions(data)
-        mixing = Mixing(str(soundbank), SoundscapeSpec(**content["spec"]),
-                        len(content["mixtures"].get("train", ())) or Mixing.mixtures, content["folds"], content["seed"])
+        mixing = Mixing(str(soundbank), content.spec, len(content.mixtures.get("train", ())) or Mixing.mixtures,
+                        content.folds, content.seed)
     else:
         mixing = Mixing(str(soundbank), whole=True)
     return dataclasses.replace(mixing, spec=set_spec_fields(mixing.spec, assignments), kept_epochs=kept_epochs,
@@ -133,8 +133,8 @@ def _check(mixing, dataset, experiment, bank):
     for name in ("mixtures", "kept_epochs"):
         expect(getattr(mixing, name) >= 1, name, "at least one", getattr(mixing, name))
     if not mixing.whole:
-        held = {piece["recording"] for name, mixtures in read_instructions(dataset.folder)["mixtures"].items()
-                for mixture in mixtures for piece in mixture["pieces"] if name != "train" and piece["event_label"]}
+        held = {piece.recording for name, mixtures in read_instructions(dataset.folder).mixtures.items()
+                for mixture in mixtures for piece in mixture.pieces if name != "train" and piece.event_label}
         leaked = held & {instance.path.relative_to(bank.folder).as_posix() for instance in bank.instances}
         if leaked:
             raise InputError(f"{mixing.soundbank}: expected the soundbank that {dataset.folder} was made of. Received "

@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
-from polysed_keras.files import read_json, write_json
+from polysed_keras.files import locked, read_json, write_json
 from polysed_keras.search import report as search_report, trials, tuner
 from polysed_keras.search.report import best_experiment, best_trial, format_progress, plot_search, read_trials
 from polysed_keras.search.space import (
@@ -644,8 +644,8 @@ def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
     other = shutil.copytree(shared_corpus(), tmp_path / "other")
     with pytest.raises(InputError, match="Received: another data"):
         run_search(tiny_search(tmp_path), other, tmp_path / "out")
-    with trials.locked(tmp_path / "out" / ".lock"):
-        with pytest.raises(InputError, match="expected a folder that no other process searches in"):
+    with locked(tmp_path / "out"):
+        with pytest.raises(InputError, match="expected no other process at work in it"):
             search_in(tmp_path, tiny_search(tmp_path))
     assert len(trained) == 4
 

@@ -14,6 +14,7 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.datasets.statistics import format_statistics
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import read_events
+from polysed_keras.files import as_type
 from polysed_keras.synthesis import corpus as corpora
 from polysed_keras.synthesis.acoustics import Room, simulate_room
 from polysed_keras.synthesis.activity import measure_soundbank
@@ -86,7 +87,7 @@ def test_a_mixture_is_rendered_from_its_instruction(corpus, partitions):
     spec = SoundscapeSpec(**stored["spec"])
     assert stored["seed"] == 7 and spec == SPEC
     stored = stored["mixtures"]["validate"][1]
-    rendering = render_mixture(Mixture.from_dict(stored), reader(partitions["train"].folder, spec), spec)
+    rendering = render_mixture(as_type(stored, Mixture, ""), reader(partitions["train"].folder, spec), spec)
     written, _ = soundfile.read(folder / "audio" / f"{stored['name']}.wav")
     np.testing.assert_allclose(rendering.waveform, written, atol=2 ** -15)
     dataset = load_dataset(folder)
@@ -221,6 +222,52 @@ def test_broken_instructions(content, tmp_path):
     (tmp_path / "soundscapes.json").write_text(content)
     with pytest.raises(InputError, match="soundscapes.json"):
         rebuild(tmp_path / "soundscapes.json", tmp_path, tmp_path / "again")
+
+
+def first_piece(content):
+    return next(mixture for mixture in content["mixtures"]["train"] if mixture["pieces"])["pieces"][0]
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda content: content.update(labels=5), "labels: expected `array`"),
+    (lambda content: content["labels"].append("two\nlines"), "label: expected 1 to 200 characters"),
+    (lambda content: content.update(extra=1), r"no other fields than Instructions has. Received: \['extra'\]"),
+    (lambda content: content["spec"].update(duration_seconds=float("nan")), "duration_seconds: expected a number"),
+    (lambda content: content["spec"].update(sample_rate=10 ** 400), "a number of 401 digits"),
+    (lambda content: first_piece(content).update(onset=-1.0), "onset: expected 0 or more seconds"),
+    (lambda content: first_piece(content).update(onset=1e9), "onset: expected one within the mixture"),
+    (lambda content: first_piece(content).update(duration="long"), "duration: expected `float`"),
+    (lambda content: first_piece(content).update(speed=1e-9), "speed: expected 0.25 to 16"),
+    (lambda content: first_piece(content).update(event_label="cow"), "event_label: expected one of the labels"),
+    (lambda content: first_piece(content).update(recording="../../secret.wav"), "expected names of files in"),
+    (lambda content: first_piece(content).update(recording="/etc/passwd"), "expected names of files in"),
+    (lambda content: first_piece(content).update(recording="C:\\secret.wav"), "expected names of files in"),
+])
+def test_tampered_instructions_are_refused_before_anything_is_written(change, message, corpus, partitions, tmp_path):
+    content = json.loads((corpus[0] / "soundscapes.json").read_text())
+    change(content)
+    (tmp_path / "soundscapes.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"soundscapes.json.*{message}"):
+        rebuild(tmp_path / "soundscapes.json", partitions["train"].folder, tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir()] == ["soundscapes.json"]
+
+
+@pytest.mark.parametrize("label", ["/abs/dog", "../../dog", "..", "a/b", "C:\\dog", "CON:", ".dog"])
+def test_no_label_leads_out_of_the_folder(label, partitions, tmp_path):
+    """Stems are named by labels, which may come from elsewhere and hold what leads to other folders."""
+    synthesize(partitions, tmp_path / "first", dataclasses.replace(SPEC, stems=True), (0, 0, 2))
+    content = json.loads((tmp_path / "first" / "soundscapes.json").read_text())
+    renamed = content["labels"][0]
+    content["labels"][0] = label
+    for piece in (piece for mixture in content["mixtures"]["test"] for piece in mixture["pieces"]):
+        piece["event_label"] = label if piece["event_label"] == renamed else piece["event_label"]
+    (tmp_path / "soundscapes.json").write_text(json.dumps(content))
+    rebuild(tmp_path / "soundscapes.json", partitions["train"].folder, tmp_path / "deep" / "er" / "again")
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "soundscapes.json", "deep"}
+    assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["again"]
+    written, first = (sorted(path.relative_to(folder).parent for path in folder.rglob("*.wav"))
+                      for folder in (tmp_path / "deep" / "er" / "again", tmp_path / "first"))
+    assert written == first
 
 
 @pytest.mark.slow

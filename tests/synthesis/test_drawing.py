@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from polysed_keras.errors import InputError
+from polysed_keras.files import as_type
 from polysed_keras.synthesis.acoustics import Room
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
 from polysed_keras.synthesis.ingredients import gather_sounds
@@ -189,7 +190,7 @@ def test_instructions_survive_json(sounds):
     room = (Room((5.0, 4.0, 3.0), 0.3, (1.0, 1.0, 1.0), (2.0, 2.0, 1.5)),)
     richer = dataclasses.replace(sounds, rooms=(room,), beds=sounds.soundbank.instances)
     mixture = draw(richer, background="somewhere", event_to_background_db=(0, 10))
-    assert Mixture.from_dict(json.loads(json.dumps(dataclasses.asdict(mixture)))) == mixture
+    assert as_type(json.loads(json.dumps(dataclasses.asdict(mixture))), Mixture, "") == mixture
 
 
 @pytest.mark.parametrize("change, message", [

@@ -408,7 +408,7 @@ def test_noise_has_the_spectrum_and_swing_of_its_background():
     "events_per_clip=[3,2]", "labels_per_event_clip=[0,3]", "piece_seconds=[1,11]", "clip_seconds=0",
     "background_dbfs=[-40]"])
 def test_a_spec_says_what_is_wrong(assignment):
-    with pytest.raises(InputError, match=f"^{assignment.split('=')[0]}: expected .* Received: "):
+    with pytest.raises(InputError, match=f"(^|--set ){assignment.split('=')[0]}: expected .* Received: "):
         set_spec_fields(StandinSpec(), [assignment])
 
 
