@@ -183,12 +183,13 @@ def write_json(data, path):
         temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def read_json(path, kind=typing.Any):
+def read_json(path, kind=typing.Any, *, others=False):
     """Read a JSON file.
 
     Args:
         path: the file, at most LARGEST_JSON bytes.
-        kind: type of its content, as of `as_type`: a dataclass, or an annotation such as dict[str, list[int]].
+        kind: type of its content, as of `as_type`.
+        others: as of `as_type`.
 
     Returns:
         The content, of the type.
@@ -205,7 +206,7 @@ def read_json(path, kind=typing.Any):
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
-    return as_type(content, kind, path)
+    return as_type(content, kind, path, others=others)
 
 
 def parse_json(text):
@@ -222,13 +223,14 @@ def parse_json(text):
         raise ValueError("too many levels") from error
 
 
-def as_type(content, kind, place):
+def as_type(content, kind, place, *, others=False):
     """Turn what JSON holds into a type, and check every field.
 
     Args:
         content: dicts, lists, strings and numbers.
         kind: a dataclass, or an annotation such as dict[str, list[int]].
         place: what messages name first, such as a file.
+        others: whether fields that the type does not have are passed over.
 
     Returns:
         The content, of the type.
@@ -252,7 +254,7 @@ def as_type(content, kind, place):
         raise InputError(f"{place}: {where}{where and ': '}{message}.") from error
     except RecursionError as error:
         raise InputError(f"{place}: expected fewer levels. Received: {error}.") from error
-    unknown = _unknown_keys(content, msgspec.to_builtins(value))
+    unknown = [] if others else _unknown_keys(content, msgspec.to_builtins(value))
     expect(not unknown, str(place), f"no other fields than {getattr(kind, '__name__', kind)} has", unknown)
     return value
 

@@ -97,13 +97,17 @@ def read_class_labels(path):
     return {mid: name for _, mid, name in sorted(rows)}
 
 
+class Node(typing.TypedDict):
+    """A class of AudioSet's ontology."""
+
+    id: str
+    name: str
+    child_ids: list[str]
+
+
 def read_ontology(path):
-    """Read ontology.json into a dict of mid to node: a dict of id, name, description, child_ids and others."""
-    try:
-        return {node["id"]: node for node in read_json(path)}
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{path}: expected AudioSet's ontology, a list of nodes with an id. Received: something else. "
-                         "Put AudioSet's own file there.") from error
+    """Read AudioSet's own ontology.json into a dict of mid to Node."""
+    return {node["id"]: node for node in read_json(path, list[Node], others=True)}
 
 
 def _read_partitions(folder, labels):

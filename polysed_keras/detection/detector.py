@@ -2,6 +2,7 @@
 import collections
 import pathlib
 import types
+import typing
 
 import numpy as np
 
@@ -10,6 +11,19 @@ from polysed_keras.errors import InputError, expect
 from polysed_keras.events import clip_events, posteriors_to_events, posteriors_to_tags
 
 SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
+
+
+class Card(typing.TypedDict, total=False):
+    """What `describe` and card.json say of an export, without the experiment."""
+
+    name: str
+    version: int
+    labels: list[str]
+    sample_rate: int
+    hop_length: int
+    win_length: int
+    segment_frames: int
+    time_resolution: float
 
 
 class Detector:

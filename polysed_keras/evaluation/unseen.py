@@ -12,8 +12,7 @@ import numpy as np
 
 from polysed_keras.evaluation.tables import compare_runs
 from polysed_keras.events import f_score, frame_counts, share, unseen_frames
-from polysed_keras.files import read_json
-from polysed_keras.training import COMBINATIONS, frame_combinations, powersets
+from polysed_keras.training import COMBINATIONS, frame_combinations, powersets, read_seen
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def read_combinations(runs):
             logger.warning("%s: holds no %s, and is left out of the tables of unseen combinations. Trained by an older "
                            "version; training with --resume writes it.", run, COMBINATIONS)
         elif tasks:
-            seen = read_json(path)
+            seen = read_seen(path, tasks)
             key = tasks, tuple(tuple(seen[task.name]) for task in tasks)
             taken = experiment.name in {other.name for other in found.values()}  # by a seed with other mixtures
             name = f"{experiment.name} seed {experiment.training.seed}" if taken else experiment.name

@@ -145,7 +145,7 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
     """
     key = _cache_key(clips, tagger)
     if cache is not None:
-        kept = read_json(cache) if pathlib.Path(cache).is_file() else {}
+        kept = read_json(cache, dict) if pathlib.Path(cache).is_file() else {}
         if kept.get("key") == key:
             return np.array(kept["scores"])
         check_writable(pathlib.Path(cache).parent)

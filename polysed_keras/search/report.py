@@ -10,9 +10,9 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from polysed_keras.display import ESTIMATED, MEASURE_NAMES, NEUTRAL, REFERENCE, save_figure
 from polysed_keras.errors import InputError
-from polysed_keras.files import atomic_file, read_json, write_json
+from polysed_keras.files import atomic_file, write_json
 from polysed_keras.search.space import apply_values, choices, is_whole, planned_epochs
-from polysed_keras.search.trials import COMPLETED, TRIAL_RESULT
+from polysed_keras.search.trials import COMPLETED, TRIAL_RESULT, read_result
 
 UNITS = {"training.segment_frames": "frames", "training.segment_hop": "frames", "training.event_hours": "h",
          "augment.time_mask_frames": "frames", "augment.frequency_mask_mels": "mels", "features.sample_rate": "Hz",
@@ -28,7 +28,7 @@ def read_trials(search, out):
         DataFrame with one row per trial: trial, status, one column per range, the objective (NaN if the trial failed),
         epochs, seconds, reason, planned (epochs that it had to train) and values ({field: value}).
     """
-    results = sorted((read_json(path) for path in pathlib.Path(out, TRIALS).glob(f"*/{TRIAL_RESULT}")),
+    results = sorted((read_result(path) for path in pathlib.Path(out, TRIALS).glob(f"*/{TRIAL_RESULT}")),
                      key=lambda result: result["trial"])
     columns = ["trial", "status", *search.ranges, search.objective, "epochs", "seconds", "reason", "planned", "values"]
     return pd.DataFrame([result | result["values"] | {search.objective: result["objective"]} for result in results],

@@ -78,11 +78,9 @@ def read_search(path, assignments=()):
         >>> search = read_search("tuning/mcmt_small.json")
     """
     path = shipped_search(path)
-    data = read_json(path)
+    data = read_json(path, dict)
     keys = [field.name for field in dataclasses.fields(Search) if field.name not in NOT_IN_FILE]
-    if not isinstance(data, dict) or sorted(data) != sorted(keys):
-        raise InputError(f"{path}: expected the keys {', '.join(keys)}. Received: "
-                         f"{', '.join(data) if isinstance(data, dict) else data!r}.")
+    expect(sorted(data) == sorted(keys), str(path), f"the keys {', '.join(keys)}", ", ".join(data))
     with _prefixing(path):
         _check_numbers(data)
         data["seeds"], ranges = tuple(data["seeds"]), data["ranges"]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+import typing
 
 import filelock
 import numpy as np
@@ -23,6 +24,19 @@ POLL_SECONDS = 0.2
 NEVER = threading.Event()
 # Starting a process also collects the exit codes of others, and one code must not be collected by two threads.
 _COLLECTING = threading.Lock()
+
+
+class Result(typing.TypedDict):
+    """The content of a trial's result.json."""
+
+    trial: int
+    values: dict[str, typing.Any]
+    planned: int
+    status: str
+    objective: float | None
+    epochs: int
+    seconds: float
+    reason: str
 
 
 def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begin=None, stop=NEVER):
@@ -52,7 +66,12 @@ def run_trial(experiment, data, run, record, objective, *, last_epoch=None, begi
                     shutil.copytree(begin, temporary, dirs_exist_ok=True, ignore=others)
             run.mkdir(parents=True, exist_ok=True)
             _train_apart(experiment, data, run, record, objective, last_epoch, stop)
-        return read_json(run / TRIAL_RESULT)
+        return read_result(run / TRIAL_RESULT)
+
+
+def read_result(path):
+    """Return the result of a trial, as of run_trial. Raises InputError if the file is broken."""
+    return read_json(path, Result)
 
 
 def record_failure(run, record, reason):

@@ -165,7 +165,7 @@ def _check_same(search, data, out):
     """Check that a folder's search is this one, which may have more trials than it had."""
     content = search.to_dict() | {"data": str(pathlib.Path(data).resolve()), "experiment": search.experiment.to_dict()}
     path = out / SEARCH
-    stored = read_json(path) if path.exists() else content
+    stored = read_json(path, dict) if path.exists() else content
     for key in content:
         if key != "trials" and stored.get(key) != content[key]:
             raise InputError(f"{path}: expected the same search of the same data. Received: another {key}. Choose "

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from polysed_keras.detection import Detector
+from polysed_keras.detection import Card, Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export import describe, encode_wav, version_directory
 from polysed_keras.files import read_json
@@ -88,7 +88,7 @@ def _expectation(model):
     if len(path.parts) == 1 and not path.is_dir():
         return str(model), None, {}
     folder = version_directory(path).absolute()
-    card = read_json(folder / "card.json")
+    card = read_json(folder / "card.json", Card, others=True)
     if folder.name.isdecimal():
         return folder.parent.name, int(folder.name), card
     return folder.name, card.get("version"), card

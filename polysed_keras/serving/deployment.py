@@ -6,7 +6,7 @@ import pathlib
 import re
 import string
 
-from polysed_keras.detection import SEGMENTS_PER_BLOCK
+from polysed_keras.detection import SEGMENTS_PER_BLOCK, Card
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_directory, read_json
 
@@ -34,8 +34,8 @@ def find_exports(directory):
     found = {}
     for path in sorted(pathlib.Path(directory).glob("*/*/saved_model.pb"), key=lambda path: path.parts):
         if path.parent.name.isdecimal():
-            card = read_json(path.parent / "card.json")
-            missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if key not in card]
+            card = read_json(path.parent / "card.json", Card, others=True)
+            missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if card.get(key, 0) <= 0]
             expect(not missing, path.parent / "card.json", f"the card of an export, with {', '.join(missing)}",
                    sorted(card), "Export the run again.")
             found.setdefault(path.parents[1].name, {})[int(path.parent.name)] = card

@@ -139,8 +139,8 @@ def get_preset(name):
         10
     """
     if str(name).endswith(".json"):
-        data = read_json(name, dict)
         try:
+            data = read_json(name, dict)
             return Experiment.from_dict({key: value for key, value in data.items()
                                          if key not in (DATA_DIGEST, PLUGINS)})
         except InputError as error:

@@ -14,7 +14,12 @@ from .fit import load_best_model as load_best_model, new_model as new_model
 from .fresh_mixtures import resolve_mixing as resolve_mixing
 from .recordings import load_negatives as load_negatives, load_recordings as load_recordings
 from .runs import load_run as load_run, run_experiment as run_experiment
-from .seen import COMBINATIONS as COMBINATIONS, frame_combinations as frame_combinations, powersets as powersets
+from .seen import (
+    COMBINATIONS as COMBINATIONS,
+    frame_combinations as frame_combinations,
+    powersets as powersets,
+    read_seen as read_seen,
+)
 from .sources import (
     ClipSource as ClipSource,
     RecordingSource as RecordingSource,

@@ -2,16 +2,25 @@
 import pathlib
 import shutil
 import sys
+import typing
 
 import keras
 import pandas as pd
 from tqdm import tqdm
 
-from polysed_keras.errors import InputError
-from polysed_keras.files import atomic_file, read_json, write_json
+from polysed_keras.errors import InputError, expect
+from polysed_keras.files import atomic_file, path_inside, read_json, write_json
 
 EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
+
+
+class State(typing.TypedDict):
+    """The content of state.json: the last finished epoch, all epochs, and the random states of dropout."""
+
+    checkpoint: str
+    history: list[dict[str, int | float]]
+    seeds: list[list[int]]
 
 
 def _seed_states(model):
@@ -81,12 +90,18 @@ class Progress(keras.callbacks.Callback):
 def read_history(run):
     """Return the finished epochs of a run's folder, a list of dicts; empty if there are none."""
     path = pathlib.Path(run) / STATE
-    return read_json(path)["history"] if path.exists() else []
+    return read_json(path, State)["history"] if path.exists() else []
 
 
 def best_epoch(run, measure):
-    """Return the epoch, a dict, whose weights a run's folder keeps: the first with the highest measure."""
-    return max(read_history(run), key=lambda epoch: epoch[measure])
+    """Return the epoch, a dict, whose weights a run's folder keeps: the first with the highest measure.
+
+    Raises InputError if the run has no finished epoch with this measure.
+    """
+    history = read_history(run)
+    expect(history and all(measure in epoch for epoch in history), str(pathlib.Path(run) / STATE),
+           f"finished epochs with their {measure}", f"{len(history)} epochs")
+    return max(history, key=lambda epoch: epoch[measure])
 
 
 def restore_checkpoint(model, run):
@@ -102,12 +117,15 @@ def restore_checkpoint(model, run):
     Raises:
         InputError: the checkpoint is missing, broken, or of another network.
     """
-    state = read_json(pathlib.Path(run) / STATE)
-    path = pathlib.Path(run) / state["checkpoint"]
+    state = read_json(pathlib.Path(run) / STATE, State)
+    path = path_inside(run, state["checkpoint"], pathlib.Path(run) / STATE)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: expected the checkpoint that {STATE} names, of {model.name} with the same options. "
                          f"Received: {error}. Train anew in another folder.") from error
-    for variable, seed in zip(_seed_states(model), state["seeds"], strict=True):
+    states = _seed_states(model)
+    expect([variable.shape for variable in states] == [(len(seed),) for seed in state["seeds"]],
+           str(pathlib.Path(run) / STATE), f"the random states of {len(states)} layers", len(state["seeds"]))
+    for variable, seed in zip(states, state["seeds"]):
         variable.assign(seed)

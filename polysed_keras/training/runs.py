@@ -8,7 +8,15 @@ import pandas as pd
 
 from polysed_keras.datasets import content_digest
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_file, file_digest, locked, read_json, write_json
+from polysed_keras.files import (
+    as_type,
+    atomic_file,
+    file_digest,
+    locked,
+    path_inside,
+    read_json,
+    write_json,
+)
 from polysed_keras.specs import DATA_DIGEST, PLUGINS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
@@ -78,8 +86,8 @@ def _prepare_folder(experiment, extra, run, resume):
     if path.exists():
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{run}: holds a run already. Add --resume to go on with it, or choose another folder.")
-        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path)  # runs of version 0.1 do not know their data
-        # older runs lack the fields that have been added since
+        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path, dict)  # Runs of version 0.1 have no digest.
+        # Older runs lack the fields that have been added since.
         stored |= Experiment.from_dict({key: stored[key] for key in experiment.to_dict() if key in stored}).to_dict()
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
@@ -111,8 +119,8 @@ def load_run(run):
     if not path.is_file():
         raise InputError(f"{run}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
-    content = read_json(path)
-    for name in content.get(PLUGINS, ()):
-        load_plugin(path.parent / PLUGINS / name)
+    content = read_json(path, dict)
+    for name in as_type(content.get(PLUGINS, {}), dict[str, str], f"{path}: {PLUGINS}"):
+        load_plugin(path_inside(path.parent / PLUGINS, name, path))
     return Experiment.from_dict({key: value for key, value in content.items()
                                  if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})

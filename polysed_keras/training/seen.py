@@ -3,6 +3,7 @@ import pathlib
 
 import numpy as np
 
+from polysed_keras.errors import expect
 from polysed_keras.files import read_json, write_json
 from polysed_keras.specs import task_activity, task_labels
 
@@ -44,7 +45,7 @@ def record_combinations(recordings, tasks, path, *, resume=False):
     labels, tasks, path = task_labels(tasks), powersets(tasks), pathlib.Path(path)
     if not tasks:
         return recordings
-    seen = read_json(path) if resume and path.exists() else {task.name: [] for task in tasks}
+    seen = read_seen(path, tasks) if resume and path.exists() else {task.name: [] for task in tasks}
 
     def note(recordings):
         for recording in recordings:
@@ -55,3 +56,14 @@ def record_combinations(recordings, tasks, path, *, resume=False):
         return recordings
 
     return (lambda epoch: note(recordings(epoch))) if callable(recordings) else note(recordings)
+
+
+def read_seen(path, tasks):
+    """Return the combinations of a run, {task name: list of int}, from its combinations.json.
+
+    Raises InputError if the file is broken or lacks one of the tasks.
+    """
+    seen = read_json(path, dict[str, list[int]])
+    lacking = [task.name for task in tasks if task.name not in seen]
+    expect(not lacking, str(path), f"the combinations of the tasks {', '.join(lacking)}", list(seen))
+    return seen

@@ -449,7 +449,7 @@ def test_a_trial_is_a_process_of_its_own_that_may_be_killed(tmp_path, monkeypatc
 
 def test_a_process_that_dies_again_fails_the_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "start_process", lambda *_: exiting_process(3))
-    result = trials.run_trial(MULTI_LABEL, "data", tmp_path / "0", {"trial": 0}, "val_f1")
+    result = trials.run_trial(MULTI_LABEL, "data", tmp_path / "0", {"trial": 0, "values": {}, "planned": 1}, "val_f1")
     assert result["status"] == "failed" and "ended with exit code 3, 2 times" in result["reason"]
 
 
@@ -629,7 +629,7 @@ def test_an_error_of_one_worker_ends_the_search_and_the_others(trained, tmp_path
     search = tiny_search(tmp_path)
     unbroken = search_in(tmp_path / "unbroken", search)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(trials, "read_json", lambda path: (_ for _ in ()).throw(OSError("no space")))
+        patch.setattr(trials, "read_json", lambda *_: (_ for _ in ()).throw(OSError("no space")))
         search_in(tmp_path, search, workers=2)
     pd.testing.assert_frame_equal(search_in(tmp_path, search, workers=2), unbroken)
 

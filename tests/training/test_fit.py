@@ -231,7 +231,12 @@ def test_an_earlier_best_epoch_stays(tmp_path, monkeypatch):
     scores = iter([0.2, 0.6, 0.4])
     monkeypatch.setattr(sources, "validate", lambda *_: {"val_loss": 1.0, "val_f1": next(scores)})
     kept = []
-    monkeypatch.setattr(checkpoints.pd.DataFrame, "to_csv", lambda *_, **__: kept.append(best_bytes(tmp_path)))
+
+    def to_csv(_, path, **__):
+        kept.append(best_bytes(tmp_path))
+        path.write_text("")
+
+    monkeypatch.setattr(checkpoints.pd.DataFrame, "to_csv", to_csv)
     fit_tiny(tmp_path, epochs=3)
     assert kept[0] != kept[1] == kept[2]
 
@@ -275,10 +280,22 @@ def test_weights_of_another_network_are_an_error():
 
 @pytest.mark.parametrize("broken", [None, b"", b"not a network"])
 def test_a_checkpoint_that_cannot_be_read_is_an_error(broken, tmp_path):
-    (tmp_path / "state.json").write_text('{"checkpoint": "epoch-1.weights.h5", "history": []}')
+    (tmp_path / "state.json").write_text('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": []}')
     if broken is not None:
         (tmp_path / "epoch-1.weights.h5").write_bytes(broken)
     with pytest.raises(InputError, match="epoch-1.weights.h5: expected the checkpoint"):
+        load_checkpoint(tmp_path, resolved_tiny(1))
+
+
+@pytest.mark.parametrize("state, message", [
+    ('[]', "expected `object`"), ('{"history": []}', "the field `checkpoint`"),
+    ('{"checkpoint": "../a.weights.h5", "history": [], "seeds": []}', "expected names of files in"),
+    ('{"checkpoint": "epoch-1.weights.h5", "history": [{"epoch": "x"}], "seeds": []}', "expected `int | float`"),
+    ('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": [[1, 2]]}', "expected the random states of")])
+def test_a_tampered_state_is_an_error(state, message, tmp_path):
+    fit_tiny(tmp_path, 1)
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(InputError, match=f"state.json.*{message}"):
         load_checkpoint(tmp_path, resolved_tiny(1))
 
 
