@@ -16,6 +16,7 @@ from polysed_keras.specs import get_preset, set_fields
 ALGORITHMS, DIRECTIONS, SAMPLINGS = ("random", "bayesian", "hyperband"), ("max", "min"), ("linear", "log")
 OWN_KEYS = {"training.epochs": "epochs", "training.seed": "seeds"}  # fields that a key of the file sets
 NOT_IN_FILE = ("name", "assignments")
+MOST = 10_000  # trials, epochs and values of a range: more is a slip, and would take all memory
 HYPERBAND_FACTOR = 3  # the best third of a hyperband round goes on to the next round
 
 
@@ -115,7 +116,7 @@ def _prefixing(place):
 
 def _check_numbers(data):
     for key in ("trials", "epochs"):
-        expect(type(data[key]) is int and data[key] > 0, key, "a positive whole number", data[key])
+        expect(type(data[key]) is int and 0 < data[key] <= MOST, key, f"a whole number from 1 to {MOST}", data[key])
     seeds = data["seeds"]
     expect(isinstance(seeds, list) and seeds and len(set(map(str, seeds))) == len(seeds)
            and all(type(seed) is int and 0 <= seed < 2 ** 31 for seed in seeds),
@@ -145,6 +146,7 @@ def _check_range(experiment, field, values):
     with _prefixing(key):
         for value in (values["low"], values["high"]) if bounded else values:
             apply_values(experiment, {field: value})
+        choices(experiment, field, values)
     if bounded and is_whole(experiment, field):
         expect(isinstance(values.get("step", 1), int) or values.get("sampling") == "log", f"{key} step",
                "a whole number, as the field is", values.get("step"))
@@ -185,6 +187,7 @@ def choices(experiment, field, values):
         return None
     low, high, step, logarithmic = values["low"], values["high"], values["step"], values.get("sampling") == "log"
     steps = math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
+    expect(steps < MOST, "step", f"one with which there are at most {MOST} values", step)
     # KerasTuner's own steps lose the upper end to rounding: 0.4 // 0.05 is 7
     found = [low * step ** index if logarithmic else low + index * step
              for index in range(math.floor(steps + 1e-9) + 1)]

@@ -126,7 +126,7 @@ def test_the_preset_can_be_changed_beside_the_file(tmp_path):
     ({"objective": "val_accuracy"}, ["objective", "val_f1, val_loss", "val_accuracy"]),
     ({"preset": "scene_event_joint_small", "objective": "val_f1"}, ["objective", "val_scene_loss", "val_f1"]),
     ({"direction": "up"}, ["direction", "max, min", "up"]), ({"algorithm": "grid"}, ["algorithm", "bayesian", "grid"]),
-    ({"trials": 0}, ["trials", "positive", "0"]), ({"trials": True}, ["trials", "True"]),
+    ({"trials": 0}, ["trials", "from 1 to 10000", "0"]), ({"trials": True}, ["trials", "True"]),
     ({"epochs": 1.5}, ["epochs", "1.5"]), ({"seeds": []}, ["seeds", "[0, 1, 2]"]), ({"seeds": [1, 1]}, ["seeds"]),
     ({"seeds": [-1]}, ["seeds", "-1"]), ({"seeds": 3}, ["seeds", "3"]),
     ({"algorithm": "hyperband", "epochs": 8, "trials": 9}, ["trials", "at least 10", "hyperband", "9"]),
@@ -150,6 +150,9 @@ def test_the_preset_can_be_changed_beside_the_file(tmp_path):
     ({"ranges": {RATE: {"low": 0.1, "high": 0.4, "step": 0.5, "sampling": "log"}}}, [f"{RATE} step", "factor above 1"]),
     ({"ranges": {"training.batch_size": {"low": 1.5, "high": 4}}}, ["training.batch_size", "1.5"]),
     ({"ranges": {"training.batch_size": {"low": 1, "high": 4, "step": 0.5}}}, ["batch_size step", "whole", "0.5"]),
+    ({"trials": 10 ** 9}, ["trials", "from 1 to 10000"]), ({"epochs": 10 ** 12}, ["epochs", "from 1 to 10000"]),
+    ({"ranges": {RATE: {"low": 0.0001, "high": 0.01, "step": 1e-12}}}, [f"ranges {RATE}: step", "at most 10000"]),
+    ({"ranges": {RATE: {"low": 0.0001, "high": 0.01, "step": 1 + 1e-9, "sampling": "log"}}}, ["at most 10000"]),
     ({"ranges": {"model.filters": {"low": 1, "high": 4}}}, ["ranges model.filters", "1"]),
 ])
 def test_a_mistake_in_a_search_file_is_named(tmp_path, changes, words):
