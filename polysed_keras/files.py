@@ -17,6 +17,8 @@ import msgspec
 
 from polysed_keras.errors import InputError, expect
 
+CHECKSUMS = "checksums.json"  # in a folder: {path of a file in it: file_digest}
+SEAL = "sha256"  # key of a JSON file with the digest of its other keys
 LARGEST_JSON = 2 ** 28
 LONGEST_LABEL = 200
 _UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, line and paragraph ends
@@ -177,10 +179,23 @@ def locked(folder):
                          "choose another folder.") from None
 
 
-def write_json(data, path):
-    """Write `data` as indented JSON, atomically."""
+def write_json(data, path, *, sealed=False):
+    """Write `data` as indented JSON, atomically.
+
+    Args:
+        data: what JSON can hold; a dict, if it is sealed.
+        path: the file.
+        sealed: whether a digest of the content is added, by which read_json notices that it was changed since.
+    """
+    text = json.dumps(data, indent=2)
+    if sealed:
+        text = json.dumps(data | {SEAL: _seal(json.loads(text))}, indent=2)
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")
+        temporary.write_text(text + "\n")
+
+
+def _seal(content):
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path, kind=typing.Any, *, others=False):
@@ -195,7 +210,8 @@ def read_json(path, kind=typing.Any, *, others=False):
         The content, of the type.
 
     Raises:
-        InputError: the file is missing, too large or broken, or its content is of another type; it names the file.
+        InputError: the file is missing, too large, broken or changed since it was sealed, or its content is of another
+            type; the message names the file.
     """
     path = pathlib.Path(path)
     try:
@@ -206,6 +222,10 @@ def read_json(path, kind=typing.Any, *, others=False):
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
+    if isinstance(content, dict) and SEAL in content:
+        seal = content.pop(SEAL)
+        expect(seal == _seal(content), str(path), f"the content that its {SEAL} is of", "another",
+               f"If it was changed on purpose, remove the line with its {SEAL}; else bring it back from a copy.")
     return as_type(content, kind, path, others=others)
 
 
@@ -273,6 +293,31 @@ def file_digest(path):
     """Return the first 12 hexadecimal digits of the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def write_checksums(folder):
+    """Write checksums.json into a folder whose other files are complete."""
+    folder = pathlib.Path(folder)
+    digests = {path.relative_to(folder).as_posix(): file_digest(path)
+               for path in sorted(folder.rglob("*")) if path.is_file()}
+    write_json(digests, folder / CHECKSUMS, sealed=True)
+
+
+def check_checksums(folder, *names):
+    """Raise InputError if files are missing or others than when their checksums were written.
+
+    Args:
+        folder: one with a checksums.json; without it nothing is checked.
+        names: of files in it; all those that have a checksum by default.
+    """
+    folder = pathlib.Path(folder)
+    if (folder / CHECKSUMS).is_file():
+        digests = read_json(folder / CHECKSUMS, dict[str, str])
+        for name in names or digests:
+            path = path_inside(folder, name, folder / CHECKSUMS)
+            expect(path.is_file() and file_digest(path) == digests.get(name), str(path),
+                   f"the file that {CHECKSUMS} has the digest of", "another" if path.is_file() else "none",
+                   "It was damaged or changed: bring it back from a copy.")
 
 
 def check_writable(directory):

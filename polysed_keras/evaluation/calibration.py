@@ -68,7 +68,7 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
         for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
     calibration = {"labels": list(labels), "alarms_per_hour": f"{alarms_per_hour:g}", "thresholds": thresholds,
                    **decoding, "hours": join_alarms(chosen).seconds / 3600}
-    write_json(calibration, pathlib.Path(run) / CALIBRATION)
+    write_json(calibration, pathlib.Path(run) / CALIBRATION, sealed=True)
     return calibration
 
 

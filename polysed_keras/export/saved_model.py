@@ -11,7 +11,7 @@ from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export.signatures import build_signatures, describe
 from polysed_keras.export.warmup import write_warmup_requests
-from polysed_keras.files import atomic_directory, shipped_folder, write_json
+from polysed_keras.files import atomic_directory, check_checksums, shipped_folder, write_checksums, write_json
 from polysed_keras.models import build_model
 
 DEFAULT_MODEL = shipped_folder("saved_models", "saved_models") / "everyday"
@@ -65,6 +65,7 @@ def export_saved_model(model, experiment, directory, card=None, calibration=None
         archive.write_out(temporary, verbose=False)
         write_warmup_requests(experiment, name, temporary)
         write_json({**description, **(card or {})}, temporary / "card.json")
+        write_checksums(temporary)
     return target
 
 
@@ -102,12 +103,13 @@ def load_saved_model(directory):
         detection.Detector.
 
     Raises:
-        InputError: no SavedModel there, or one that was not made by export_saved_model.
+        InputError: no SavedModel there, one that was not made by export_saved_model, or one whose files have changed.
 
     Example:
         >>> load_saved_model("saved_models/mine").detect("street.wav")
     """
     path = version_directory(directory)
+    check_checksums(path)
     try:
         loaded = tf.saved_model.load(str(path))
         detector = make_detector(loaded.signatures["serving_default"], _read_description(loaded.signatures["describe"]))

@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_file, path_inside, read_json, write_json
+from polysed_keras.files import CHECKSUMS, atomic_file, file_digest, path_inside, read_json, write_json
 
 EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
@@ -51,16 +51,34 @@ class Checkpoints(keras.callbacks.Callback):
         checkpoint = f"epoch-{epoch + 1}.weights.h5"
         with atomic_file(self.run / checkpoint) as temporary:
             self.network.save_weights(temporary)
+        self._note_digest(checkpoint)
         if logs[self.measure] > best:
             with atomic_file(self.run / BEST_WEIGHTS) as temporary:
                 shutil.copyfile(self.run / checkpoint, temporary)
         write_json({"checkpoint": checkpoint, "history": self.history,
-                    "seeds": [state.numpy().tolist() for state in _seed_states(self.network)]}, self.run / STATE)
+                    "seeds": [state.numpy().tolist() for state in _seed_states(self.network)]}, self.run / STATE,
+                   sealed=True)
         with atomic_file(self.run / HISTORY) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
         for old in self.run.glob("epoch-*.weights.h5"):
             if old.name != checkpoint:
                 old.unlink()
+
+
+    def _note_digest(self, checkpoint):
+        """Add the digest of a checkpoint to those of all epochs, of which one is that of the best weights."""
+        path = self.run / CHECKSUMS
+        digests = read_json(path, dict[str, str]) if path.exists() else {}
+        write_json(digests | {checkpoint: file_digest(self.run / checkpoint)}, path, sealed=True)
+
+
+def check_weights(run, name):
+    """Raise InputError if a file of weights is none that the training of a run wrote; older runs have no checksums."""
+    path = pathlib.Path(run) / CHECKSUMS
+    if path.is_file():
+        expect(file_digest(path.parent / name) in read_json(path, dict[str, str]).values(), str(path.parent / name),
+               "weights that the training of this run wrote", "others",
+               "The file was damaged or changed: bring it back from a copy, or train again.")
 
 
 class Progress(keras.callbacks.Callback):
@@ -120,6 +138,7 @@ def restore_checkpoint(model, run):
     state = read_json(pathlib.Path(run) / STATE, State)
     path = path_inside(run, state["checkpoint"], pathlib.Path(run) / STATE)
     try:
+        check_weights(run, path.name)
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: expected the checkpoint that {STATE} names, of {model.name} with the same options. "

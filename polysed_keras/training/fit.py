@@ -18,7 +18,13 @@ from polysed_keras.models import (
     task_weights,
 )
 from polysed_keras.specs import SILENCE_DB, is_pretrained
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, Checkpoints, Progress, restore_checkpoint
+from polysed_keras.training.checkpoints import (
+    BEST_WEIGHTS,
+    Checkpoints,
+    Progress,
+    check_weights,
+    restore_checkpoint,
+)
 from polysed_keras.training.frozen import split_frozen
 
 
@@ -151,11 +157,12 @@ def load_best_model(experiment, run, *, use_cudnn="auto"):
         keras.Model, not compiled.
 
     Raises:
-        InputError: the run has no finished epoch, or weights of another network.
+        InputError: the run has no finished epoch, or weights that were changed or are of another network.
     """
     path = pathlib.Path(run) / BEST_WEIGHTS
     if not path.is_file():
         raise InputError(f"{run}: expected a trained run with {BEST_WEIGHTS}. Received: none. Train it first.")
+    check_weights(run, BEST_WEIGHTS)
     model = build_model(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn=use_cudnn)
     try:
         model.load_weights(path)

@@ -94,7 +94,7 @@ def _prepare_folder(experiment, extra, run, resume):
             raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} "
                              f"differs in {', '.join(differing)}). Resume with the same preset, --set values, data "
                              "(labels, partitions, annotations) and pre-training, or choose another folder.")
-    write_json(content, path)
+    write_json(content, path, sealed=True)
 
 
 def _copy_plugins(paths, run):

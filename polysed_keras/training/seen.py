@@ -52,7 +52,7 @@ def record_combinations(recordings, tasks, path, *, resume=False):
             columns = frame_combinations(recording.event_roll, labels, tasks).T
             for task, column in zip(tasks, columns):
                 seen[task.name] = np.union1d(seen[task.name], column).astype(int).tolist()
-        write_json(seen, path)
+        write_json(seen, path, sealed=True)
         return recordings
 
     return (lambda epoch: note(recordings(epoch))) if callable(recordings) else note(recordings)

@@ -24,7 +24,7 @@ from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, task_labels
 from polysed_keras.training import checkpoints, runs as experiments, sources
-from polysed_keras.training.checkpoints import read_history
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, check_weights, read_history
 from polysed_keras.training.fit import (
     fit_model,
     load_best_model,
@@ -34,6 +34,7 @@ from polysed_keras.training.fit import (
 )
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
+from polysed_keras.training.seen import read_seen
 from polysed_keras.training.sources import recording_feed, validate
 
 from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
@@ -208,7 +209,8 @@ def test_a_run_is_learnt_and_written_down():
     assert state["checkpoint"] == "epoch-3.weights.h5"
     pd.testing.assert_frame_equal(pd.DataFrame(state["history"]), history)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best.weights.h5", "epoch-3.weights.h5", "experiment.json", "history.csv", "state.json", "tensorboard"]
+        "best.weights.h5", "checksums.json", "epoch-3.weights.h5", "experiment.json", "history.csv", "state.json",
+        "tensorboard"]
     assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
     assert load_run(folder).tasks == (Task("events", ("beep", "hiss", "hum", "whistle"), "multi_label"),)
 
@@ -297,6 +299,33 @@ def test_a_tampered_state_is_an_error(state, message, tmp_path):
     (tmp_path / "state.json").write_text(state)
     with pytest.raises(InputError, match=f"state.json.*{message}"):
         load_checkpoint(tmp_path, resolved_tiny(1))
+
+
+def test_no_flipped_bit_is_loaded(tmp_path):
+    """Thirty bits of every file that a run is loaded from."""
+    shutil.copytree(shared_run(POWERSET), tmp_path / "run")
+    run, rng = tmp_path / "run", np.random.default_rng(0)
+    experiment = load_run(run)
+    checkpoint = next(run.glob("epoch-*.weights.h5")).name
+    for name, load in ((BEST_WEIGHTS, lambda: check_weights(run, BEST_WEIGHTS)),
+                       (checkpoint, lambda: check_weights(run, checkpoint)),
+                       ("checksums.json", lambda: check_weights(run, BEST_WEIGHTS)),
+                       ("experiment.json", lambda: load_run(run)), ("state.json", lambda: read_history(run)),
+                       ("combinations.json", lambda: read_seen(run / "combinations.json", experiment.tasks))):
+        content, before = (run / name).read_bytes(), load()
+        for place in rng.integers(8 * len(content), size=30):
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            (run / name).write_bytes(flipped)
+            try:
+                after = load()
+            except InputError:
+                continue
+            assert name.endswith(".json") and after == before and json.loads(flipped) == json.loads(content)
+        (run / name).write_bytes(content)
+    (run / BEST_WEIGHTS).write_bytes((run / BEST_WEIGHTS).read_bytes() + b"0")
+    with pytest.raises(InputError, match="best.weights.h5: expected weights that the training of this run wrote"):
+        load_best_model(experiment, run)
 
 
 def test_a_checkpoint_of_another_network_is_an_error(tmp_path):
@@ -388,8 +417,8 @@ def test_an_interruption_before_any_file_of_a_checkpoint_loses_an_epoch_at_most(
     resumed = fit_tiny(tmp_path, 4, history=read_history(tmp_path))
     pd.testing.assert_frame_equal(resumed, unbroken_history, rtol=0, atol=1e-6)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), resumed)
-    assert sorted(path.name for path in tmp_path.glob("[!t]*")) == ["best.weights.h5", "epoch-4.weights.h5",
-                                                                    "history.csv", "state.json"]
+    assert sorted(path.name for path in tmp_path.glob("[!t]*")) == [
+        "best.weights.h5", "checksums.json", "epoch-4.weights.h5", "history.csv", "state.json"]
 
 
 def epochs_of(folder):
@@ -424,7 +453,8 @@ def test_other_data_are_not_resumed_with(tmp_path):
         run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
     assert (run / "state.json").read_bytes() == state
     older = json.loads((run / "experiment.json").read_text())
-    older.pop("data_digest")
+    for key in ("data_digest", "sha256"):
+        older.pop(key)
     older["features"].pop("mel_scale")  # a field that was added later
     (run / "experiment.json").write_text(json.dumps(older))
     assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
