@@ -23,7 +23,8 @@ def connect(server, model, *, timeout=60.0, in_flight=4):
     """Connect to a model on a server and return a detector that answers like the export itself.
 
     Args:
-        server: HOST:PORT for gRPC, http://HOST:PORT (or https) for REST.
+        server: HOST:PORT for gRPC, http://HOST:PORT for REST; grpcs://HOST:PORT or https://HOST:PORT for a server with
+            TLS, whose certificate must be of an authority that the system knows (docs/security.md).
         model: saved_models/NAME or saved_models/NAME/VERSION, the export that the server is expected to have; or only
             the name of a model on the server, of which the highest version is taken.
         timeout: seconds that an answer may take, and that the server may be unavailable.

@@ -20,6 +20,7 @@ from polysed_keras.errors import InputError, expect
 
 HTTP_CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED",
               502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+GRPC_SCHEMES = ("grpc", "grpcs")
 CHANNEL_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1),
                    ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
                    ("grpc.max_reconnect_backoff_ms", 2000)]
@@ -61,8 +62,9 @@ def open_transport(server, name, timeout):
         InputError: no such address, or gRPC without its packages.
     """
     address = _parse(server)
-    expect(address, "server", "HOST:PORT for gRPC, or http://HOST:PORT for REST", server)
-    return (_open_grpc if address.scheme == "grpc" else _open_rest)(address, name, timeout)
+    expect(address, "server", "HOST:PORT for gRPC, or http://HOST:PORT for REST; grpcs:// or https:// if it has TLS",
+           server)
+    return (_open_grpc if address.scheme in GRPC_SCHEMES else _open_rest)(address, name, timeout)
 
 
 def _parse(server):
@@ -72,7 +74,7 @@ def _parse(server):
         port = address.port  # raises ValueError if it is not a number
     except ValueError:
         return None
-    known = address.scheme in ("http", "https") or (address.scheme == "grpc" and port)
+    known = address.scheme in ("http", "https") or (address.scheme in GRPC_SCHEMES and port)
     return address if known and address.hostname else None
 
 
@@ -81,7 +83,10 @@ def _parse(server):
 def _open_grpc(address, name, timeout):
     grpc, status_pb2, status_grpc, predict_pb2, predict_grpc = _import_grpc()
     import tensorflow as tf
-    channel = grpc.insecure_channel(address.netloc, CHANNEL_OPTIONS)
+    if address.scheme == "grpcs":
+        channel = grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(), CHANNEL_OPTIONS)
+    else:
+        channel = grpc.insecure_channel(address.netloc, CHANNEL_OPTIONS)
     predicting = predict_grpc.PredictionServiceStub(channel)
     asking = status_grpc.ModelServiceStub(channel)
 

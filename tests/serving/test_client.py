@@ -117,6 +117,25 @@ def assert_same(received, expected):
 
 # The answers
 
+def test_a_server_with_tls(running, expected, tmp_path, monkeypatch):
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the server's certificate, is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    import grpc
+    server = running.make_server()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(
+        [(key.read_bytes(), certificate.read_bytes())]))
+    server.start()
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(certificate))  # read once per process, by nothing before
+    assert_same(connect(f"grpcs://localhost:{port}", "tiny_tasks-export").posteriors(LONG), expected)
+    with pytest.raises(ConnectionError):
+        connect(f"localhost:{port}", "tiny_tasks-export", timeout=2)
+    server.stop(0).wait()
+
+
 def test_events_are_those_of_the_export(address, tmp_path):
     stereo = np.stack([noise(200_000, 1), noise(200_000, 2)], axis=1)
     soundfile.write(tmp_path / "same.wav", LONG, RATE, "FLOAT")

@@ -173,6 +173,25 @@ def test_compose_runs_the_official_images_on_a_cpu_or_a_gpu(deploy, models):
     assert {port.rpartition(":")[2] for port in gateway["ports"]} == listening == {"9500", "9501"}
 
 
+def test_kubernetes_gives_pods_no_more_than_they_need(deploy):
+    found = documents(deploy / "kubernetes.yaml")
+    pod = found["Deployment"]["spec"]["template"]
+    assert pod["spec"]["automountServiceAccountToken"] is False and pod["spec"]["securityContext"]["runAsNonRoot"]
+    for container in pod["spec"]["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert [mount for mount in container["volumeMounts"] if not mount.get("readOnly")] == [
+            {"name": "temporary", "mountPath": "/tmp"}]
+    policy, ports = found["NetworkPolicy"]["spec"], {}
+    assert policy["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert policy["egress"] == [] and set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    for rule in policy["ingress"]:
+        ports |= {port["port"]: rule["from"] for port in rule["ports"]}
+    opened = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
+    assert set(ports) == opened and ports["grpc"] == ports["rest"] == [{"podSelector": {}}]
+
+
 def test_kubernetes_probes_and_scales(deploy):
     found = documents(deploy / "kubernetes.yaml")
     pod = found["Deployment"]["spec"]["template"]["spec"]

@@ -71,10 +71,7 @@ class ModelServer:
 
     def start(self):
         self.hurry = threading.Event()
-        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[
-            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(self), self.server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(self), self.server)
+        self.server = self.make_server()
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.server.start()
         self.http = http.server.ThreadingHTTPServer(
@@ -83,6 +80,14 @@ class ModelServer:
         self.rest_port = self.http.server_port
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
         self.grpc, self.rest = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.rest_port}"
+
+    def make_server(self):
+        """A gRPC server of the models that has no port yet."""
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[
+            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(self), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(self), server)
+        return server
 
     def close(self):
         self.hurry.set()
