@@ -5,12 +5,14 @@ import importlib
 import logging
 import pathlib
 
+from polysed_keras.audio import is_audio
 from polysed_keras.errors import InputError, expect
+from polysed_keras.events import make_events, read_events
 from polysed_keras.specs import registered
 
-# A corpus of recordings is one module with `load_dataset(folder) -> Dataset`, and one row here.
-CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
-# A corpus of clips is one module with `load_clips(folder) -> ClipDataset`, and one row here with the task it is for.
+# A corpus of recordings is a module of its name with `load_dataset(folder) -> Dataset`, and a name here.
+CORPORA = ("tut_sed_synthetic_2016",)
+# A corpus of clips is one with `load_clips(folder) -> ClipDataset`, and a row here with the task it is for.
 CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
 PARTITIONS = ("train", "validate", "test")
 logger = logging.getLogger(__name__)
@@ -18,18 +20,37 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A long audio file and the event list file that annotates it."""
+    """An audio file and its events.
+
+    Attributes:
+        name: str, which no other recording of the partition has.
+        audio: path of the audio file.
+        annotation: path of the file with its events: an event list of this recording alone, unless there are `rows`.
+        rows: tuple of (onset, offset, event_label), the events, if the file has those of several recordings or another
+            format. Whoever makes the Dataset reads such a file once.
+    """
     name: str
     audio: pathlib.Path
     annotation: pathlib.Path
+    rows: tuple | None = None
+
+    def read_events(self, labels=None, duration=None):
+        """Return the events as a DataFrame; arguments and errors as of events.read_events."""
+        if self.rows is None:
+            return read_events(self.annotation, labels, duration)
+        return make_events(self.rows, f"{self.annotation}, {self.name}", labels, duration)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Recordings by partition ("train", "validate", "test", each possibly empty), and the ordered labels."""
+    """Recordings by partition ("train", "validate", "test", each possibly empty), and the ordered labels.
+
+    `missing` has the names of recordings that the corpus lists but whose audio is not there.
+    """
     folder: pathlib.Path
     labels: tuple[str, ...]
     partitions: dict[str, tuple[Recording, ...]]
+    missing: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +92,8 @@ def content_digest(*datasets):
         digest.update(repr(dataset.labels).encode())
         for partition, items in sorted(dataset.partitions.items()):
             for item in items:
-                annotation = item.labels if isinstance(item, Clip) else item.annotation.read_bytes()
+                annotation = (item.labels if isinstance(item, Clip) else
+                              item.annotation.read_bytes() if item.rows is None else item.rows)
                 digest.update(repr((partition, item.name, annotation)).encode())
     return digest.hexdigest()[:12]
 
@@ -96,7 +118,7 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         (('beep', 'hiss', 'hum', 'whistle'), 3)
     """
     if corpus in CORPORA:  # a plug-in does not take the place of a published corpus
-        return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
+        return corpus_module(corpus).load_dataset(pathlib.Path(folder))
     plugins = registered("corpus")
     expect(corpus in plugins, "corpus", f"one of {', '.join([*CORPORA, *plugins])}", corpus)
     return plugins[corpus](pathlib.Path(folder))
@@ -123,8 +145,16 @@ def load_clips(data, dataset):
     if unknown:
         raise InputError(f"corpus: expected some of {', '.join(CLIP_CORPORA)}. Received: {', '.join(unknown)}.")
     folders = [data / name if len(names) > 1 or (data / name).is_dir() else data for name in names]
-    return {CLIP_CORPORA[name]: importlib.import_module(f"polysed_keras.datasets.{name}").load_clips(folder)
-            for name, folder in zip(names, folders)}
+    return {CLIP_CORPORA[name]: corpus_module(name).load_clips(folder) for name, folder in zip(names, folders)}
+
+
+def corpus_module(corpus):
+    """Return the module of a corpus of CORPORA or CLIP_CORPORA.
+
+    Beside its loader it may have facts that all files of the corpus share: SAMPLE_RATE (Hz), SAMPLE_FORMAT (as
+    check_corpus reports it) and SECONDS (the length of each recording).
+    """
+    return importlib.import_module(f"polysed_keras.datasets.{corpus}")
 
 
 def numbered_lines(path):
@@ -151,20 +181,35 @@ def check_folder(path, expected):
         raise InputError(f"{path}: expected {expected}. Received: no such folder. Check --data.")
 
 
-def collect_clips(folder, labels, listed, names):
-    """Return the ClipDataset of all listed clips whose audio exists, and log the missing ones in one line.
+def index_audio(folder):
+    """Return {stem: path} of the audio files in a folder, {} if there is no such folder; of two suffixes .wav."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else ()  # sorted: .wav is the last of the usual ones
+    return {path.stem: path for path in paths if is_audio(path)}
 
-    `listed` is {partition: list of Clip}, with `audio` None if the file is missing. Raises InputError if the audio of
-    every clip is missing; `names` then says how the files in audio/ are named.
+
+def take_present(folder, listed, names):
+    """Return what a Dataset or ClipDataset has of listed items: those whose audio exists, and the others' names.
+
+    The others are logged in one line.
+
+    Args:
+        folder: path that the audio is below.
+        listed: {partition: list of Recording or Clip}, with `audio` None if the file is missing.
+        names: str, how the files are named.
+
+    Returns:
+        partitions, {name: tuple of items} of all PARTITIONS; and missing, a tuple of names.
+
+    Raises:
+        InputError: the audio of every item is missing.
     """
-    folder_of_audio, num_listed = folder / "audio", sum(map(len, listed.values()))
-    missing = tuple(clip.name for clips in listed.values() for clip in clips if clip.audio is None)
+    num_listed = sum(map(len, listed.values()))
+    missing = tuple(item.name for items in listed.values() for item in items if item.audio is None)
     if len(missing) == num_listed:
-        raise InputError(f"{folder_of_audio}: expected clips of the lists, named {names}. Received: none of "
-                         f"{num_listed}. Add the audio or check --data.")
+        raise InputError(f"{folder}: expected audio of the lists, named {names}. Received: none of {num_listed} files. "
+                         "Add the audio or check --data.")
     if missing:
-        logger.warning("%s: %d of %d listed clips (%.1f %%) are not there and are left out: %s%s", folder_of_audio,
+        logger.warning("%s: %d of %d listed files (%.1f %%) are not there and are left out: %s%s", folder,
                        len(missing), num_listed, 100 * len(missing) / num_listed, ", ".join(missing[:5]),
                        ", ..." if len(missing) > 5 else "")
-    partitions = {name: tuple(clip for clip in clips if clip.audio) for name, clips in listed.items()}
-    return ClipDataset(folder, labels, partitions, missing)
+    return {name: tuple(item for item in listed.get(name, ()) if item.audio) for name in PARTITIONS}, missing
