@@ -1,4 +1,5 @@
 """Choose and read a corpus: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
+import csv
 import dataclasses
 import hashlib
 import importlib
@@ -11,9 +12,9 @@ from polysed_keras.events import make_events, read_events
 from polysed_keras.specs import registered
 
 # A corpus of recordings is a module of its name with `load_dataset(folder) -> Dataset`, and a name here.
-CORPORA = ("tut_sed_synthetic_2016",)
+CORPORA = ("tut_sed_synthetic_2016", "urban_sed", "desed", "maestro_real")
 # A corpus of clips is one with `load_clips(folder) -> ClipDataset`, and a row here with the task it is for.
-CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
+CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events", "esc50": "scene"}
 PARTITIONS = ("train", "validate", "test")
 logger = logging.getLogger(__name__)
 
@@ -173,6 +174,30 @@ def numbered_lines(path):
                          "file there.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text. Received: {error}. Save it as UTF-8.") from error
+
+
+def table_rows(path, columns):
+    """Yield (place, {column: field}) of the rows of a CSV file; the place is for messages.
+
+    Args:
+        path: file with a header.
+        columns: names that the header has to have; rows have to be filled in these.
+
+    Raises:
+        InputError: the file is missing or no UTF-8 text; a column is missing; a row is not filled.
+    """
+    header = None
+    for place, line in numbered_lines(path):
+        fields = next(csv.reader([line]))
+        if header is None:
+            header = fields
+            expect(set(columns) <= set(header), place, f"a header with {', '.join(columns)}", ", ".join(header),
+                   "Put the corpus's own file there.")
+        else:
+            row = dict(zip(header, map(str.strip, fields)))
+            expect(all(row.get(column) for column in columns), place, f"a row with {', '.join(columns)}", line,
+                   "Correct or remove the row.")
+            yield place, row
 
 
 def check_folder(path, expected):
