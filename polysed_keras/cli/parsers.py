@@ -56,10 +56,10 @@ def fold_lists(text):
 
 
 SOUNDBANK_OPTIONS = (
-    option("--soundbank", metavar="DIR", help="a folder of recordings per label, or ESC-50's layout"),
+    option("--soundbank", metavar="DIR", help="a folder of recordings per label, or ESC-50, UrbanSound8K or FSD50K"),
     option("--procedural", action="store_true", help="use sounds that the program makes"))
 FOLDS = option("--folds", nargs=3, type=fold_lists, metavar=("TRAIN", "VALIDATE", "TEST"),
-               help="divide ESC-50's layout by its folds, given as lists: 1,2 3 4")
+               help="divide a soundbank that has folds, such as ESC-50, by these, given as lists: 1,2 3 4")
 MIXTURE_OPTIONS = (
     option("--mixtures", nargs=3, type=int, metavar=("TRAIN", "VALIDATE", "TEST"),
            help="numbers of mixtures; default: " + " or ".join(

@@ -9,6 +9,7 @@ from .loading import (
     content_digest as content_digest,
     load_clips as load_clips,
     load_dataset as load_dataset,
+    table_rows as table_rows,
 )
 from .statistics import (
     count_recording as count_recording,
