@@ -71,6 +71,8 @@ MIXTURE_OPTIONS = (
            "default for field: recordings that come with the program, but for those that sound like the labels"),
     option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 28.8 (field)"),
     FOLDS)
+PLUGIN = option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
+                help="run these files, which register backbones, heads, corpora or encodings; a run keeps copies")
 ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
                          help="how many false events per hour thresholds allow by default; default: %(default)s")
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "

@@ -6,10 +6,14 @@ from .loading import (
     CLIP_CORPORA as CLIP_CORPORA,
     CORPORA as CORPORA,
     PARTITIONS as PARTITIONS,
+    Dataset as Dataset,
+    Recording as Recording,
     content_digest as content_digest,
+    index_audio as index_audio,
     load_clips as load_clips,
     load_dataset as load_dataset,
     table_rows as table_rows,
+    take_present as take_present,
 )
 from .statistics import (
     count_recording as count_recording,

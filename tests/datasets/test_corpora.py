@@ -1,5 +1,7 @@
 """URBAN-SED, DESED, MAESTRO Real and ESC-50: stand-ins of each layout, and what is wrong with them."""
 import logging
+import pathlib
+import re
 
 import pytest
 
@@ -7,6 +9,7 @@ from polysed_keras.datasets import desed, esc50, maestro_real, urban_sed
 from polysed_keras.datasets.checking import check_corpus, format_check
 from polysed_keras.datasets.loading import CLIP_CORPORA, CORPORA, content_digest, load_clips, load_dataset
 from polysed_keras.errors import InputError
+from polysed_keras.specs import load_plugin
 
 from clip_fixtures import noise_wav, write_files
 
@@ -239,6 +242,23 @@ def test_a_broken_table_of_esc50_is_named(tmp_path, text, message):
 def test_a_missing_folder_is_named(tmp_path, corpus):
     with pytest.raises(InputError, match="nothing: .*no such folder"):
         check_corpus(corpus, tmp_path / "nothing")
+
+
+def test_the_guides_corpus_of_ones_own(tmp_path):
+    """The example of docs/guides/real-corpora.md, run as it stands there."""
+    guide = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "real-corpora.md").read_text()
+    code, = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
+    (tmp_path / "plugin.py").write_text(code)
+    load_plugin(tmp_path / "plugin.py")
+    tables = {"train": "a.wav\t0\t0.05\tdog\na.wav\t0.05\t0.1\tcat\n", "validate": "b.wav\t\t\t\n",
+              "test": "c.wav\t0\t0.1\tdog\ngone.wav\t0\t1\tdog\n"}
+    write_files(tmp_path, {f"{name}.tsv": HEADER + rows for name, rows in tables.items()} | {
+        f"audio/{name}.wav": TENTH for name in "abc"})
+    dataset = load_dataset(tmp_path, "my_corpus")
+    assert names_of(dataset) == {"train": ["a"], "validate": ["b"], "test": ["c"]} and dataset.missing == ("gone",)
+    assert events_of(dataset.partitions["train"][0], dataset.labels) == [[0, 0.05, "dog"], [0.05, 0.1, "cat"]]
+    report = check_corpus("my_corpus", tmp_path)
+    assert report["missing"] == ["gone"] and report["labels"]["test"] == {"cat": 0, "dog": 1}
 
 
 def test_labels_are_each_once():
