@@ -189,6 +189,8 @@ def _parse_event(fields, labels, place):
 
 
 def _clip_with_warnings(events, duration, path):
+    if events["offset"].to_numpy().max(initial=0.0) <= duration:
+        return events
     for event in events[events["offset"] > duration + PRECISION].itertuples():
         repair = "dropped" if event.onset >= duration else f"clipped to {duration:g} s"
         _log.warning("%s: event %s at %g-%g s ends beyond the recording of %g s: %s.", path, event.event_label,
