@@ -199,6 +199,8 @@ def score(arguments):
 
 @command("decompose",
     option("data", metavar="DATA", help="folder of the corpus"),
+    option("--corpus", metavar="NAME", default="tut_sed_synthetic_2016",
+           help="whose layout it has, such as urban_sed; default: %(default)s, and all mixtures and imports"),
     option("--num-tasks", type=int, required=True, metavar="N", help="number of groups"),
     option("--strategy", choices=DECOMPOSITIONS, default="contiguous"),
     option("--run", help="for the strategy confusion: group labels that this run confuses in validation"),
@@ -210,7 +212,7 @@ def decompose(arguments):
     from polysed_keras.files import write_json
     from polysed_keras.specs import Decomposition
     spec = Decomposition(arguments.num_tasks, arguments.strategy, "multi_label", seed=arguments.seed)
-    groups = find_groups(arguments.data, spec, arguments.run)
+    groups = find_groups(arguments.data, spec, arguments.run, corpus=arguments.corpus)
     for group in groups:
         print(", ".join(group))
     if arguments.out:
