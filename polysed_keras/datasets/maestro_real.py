@@ -13,6 +13,8 @@ Licence: for experiments, not commercial; it is in README.md of https://zenodo.o
 Citation: I. Martín-Morató, A. Mesaros, "Strong labeling of sound events using crowdsourced weak labels and annotator
 competence estimation", IEEE/ACM TASLP 31, 2023.
 """
+import math
+
 from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording, check_folder, index_audio, take_present
 from polysed_keras.errors import expect
 from polysed_keras.events import read_source
@@ -62,7 +64,7 @@ def _read_soft_labels(path):
             onset, offset, share = float(fields[0]), float(fields[1]), float(fields[3])
         except (IndexError, ValueError):
             onset, offset, share = 0, 0, -1
-        expect(len(fields) == 4 and 0 <= onset < offset and share >= 0, place,
+        expect(len(fields) == 4 and 0 <= onset < offset < math.inf and share >= 0, place,
                "onset, offset (seconds), label and a share from 0 to 1, separated by tabs", line,
                "Put the corpus's own file there.")
         expect(fields[2] in LABELS + RARE_LABELS, place, f"one of {', '.join(LABELS + RARE_LABELS)}", fields[2],

@@ -210,6 +210,7 @@ MAESTRO_FILE = "development_annotation/soft_labels_grocery_store/grocery_store_0
     ("desed", remove("*.wav"), "audio: expected audio .*none of"),
     ("maestro_real", remove("*.txt"), "none of 49"),
     ("maestro_real", write(MAESTRO_FILE, "0\t1\tcar\n"), r"grocery_store_04\.txt, line 1: expected onset.*share"),
+    ("maestro_real", write(MAESTRO_FILE, "0\tinf\tcar\t1\n"), "line 1: expected onset"),
     ("maestro_real", write(MAESTRO_FILE, "0\t1\tcar\t1\n0\t1\tpiano\t0.1\n"), "line 2: expected one of .*piano"),
 ])
 def test_damage_is_named_in_one_line(tmp_path, corpus, damage, message):
