@@ -209,7 +209,7 @@ def test_a_report_as_text(tmp_path, whole_clip):
                          "labels 2, in training from 1 (bus) to 3 (park)", "Not all of it can be used: see above."]
 
 
-@pytest.mark.parametrize("corpus, message", [("dcase", "corpus: expected one of tut_sed_synthetic_2016, tut_urban"),
+@pytest.mark.parametrize("corpus, message", [("dcase", "corpus: expected one of tut_sed_synthetic_2016, urban_sed"),
                                              (TUT, "no such folder"), (AUDIOSET, "no such folder"),
                                              (TUT_SED, "no such folder")])
 def test_what_is_no_corpus_is_an_error(corpus, message, tmp_path):
