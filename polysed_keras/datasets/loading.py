@@ -136,7 +136,7 @@ def load_clips(data, dataset):
         dict of task name to ClipDataset, in the order of the names.
 
     Raises:
-        InputError: an unknown name, or a folder that does not have its corpus's layout.
+        InputError: an unknown name, two corpora of one task, or a folder that does not have its corpus's layout.
 
     Example:
         >>> load_clips("data", "tut_urban_acoustic_scenes_2018+audioset")["scene"].labels
@@ -145,8 +145,10 @@ def load_clips(data, dataset):
     unknown = [name for name in names if name not in CLIP_CORPORA]
     if unknown:
         raise InputError(f"corpus: expected some of {', '.join(CLIP_CORPORA)}. Received: {', '.join(unknown)}.")
+    tasks = [CLIP_CORPORA[name] for name in names]
+    expect(len(set(tasks)) == len(tasks), "corpus", "corpora of different tasks", dataset, "Train on one of them.")
     folders = [data / name if len(names) > 1 or (data / name).is_dir() else data for name in names]
-    return {CLIP_CORPORA[name]: corpus_module(name).load_clips(folder) for name, folder in zip(names, folders)}
+    return {task: corpus_module(name).load_clips(folder) for task, name, folder in zip(tasks, names, folders)}
 
 
 def corpus_module(corpus):

@@ -163,6 +163,11 @@ def test_esc50(tmp_path):
     assert (clip.labels, clip.source, clip.seconds) == (("dog",), "2", 5.0)
 
 
+def test_two_corpora_of_one_task_are_refused(tmp_path):
+    with pytest.raises(InputError, match="corpora of different tasks.*tut_urban_acoustic_scenes_2018.esc50"):
+        load_clips(tmp_path, "tut_urban_acoustic_scenes_2018+esc50")
+
+
 def test_check_of_urban_sed(tmp_path):
     """One of ten seconds, one of another rate, one short, one that is missing; an event beyond the end."""
     make_urban_sed(tmp_path, noise_wav(10, 44100))
