@@ -27,7 +27,7 @@ UNREAD_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".amr", ".3g
                    ".asf", ".mpg", ".mpeg", ".ogv", ".spx", ".ra", ".gsm", ".wac")
 
 
-def _find_streams(path):
+def _find_streams(path, quiet=False):
     from polysed_keras.audio.streams import find_streams
     try:
         if not os.path.isfile(path):
@@ -37,6 +37,8 @@ def _find_streams(path):
         found = find_streams(path)
     except OSError as error:
         raise InputError(f"{path}: expected a file that can be read. Received: {error.strerror}.") from error
+    if quiet:
+        return found
     if any(stream.is_cut for stream in found):
         logger.warning(TRUNCATED, path)
     if unread := sum(stream.unread for stream in found):
@@ -45,7 +47,7 @@ def _find_streams(path):
     return found
 
 
-def _open_stream(path, stream):
+def _open_stream(path, stream, quiet=False):
     import soundfile
 
     from polysed_keras.audio.streams import open_stream
@@ -56,7 +58,7 @@ def _open_stream(path, stream):
         raise InputError(f"{path}: expected audio that libsndfile reads ({', '.join(AUDIO_SUFFIXES)}). "
                          f"Received: {received.rstrip('.')}. Convert it, for example to WAV.") from error
     check_rate(file.samplerate, path)
-    if "(should be" in file.extra_info:
+    if "(should be" in file.extra_info and not quiet:
         logger.warning(TRUNCATED, path)
     return file
 
@@ -132,15 +134,19 @@ class AudioInfo(typing.NamedTuple):
     subtype: str
 
 
-def audio_info(path):
+def audio_info(path, *, quiet=False):
     """Return the AudioInfo of a file, from its headers where they are finished; otherwise the file is read.
+
+    Args:
+        path: audio file in any format that libsndfile reads.
+        quiet: leave out the warnings of truncated files; for those who read the file too, which warns once more.
 
     Raises:
         InputError: see audio_blocks.
     """
     infos = []
-    for stream in _find_streams(path):
-        with _open_stream(path, stream) as file:
+    for stream in _find_streams(path, quiet):
+        with _open_stream(path, stream, quiet) as file:
             frames = stream.num_samples or file.frames
             if frames >= ENDLESS:
                 frames = sum(map(len, _decoded_blocks(path, file, BLOCK_SECONDS)))

@@ -6,6 +6,7 @@ from polysed_keras.cli.parsers import (
     CORPORA,
     FOLDS,
     MIXTURE_OPTIONS,
+    PLUGIN,
     SOUNDBANK_OPTIONS,
     command,
     one_of,
@@ -88,12 +89,16 @@ def standin(arguments):
 
 
 @command("check",
-    option("corpus", choices=CORPORA),
+    option("corpus", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}, or the name of a plug-in's"),
     option("--data", required=True, metavar="DIR", help="folder of the corpus"),
+    PLUGIN,
     option("--out", metavar="FILE", help="write the report with all names as JSON too"))
 def check(arguments):
     """Tell which files of a corpus are missing, corrupt, short or at another rate."""
     from polysed_keras.datasets import check_corpus, format_check
+    from polysed_keras.specs import load_plugin
+    for path in arguments.plugin:
+        load_plugin(path)
     report = check_corpus(arguments.corpus, arguments.data, progress=True)
     print(format_check(report))
     if arguments.out:

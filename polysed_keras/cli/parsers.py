@@ -7,7 +7,8 @@ stays quick; tests/cli and tests/export hold them equal.
 DETECTION_FORMATS = ("tsv", "csv", "audacity", "raven", "birdnet", "label_studio", "textgrid")
 ANNOTATION_FORMATS = ("sed_eval", "audacity", "raven", "birdnet", "label_studio", "textgrid", "audioset_strong",
                       "urban_sed", "desed", "dcase_bioacoustic", "tsv", "csv")
-CORPORA = ("tut_sed_synthetic_2016", "tut_urban_acoustic_scenes_2018", "audioset")
+CORPORA = ("tut_sed_synthetic_2016", "urban_sed", "desed", "maestro_real", "tut_urban_acoustic_scenes_2018",
+           "audioset", "esc50")
 SWEEPS = ("alpha", "events", "hours", "k", "transfer", "regularizers")
 RUNTIMES = ("litert_float32", "litert_float16", "litert_int8", "onnx")
 EVENT_CHOICES = ("random", "correlated", "uncorrelated")
@@ -55,10 +56,10 @@ def fold_lists(text):
 
 
 SOUNDBANK_OPTIONS = (
-    option("--soundbank", metavar="DIR", help="a folder of recordings per label, or ESC-50's layout"),
+    option("--soundbank", metavar="DIR", help="a folder of recordings per label, or ESC-50, UrbanSound8K or FSD50K"),
     option("--procedural", action="store_true", help="use sounds that the program makes"))
 FOLDS = option("--folds", nargs=3, type=fold_lists, metavar=("TRAIN", "VALIDATE", "TEST"),
-               help="divide ESC-50's layout by its folds, given as lists: 1,2 3 4")
+               help="divide a soundbank that has folds, such as ESC-50, by these, given as lists: 1,2 3 4")
 MIXTURE_OPTIONS = (
     option("--mixtures", nargs=3, type=int, metavar=("TRAIN", "VALIDATE", "TEST"),
            help="numbers of mixtures; default: " + " or ".join(
@@ -70,6 +71,8 @@ MIXTURE_OPTIONS = (
            "default for field: recordings that come with the program, but for those that sound like the labels"),
     option("--duration", type=float, metavar="SECONDS", help="length of a mixture; default: 340 (paper), 28.8 (field)"),
     FOLDS)
+PLUGIN = option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
+                help="run these files, which register backbones, heads, corpora or encodings; a run keeps copies")
 ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
                          help="how many false events per hour thresholds allow by default; default: %(default)s")
 MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "

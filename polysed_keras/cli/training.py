@@ -7,6 +7,7 @@ from polysed_keras.cli.parsers import (
     DECOMPOSITIONS,
     EVENT_CHOICES,
     MIXTURE_OPTIONS,
+    PLUGIN,
     SWEEPS,
     command,
     one_of,
@@ -30,8 +31,7 @@ from polysed_keras.errors import InputError, expect
     option("--out", required=True, metavar="RUN", help="the run's folder"),
     ALARMS_PER_HOUR,
     set_option("fields of the preset, such as training.epochs=3"),
-    option("--plugin", nargs="+", action="extend", default=[], metavar="FILE.py",
-           help="run these files, which register backbones, heads, corpora or encodings; the run keeps copies"),
+    PLUGIN,
     option("--pretrained", metavar="RUN", help="begin with the weights of this run, except for tasks that it lacks"),
     option("--resume", action="store_true", help="go on from the last finished epoch"),
     option("--mixed-precision", action="store_true", help="use float16 on a GPU"),
@@ -199,6 +199,8 @@ def score(arguments):
 
 @command("decompose",
     option("data", metavar="DATA", help="folder of the corpus"),
+    option("--corpus", metavar="NAME", default="tut_sed_synthetic_2016",
+           help="whose layout it has, such as urban_sed; default: %(default)s, and all mixtures and imports"),
     option("--num-tasks", type=int, required=True, metavar="N", help="number of groups"),
     option("--strategy", choices=DECOMPOSITIONS, default="contiguous"),
     option("--run", help="for the strategy confusion: group labels that this run confuses in validation"),
@@ -210,7 +212,7 @@ def decompose(arguments):
     from polysed_keras.files import write_json
     from polysed_keras.specs import Decomposition
     spec = Decomposition(arguments.num_tasks, arguments.strategy, "multi_label", seed=arguments.seed)
-    groups = find_groups(arguments.data, spec, arguments.run)
+    groups = find_groups(arguments.data, spec, arguments.run, corpus=arguments.corpus)
     for group in groups:
         print(", ".join(group))
     if arguments.out:

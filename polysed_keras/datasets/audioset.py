@@ -29,7 +29,7 @@ import typing
 import zlib
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.loading import PARTITIONS, Clip, check_folder, collect_clips, numbered_lines
+from polysed_keras.datasets.loading import PARTITIONS, Clip, ClipDataset, check_folder, numbered_lines, take_present
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
 
@@ -63,7 +63,8 @@ def load_clips(folder):
     listed = {partition: [Clip(f"{video}_{start:.10g}", _find_audio(video, start, found, video not in several),
                                of_segment, video, end - start) for video, start, end, of_segment in part.values()]
               for partition, part in segments.items()}
-    return collect_clips(folder, tuple(labels.values()), listed, "<id>_<start>.wav, Y<id>.wav or <id>.wav")
+    names = "<id>_<start>.wav, Y<id>.wav or <id>.wav"
+    return ClipDataset(folder, tuple(labels.values()), *take_present(folder / "audio", listed, names))
 
 
 def read_class_labels(path):

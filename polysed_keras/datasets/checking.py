@@ -13,19 +13,17 @@ from polysed_keras.datasets.loading import (
     PARTITIONS,
     Clip,
     ClipDataset,
+    corpus_module,
     load_clips,
     load_dataset,
 )
-from polysed_keras.datasets.tut_sed_synthetic_2016 import MIXTURE_NAME
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import read_events
+from polysed_keras.specs import registered
 
 KINDS = ("missing", "corrupt", "short", "silent", "other_rate", "other_format")
 CLIP_SECONDS = 10.0
 TOLERANCE_SECONDS = 0.1
 SILENCE = 1e-4  # -80 dB of full scale; a file without a larger sample is called silent
-RATES = {"tut_sed_synthetic_2016": 44100, "tut_urban_acoustic_scenes_2018": 48000}  # other corpora have any
-SAMPLE_FORMATS = {"tut_urban_acoustic_scenes_2018": "PCM_24, 2 channels"}
 _AT_A_TIME = 1024  # files given to the threads at once: two million futures would take gigabytes
 
 
@@ -42,7 +40,7 @@ def check_corpus(corpus, folder, *, progress=False):
     Files are decoded by os.cpu_count() threads, block by block, so that long files take no memory.
 
     Args:
-        corpus: a name of CORPORA or CLIP_CORPORA.
+        corpus: a name of CORPORA or CLIP_CORPORA, or of a plug-in.
         folder: the corpus's folder; for a corpus of clips, also the folder that holds it under its name.
         progress: bool, whether bars and lines of progress are shown.
 
@@ -50,10 +48,10 @@ def check_corpus(corpus, folder, *, progress=False):
         dict that files.write_json can write:
         corpus, folder: as they were found;
         clips: number of clips or recordings that are listed;
-        missing: names of those that do not exist (for recordings, of the original's 100);
+        missing: names of those that do not exist;
         corrupt: {name: message} of files that cannot be decoded to their end;
-        short: {name: message} of clips more than 0.1 s shorter than 10 s, or than AudioSet's list says if that is less,
-        and of recordings that end more than 0.1 s before their last event;
+        short: {name: message} of clips more than 0.1 s shorter than 10 s, or than the corpus says if that is less, and
+        of recordings that end more than 0.1 s before their last event, or before the length that the corpus states;
         silent: names of files whose mono waveform has no sample above -80 dB of full scale;
         other_rate, other_format: {name: its rate or format} of files that differ from the corpus's own;
         rates, formats: {rate or format: number of files};
@@ -82,22 +80,31 @@ def check_corpus(corpus, folder, *, progress=False):
         formats[measured.format] += 1
         partitions[partition] += 1
         labels.update((partition, label) for label in clip.labels)
-        what, least = (("a clip", min(CLIP_SECONDS, clip.seconds)) if corpus in CLIP_CORPORA
-                       else ("audio to the end of the last event", clip.seconds))
-        if measured.seconds < least - TOLERANCE_SECONDS:
-            report["short"][clip.name] = (f"{clip.audio}: expected {what}, {least:g} s. Received: "
-                                          f"{measured.seconds:g} s. Replace or remove it.")
-        if measured.peak < SILENCE:
-            report["silent"].append(clip.name)
-        if measured.rate != RATES.get(corpus, measured.rate):
-            report["other_rate"][clip.name] = measured.rate
-        if measured.format != SAMPLE_FORMATS.get(corpus, measured.format):
-            report["other_format"][clip.name] = measured.format
+        _compare(report, clip, measured)
     return report | {"rates": dict(rates.most_common()), "formats": dict(formats.most_common()),
                      "partitions": {partition: partitions[partition] for partition in PARTITIONS},
                      "labels": {partition: {label: labels[partition, label] for label in dataset.labels}
                                 for partition in PARTITIONS},
                      "ok": not (report["missing"] or report["corrupt"] or report["short"])}
+
+
+def _compare(report, clip, measured):
+    """Note in the report in what a file differs from what the corpus says."""
+    corpus = report["corpus"]
+    facts = corpus_module(corpus) if corpus in (*CORPORA, *CLIP_CORPORA) else None
+    stated = getattr(facts, "SECONDS", 0.0)
+    what, least = (("a clip", min(CLIP_SECONDS, clip.seconds)) if corpus in CLIP_CORPORA else
+                   ("audio to the end of the last event", clip.seconds) if clip.seconds > stated else
+                   ("a recording of the corpus", stated))
+    if measured.seconds < least - TOLERANCE_SECONDS:
+        report["short"][clip.name] = (f"{clip.audio}: expected {what}, {least:g} s. Received: {measured.seconds:g} s. "
+                                      "Replace or remove it.")
+    if measured.peak < SILENCE:
+        report["silent"].append(clip.name)
+    if measured.rate != getattr(facts, "SAMPLE_RATE", measured.rate):
+        report["other_rate"][clip.name] = measured.rate
+    if measured.format != getattr(facts, "SAMPLE_FORMAT", measured.format):
+        report["other_format"][clip.name] = measured.format
 
 
 def format_check(report, names=5):
@@ -132,20 +139,16 @@ def _list_corpus(corpus, folder):
     """Return a corpus as a ClipDataset; recordings are clips that last at least until the end of their last event."""
     if corpus in CLIP_CORPORA:
         return load_clips(folder, corpus)[CLIP_CORPORA[corpus]]
-    expect(corpus in CORPORA, "corpus", f"one of {', '.join([*CORPORA, *CLIP_CORPORA])}", corpus)
+    known = (*CORPORA, *CLIP_CORPORA, *registered("corpus"))
+    expect(corpus in known, "corpus", f"one of {', '.join(known)}", corpus)
     dataset = load_dataset(folder, corpus)
     partitions = {partition: [] for partition in dataset.partitions}
     for partition, recordings in dataset.partitions.items():
         for recording in recordings:
-            events = read_events(recording.annotation, labels=dataset.labels)
+            events = recording.read_events(dataset.labels)
             partitions[partition].append(Clip(recording.name, recording.audio, tuple(events["event_label"].unique()),
                                               seconds=float(events["offset"].max()) if len(events) else 0.0))
-    missing = ()
-    # A corpus with lists does not even load without its files.
-    if not any((dataset.folder / "evaluation_setup" / f"{partition}.txt").is_file() for partition in PARTITIONS):
-        there = {clip.name for clips in partitions.values() for clip in clips}
-        missing = [name for name in map(MIXTURE_NAME.format, range(100)) if name not in there]
-    return ClipDataset(dataset.folder, dataset.labels, partitions, missing)
+    return ClipDataset(dataset.folder, dataset.labels, partitions, dataset.missing)
 
 
 def _measure_all(paths):
@@ -160,7 +163,7 @@ def _measure(path):
         return InputError(f"{path}: expected audio that libsndfile reads. Received: an m4a file, and it reads no AAC. "
                           f"Convert it, for example by: ffmpeg -i {path.name} {path.stem}.flac")
     try:
-        info, num_samples, peak = audio_info(path), 0, 0.0
+        info, num_samples, peak = audio_info(path, quiet=True), 0, 0.0  # Reading the blocks warns of what it finds.
         for block in audio_blocks(path, info.sample_rate):
             num_samples, peak = num_samples + len(block), max(peak, float(abs(block).max(initial=0)))
         return _Measured(num_samples / info.sample_rate, peak, info.sample_rate,

@@ -1,35 +1,57 @@
 """Choose and read a corpus: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
+import csv
 import dataclasses
 import hashlib
 import importlib
 import logging
 import pathlib
 
+from polysed_keras.audio import is_audio
 from polysed_keras.errors import InputError, expect
+from polysed_keras.events import make_events, read_events
 from polysed_keras.specs import registered
 
-# A corpus of recordings is one module with `load_dataset(folder) -> Dataset`, and one row here.
-CORPORA = {"tut_sed_synthetic_2016": "polysed_keras.datasets.tut_sed_synthetic_2016"}
-# A corpus of clips is one module with `load_clips(folder) -> ClipDataset`, and one row here with the task it is for.
-CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events"}
+# A corpus of recordings is a module of its name with `load_dataset(folder) -> Dataset`, and a name here.
+CORPORA = ("tut_sed_synthetic_2016", "urban_sed", "desed", "maestro_real")
+# A corpus of clips is one with `load_clips(folder) -> ClipDataset`, and a row here with the task it is for.
+CLIP_CORPORA = {"tut_urban_acoustic_scenes_2018": "scene", "audioset": "events", "esc50": "scene"}
 PARTITIONS = ("train", "validate", "test")
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A long audio file and the event list file that annotates it."""
+    """An audio file and its events.
+
+    Attributes:
+        name: str, which no other recording of the partition has.
+        audio: path of the audio file.
+        annotation: path of the file with its events: an event list of this recording alone, unless there are `rows`.
+        rows: tuple of (onset, offset, event_label), the events, if the file has those of several recordings or another
+            format. Whoever makes the Dataset reads such a file once.
+    """
     name: str
     audio: pathlib.Path
     annotation: pathlib.Path
+    rows: tuple | None = None
+
+    def read_events(self, labels=None, duration=None):
+        """Return the events as a DataFrame; arguments and errors as of events.read_events."""
+        if self.rows is None:
+            return read_events(self.annotation, labels, duration)
+        return make_events(self.rows, f"{self.annotation}, {self.name}", labels, duration)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Recordings by partition ("train", "validate", "test", each possibly empty), and the ordered labels."""
+    """Recordings by partition ("train", "validate", "test", each possibly empty), and the ordered labels.
+
+    `missing` has the names of recordings that the corpus lists but whose audio is not there.
+    """
     folder: pathlib.Path
     labels: tuple[str, ...]
     partitions: dict[str, tuple[Recording, ...]]
+    missing: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +93,8 @@ def content_digest(*datasets):
         digest.update(repr(dataset.labels).encode())
         for partition, items in sorted(dataset.partitions.items()):
             for item in items:
-                annotation = item.labels if isinstance(item, Clip) else item.annotation.read_bytes()
+                annotation = (item.labels if isinstance(item, Clip) else
+                              item.annotation.read_bytes() if item.rows is None else item.rows)
                 digest.update(repr((partition, item.name, annotation)).encode())
     return digest.hexdigest()[:12]
 
@@ -96,7 +119,7 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
         (('beep', 'hiss', 'hum', 'whistle'), 3)
     """
     if corpus in CORPORA:  # a plug-in does not take the place of a published corpus
-        return importlib.import_module(CORPORA[corpus]).load_dataset(pathlib.Path(folder))
+        return corpus_module(corpus).load_dataset(pathlib.Path(folder))
     plugins = registered("corpus")
     expect(corpus in plugins, "corpus", f"one of {', '.join([*CORPORA, *plugins])}", corpus)
     return plugins[corpus](pathlib.Path(folder))
@@ -113,7 +136,7 @@ def load_clips(data, dataset):
         dict of task name to ClipDataset, in the order of the names.
 
     Raises:
-        InputError: an unknown name, or a folder that does not have its corpus's layout.
+        InputError: an unknown name, two corpora of one task, or a folder that does not have its corpus's layout.
 
     Example:
         >>> load_clips("data", "tut_urban_acoustic_scenes_2018+audioset")["scene"].labels
@@ -122,9 +145,19 @@ def load_clips(data, dataset):
     unknown = [name for name in names if name not in CLIP_CORPORA]
     if unknown:
         raise InputError(f"corpus: expected some of {', '.join(CLIP_CORPORA)}. Received: {', '.join(unknown)}.")
+    tasks = [CLIP_CORPORA[name] for name in names]
+    expect(len(set(tasks)) == len(tasks), "corpus", "corpora of different tasks", dataset, "Train on one of them.")
     folders = [data / name if len(names) > 1 or (data / name).is_dir() else data for name in names]
-    return {CLIP_CORPORA[name]: importlib.import_module(f"polysed_keras.datasets.{name}").load_clips(folder)
-            for name, folder in zip(names, folders)}
+    return {task: corpus_module(name).load_clips(folder) for task, name, folder in zip(tasks, names, folders)}
+
+
+def corpus_module(corpus):
+    """Return the module of a corpus of CORPORA or CLIP_CORPORA.
+
+    Beside its loader it may have facts that all files of the corpus share: SAMPLE_RATE (Hz), SAMPLE_FORMAT (as
+    check_corpus reports it) and SECONDS (the length of each recording).
+    """
+    return importlib.import_module(f"polysed_keras.datasets.{corpus}")
 
 
 def numbered_lines(path):
@@ -145,26 +178,65 @@ def numbered_lines(path):
         raise InputError(f"{path}: expected UTF-8 text. Received: {error}. Save it as UTF-8.") from error
 
 
+def table_rows(path, columns):
+    """Yield (place, {column: field}) of the rows of a CSV file; the place is for messages.
+
+    Args:
+        path: file with a header.
+        columns: names that the header has to have; rows have to be filled in these.
+
+    Raises:
+        InputError: the file is missing or no UTF-8 text; a column is missing; a row is not filled.
+    """
+    header = None
+    for place, line in numbered_lines(path):
+        fields = next(csv.reader([line]))
+        if header is None:
+            header = fields
+            expect(set(columns) <= set(header), place, f"a header with {', '.join(columns)}", ", ".join(header),
+                   "Put the corpus's own file there.")
+        else:
+            row = dict(zip(header, map(str.strip, fields)))
+            expect(all(row.get(column) for column in columns), place, f"a row with {', '.join(columns)}", line,
+                   "Correct or remove the row.")
+            yield place, row
+
+
 def check_folder(path, expected):
     """Raise InputError if a folder does not exist; `expected` describes it in the message."""
     if not path.is_dir():
         raise InputError(f"{path}: expected {expected}. Received: no such folder. Check --data.")
 
 
-def collect_clips(folder, labels, listed, names):
-    """Return the ClipDataset of all listed clips whose audio exists, and log the missing ones in one line.
+def index_audio(folder):
+    """Return {stem: path} of the audio files in a folder, {} if there is no such folder; of two suffixes .wav."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else ()  # sorted: .wav is the last of the usual ones
+    return {path.stem: path for path in paths if is_audio(path)}
 
-    `listed` is {partition: list of Clip}, with `audio` None if the file is missing. Raises InputError if the audio of
-    every clip is missing; `names` then says how the files in audio/ are named.
+
+def take_present(folder, listed, names):
+    """Return what a Dataset or ClipDataset has of listed items: those whose audio exists, and the others' names.
+
+    The others are logged in one line.
+
+    Args:
+        folder: path that the audio is below.
+        listed: {partition: list of Recording or Clip}, with `audio` None if the file is missing.
+        names: str, how the files are named.
+
+    Returns:
+        partitions, {name: tuple of items} of all PARTITIONS; and missing, a tuple of names.
+
+    Raises:
+        InputError: the audio of every item is missing.
     """
-    folder_of_audio, num_listed = folder / "audio", sum(map(len, listed.values()))
-    missing = tuple(clip.name for clips in listed.values() for clip in clips if clip.audio is None)
+    num_listed = sum(map(len, listed.values()))
+    missing = tuple(item.name for items in listed.values() for item in items if item.audio is None)
     if len(missing) == num_listed:
-        raise InputError(f"{folder_of_audio}: expected clips of the lists, named {names}. Received: none of "
-                         f"{num_listed}. Add the audio or check --data.")
+        raise InputError(f"{folder}: expected audio of the lists, named {names}. Received: none of {num_listed} files. "
+                         "Add the audio or check --data.")
     if missing:
-        logger.warning("%s: %d of %d listed clips (%.1f %%) are not there and are left out: %s%s", folder_of_audio,
+        logger.warning("%s: %d of %d listed files (%.1f %%) are not there and are left out: %s%s", folder,
                        len(missing), num_listed, 100 * len(missing) / num_listed, ", ".join(missing[:5]),
                        ", ..." if len(missing) > 5 else "")
-    partitions = {name: tuple(clip for clip in clips if clip.audio) for name, clips in listed.items()}
-    return ClipDataset(folder, labels, partitions, missing)
+    return {name: tuple(item for item in listed.get(name, ()) if item.audio) for name in PARTITIONS}, missing

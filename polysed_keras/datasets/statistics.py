@@ -2,7 +2,7 @@
 import numpy as np
 
 from polysed_keras.errors import InputError
-from polysed_keras.events import event_list_to_event_roll, joint_activity, polyphony, read_events
+from polysed_keras.events import event_list_to_event_roll, joint_activity, polyphony
 
 TIME_RESOLUTION = 0.02  # seconds per frame, as the networks have
 
@@ -42,7 +42,7 @@ def joint_frames(dataset, partition):
     """
     joint = np.zeros((len(dataset.labels),) * 2, np.int64)
     for recording in dataset.partitions.get(partition, ()):
-        events = read_events(recording.annotation, dataset.labels)
+        events = recording.read_events(dataset.labels)
         num_frames = int(np.ceil(events["offset"].max() / TIME_RESOLUTION)) if len(events) else 0
         joint += joint_activity(event_list_to_event_roll(events, dataset.labels, num_frames, TIME_RESOLUTION))
     if not joint.any():

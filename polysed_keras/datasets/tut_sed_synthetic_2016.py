@@ -19,10 +19,10 @@ import re
 from polysed_keras.audio import is_audio
 from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording, numbered_lines
 from polysed_keras.errors import InputError
-from polysed_keras.events import read_events
 
 MIXTURE_NAME = "TUT-SED-synthetic-2016-mix-{}"
 ANNOTATION_NAME = "TUT-SED-synthetic-2016-annot-{}"
+SAMPLE_RATE = 44100
 ORIGINAL_PARTITIONS = {"train": range(40, 100), "validate": range(20, 40), "test": range(20)}
 _ORIGINAL = re.compile(re.escape(MIXTURE_NAME).replace(r"\{\}", r"(\d+)") + "$")
 
@@ -44,7 +44,9 @@ def load_dataset(folder):
     if unused:
         logging.getLogger(__name__).warning("%s: %d of %d recordings are in no partition and are ignored.", folder,
                                             unused, len(audio))
-    return Dataset(folder, _read_labels(folder, partitions), partitions)
+    # A corpus with lists does not load without its files.
+    missing = () if _has_lists(folder) else [name for name in map(MIXTURE_NAME.format, range(100)) if name not in audio]
+    return Dataset(folder, _read_labels(folder, partitions), partitions, tuple(missing))
 
 
 def write_file_lists(folder, files, labels):
@@ -73,9 +75,13 @@ def _audio_by_stem(folder):
     return found
 
 
+def _has_lists(folder):
+    return any((folder / "evaluation_setup" / f"{name}.txt").is_file() for name in PARTITIONS)
+
+
 def _partition_stems(folder, audio):
-    setup = {name: folder / "evaluation_setup" / f"{name}.txt" for name in PARTITIONS}
-    if any(path.is_file() for path in setup.values()):
+    if _has_lists(folder):
+        setup = {name: folder / "evaluation_setup" / f"{name}.txt" for name in PARTITIONS}
         # In the files' order; some corpora have a line per event of a recording.
         return {name: tuple(dict.fromkeys(_find_stem(line, audio, path) for _, line in numbered_lines(path)))
                 if path.is_file() else () for name, path in setup.items()}
@@ -130,7 +136,7 @@ def _read_labels(folder, partitions):
             raise InputError(f"{path}: a label stands there twice. Expected each label on one line.")
     else:
         recordings = [recording for name in PARTITIONS for recording in partitions[name]]
-        labels = sorted({label for recording in recordings for label in read_events(recording.annotation).event_label})
+        labels = sorted({label for recording in recordings for label in recording.read_events().event_label})
     if not labels:
         raise InputError(f"{folder}: no labels. Expected labels.txt, a label a line, or annotations with events.")
     return tuple(labels)

@@ -25,11 +25,18 @@ import zlib
 
 import numpy as np
 
-from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.datasets.loading import Clip, check_folder, collect_clips, numbered_lines
+from polysed_keras.datasets.loading import (
+    Clip,
+    ClipDataset,
+    check_folder,
+    index_audio,
+    numbered_lines,
+    take_present,
+)
 from polysed_keras.errors import InputError, expect
 
 NAME = "{scene}-{city}-{location}-{segment}-{device}"
+SAMPLE_RATE, SAMPLE_FORMAT = 48000, "PCM_24, 2 channels"
 VALIDATION_SHARE = 0.2
 logger = logging.getLogger(__name__)
 
@@ -50,12 +57,11 @@ def load_clips(folder):
     """
     check_folder(folder, "the folder of TUT Urban Acoustic Scenes 2018, with audio/ and evaluation_setup/")
     check_folder(folder / "audio", "the corpus's recordings")
-    audio = {path.stem: path for path in sorted((folder / "audio").iterdir())  # sorted: of two suffixes .wav is last
-             if path.suffix.lower() in AUDIO_SUFFIXES}
+    audio = index_audio(folder / "audio")
     listed = {partition: [Clip(name, audio.get(name), (entry.label,), entry.source) for name, entry in entries.items()]
               for partition, entries in _read_partitions(folder).items()}
     labels = sorted({label for clips in listed.values() for clip in clips for label in clip.labels})
-    return collect_clips(folder, tuple(labels), listed, f"{NAME}.wav")
+    return ClipDataset(folder, tuple(labels), *take_present(folder / "audio", listed, f"{NAME}.wav"))
 
 
 def _read_partitions(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from polysed_keras.audio import audio_info, search_folder
-from polysed_keras.datasets import recording_key
+from polysed_keras.datasets import read_by_name, recording_key
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import COLUMNS, is_score_file, read_annotations, read_score_file, scores_to_events
 
@@ -114,17 +114,12 @@ def read_scores(path):
 
 def read_durations(path):
     """Read the seconds of recordings from a file of names and seconds: a dict of recording to seconds."""
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a text file of durations. Received: {error}. Check the path.") from error
     seconds = {}
-    for number, line in enumerate(filter(str.strip, lines)):
-        name, _, value = line.strip().rpartition("\t" if "\t" in line else ",")
+    for place, name, value in read_by_name(path):
         try:
             seconds[recording_key(name)] = float(value)
-        except ValueError:
-            expect(number == 0, path, "lines of a file name, a tab and seconds", line)
+        except ValueError as error:
+            raise InputError(f"{place}: expected seconds after the file name. Received: {value}.") from error
     expect(seconds and min(seconds.values()) > 0, path, "seconds above 0 of at least one recording", seconds)
     return seconds
 

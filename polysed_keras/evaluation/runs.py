@@ -33,13 +33,14 @@ from polysed_keras.training import (
 TIME_RESOLUTION = 0.02  # seconds, paper 1's frames
 
 
-def find_groups(data, decomposition, run=None, *, progress=True):
+def find_groups(data, decomposition, run=None, *, corpus="tut_sed_synthetic_2016", progress=True):
     """Find the groups that a Decomposition divides a corpus's labels into.
 
     Args:
         data: folder of the corpus.
         decomposition: Decomposition.
         run: folder of a trained run, whose confusions the strategy `confusion` goes by; other strategies need none.
+        corpus: a name of datasets.CORPORA, or a plug-in's.
         progress: whether a bar counts the recordings that are loaded.
 
     Returns:
@@ -48,7 +49,7 @@ def find_groups(data, decomposition, run=None, *, progress=True):
     Raises:
         InputError: as training.label_affinity, run_confusion and specs.decompose.
     """
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, corpus)
     if decomposition.strategy == "confusion" and decomposition.groups is None and run is not None:
         affinity = run_confusion(run, dataset, progress=progress)
     else:

@@ -22,6 +22,7 @@ from .event_lists import (
     event_list_to_event_roll as event_list_to_event_roll,
     event_roll_to_event_list as event_roll_to_event_list,
     joint_activity as joint_activity,
+    make_events as make_events,
     merge_events as merge_events,
     polyphony as polyphony,
     read_events as read_events,

@@ -37,8 +37,29 @@ def read_events(path, labels=None, duration=None):
         is_header = not rows and [field.strip().lower() for field in fields] == COLUMNS
         if line.strip() and not is_header:
             rows.append(_parse_event(fields, labels, f"{path}, line {number}"))
+    return make_events(rows, path, duration=duration)
+
+
+def make_events(rows, name, labels=None, duration=None):
+    """Make an event list of events that are read already; as read_events makes one of the lines of a file.
+
+    Args:
+        rows: sequence of (onset, offset, event_label), in seconds.
+        name: what holds them, for messages.
+        labels: the known labels; None accepts any.
+        duration: seconds; events are clipped to it, or dropped if they start beyond it, with a warning.
+
+    Returns:
+        DataFrame with columns onset, offset, event_label, sorted by all three.
+
+    Raises:
+        InputError: an unknown label.
+    """
+    unknown = sorted({label for _, _, label in rows}.difference(labels)) if labels is not None else ()
+    if unknown:
+        raise InputError(f"{name}: unknown label {unknown[0]!r}. Known labels: {', '.join(labels)}.")
     events = _event_list(*(zip(*rows) if rows else ([], [], [])))
-    return merge_events(events if duration is None else _clip_with_warnings(events, duration, path))
+    return merge_events(events if duration is None else _clip_with_warnings(events, duration, name))
 
 
 def write_events(events, path):
@@ -55,11 +76,13 @@ def merge_events(events, gap=0.0):
     Returns:
         DataFrame with columns onset, offset, event_label, sorted by all three.
     """
-    events = _event_list(*(events[column] for column in COLUMNS)).sort_values(["event_label", "onset", "offset"])
-    reached = events.groupby("event_label")["offset"].cummax().groupby(events["event_label"]).shift()
-    starts = ~(events["onset"] <= reached + gap + PRECISION)
-    merged = events.groupby(starts.cumsum()).agg({"onset": "min", "offset": "max", "event_label": "first"})
-    return merged.sort_values(COLUMNS).reset_index(drop=True)
+    merged = []  # A plain loop takes a tenth of the time of pandas' groups on short lists, which are most.
+    for label, onset, offset in sorted(zip(*(events[column].tolist() for column in ("event_label", *COLUMNS[:2])))):
+        if merged and merged[-1][2] == label and onset <= merged[-1][1] + gap + PRECISION:
+            merged[-1][1] = max(merged[-1][1], offset)
+        else:
+            merged.append([onset, offset, label])
+    return _event_list(*(zip(*sorted(merged)) if merged else ([], [], [])))
 
 
 def clip_events(events, duration):
@@ -166,6 +189,8 @@ def _parse_event(fields, labels, place):
 
 
 def _clip_with_warnings(events, duration, path):
+    if events["offset"].to_numpy().max(initial=0.0) <= duration:
+        return events
     for event in events[events["offset"] > duration + PRECISION].itertuples():
         repair = "dropped" if event.onset >= duration else f"clipped to {duration:g} s"
         _log.warning("%s: event %s at %g-%g s ends beyond the recording of %g s: %s.", path, event.event_label,

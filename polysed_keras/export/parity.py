@@ -10,7 +10,7 @@ from scipy import signal
 
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts, read_events
+from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts
 from polysed_keras.export.runs import load_network
 from polysed_keras.export.runtimes import FILES, convert_runtimes, load_runtime
 from polysed_keras.export.saved_model import load_saved_model
@@ -95,7 +95,7 @@ def _read_recordings(experiment, data):
         raise InputError(f"{data}: expected the labels of the run, {labels}. Received: {list(dataset.labels)}.")
     if not dataset.partitions.get("test"):
         raise InputError(f"{data}: expected recordings in partition 'test'. Received: none.")
-    return [(recording.audio, read_events(recording.annotation, labels)) for recording in dataset.partitions["test"]]
+    return [(recording.audio, recording.read_events(labels)) for recording in dataset.partitions["test"]]
 
 
 def _compare(reference, detectors, recordings):

@@ -5,7 +5,7 @@ from polysed_keras.audio import cached_log_mel
 from polysed_keras.datasets import format_statistics, load_dataset
 from polysed_keras.display import plot_detections, plot_soundscape, plot_training, save_figure
 from polysed_keras.evaluation import evaluate_run, format_tables, write_report
-from polysed_keras.events import clip_events, read_events, write_detections
+from polysed_keras.events import clip_events, write_detections
 from polysed_keras.export import export_run, load_saved_model
 from polysed_keras.files import read_json
 from polysed_keras.specs import get_preset, set_fields
@@ -107,7 +107,7 @@ def plot_beginning(data, recording, features, estimated=None, seconds=30.0):
     log_mel = cached_log_mel(recording.audio, features, pathlib.Path(data) / "features")
     log_mel = log_mel[:round(seconds / features.time_resolution)]
     seconds = len(log_mel) * features.time_resolution
-    lists = [clip_events(events, seconds) for events in (read_events(recording.annotation, labels), estimated)
+    lists = [clip_events(events, seconds) for events in (recording.read_events(labels), estimated)
              if events is not None]
     plot = plot_soundscape if estimated is None else plot_detections
     return plot(log_mel, *lists, labels, features.time_resolution, title=recording.name,

@@ -2,12 +2,10 @@
 
 A soundbank is a folder with a folder of recordings per label; a folder inside a label's folder holds the takes of one
 source. Folders called background, noise or silence are no labels, but hold what recordings may sound like besides; a
-folder called other holds other sounds. Or the soundbank has the layout of ESC-50 (K. J. Piczak, "ESC: dataset for
-environmental sound classification", ACM MM 2015), audio/ and meta/esc50.csv, where src_file is the source and fold the
-partition.
+folder called other holds other sounds. Or the soundbank is a published collection, whose table lists the recordings
+with their sources and folds: those of `soundbank_tables`.
 """
 import collections
-import csv
 import dataclasses
 import logging
 import pathlib
@@ -20,9 +18,9 @@ import soxr
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
+from polysed_keras.synthesis.soundbank_tables import TABLE_FORMATS, read_tables
 
 BESIDES = {"background": "background", "noise": "background", "silence": "background", "other": "distractors"}
-ESC50_TABLE = pathlib.Path("meta", "esc50.csv")
 _logger = logging.getLogger(__name__)
 
 
@@ -66,7 +64,7 @@ class Soundbank:
 def read_soundbank(folder):
     """List the instances of a soundbank, sorted, without opening audio.
 
-    Other files (texts, hidden ones, ...) are ignored and counted in one logged line.
+    Other files in folders of labels (texts, hidden ones, ...) are ignored and counted in one logged line.
 
     Args:
         folder: path of the soundbank.
@@ -75,8 +73,7 @@ def read_soundbank(folder):
         Soundbank.
 
     Raises:
-        InputError: the folder is missing or has no label folders, a label has no recording, or meta/esc50.csv is not
-            usable.
+        InputError: the folder is missing or has no label folders, a label has no recording, or a table is not usable.
 
     Example:
         >>> read_soundbank("esc10").labels
@@ -84,24 +81,22 @@ def read_soundbank(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Expected a soundbank: a folder of recordings per label.")
-    files = walk_files(folder)
-    instances, besides = ((_read_esc50(folder), {}) if (folder / ESC50_TABLE).is_file()
-                          else _read_label_folders(folder, files))
-    used = {instance.path for instance in instances} | {folder / ESC50_TABLE}
-    log_passed_over(folder, [path for path in files if path not in used
-                             and not any(path.is_relative_to(each) for each in sum(besides.values(), []))])
+    tables = read_tables(folder)
+    instances, besides = _read_label_folders(folder) if tables is None else ([Instance(*each) for each in tables], {})
     labels = sorted({instance.event_label for instance in instances})
     return Soundbank(folder, tuple(labels), tuple(instances), besides)
 
 
-def _read_label_folders(folder, files):
+def _read_label_folders(folder):
+    files = walk_files(folder)
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     besides, label_folders = {}, [path for path in inside if path.name.casefold() not in BESIDES]
     for path in inside:
         if path not in label_folders:
             besides.setdefault(BESIDES[path.name.casefold()], []).append(path)
     if not label_folders:
-        raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav.")
+        raise InputError(f"{folder}: no label folders. Expected a folder of recordings per label, as in rain/1.wav, or "
+                         f"a table of {', '.join(TABLE_FORMATS)}.")
     instances, by_label = [], collections.defaultdict(list)
     for path in visible_audio(files, folder):
         by_label[path.relative_to(folder).parts[0]].append(path)
@@ -112,34 +107,19 @@ def _read_label_folders(folder, files):
                              "remove the folder.")
         # The first part below the label: the file itself, or the folder that groups the takes of a source.
         instances += [Instance(path, label_folder.name, "/".join(path.relative_to(folder).parts[:2])) for path in paths]
+    used = {instance.path for instance in instances}
+    log_passed_over(folder, [path for path in files if path not in used
+                             and not any(path.is_relative_to(each) for each in sum(besides.values(), []))])
     return instances, besides
-
-
-def _read_esc50(folder):
-    table = folder / ESC50_TABLE
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        instances = [Instance(folder / "audio" / row["filename"], row["category"], row["src_file"], int(row["fold"]))
-                     for row in rows]
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{table}: expected the columns filename, fold (a number), category and src_file in every "
-                         f"row, received a problem with {error}. Correct the table.") from error
-    missing = [instance.path.name for instance in instances if not instance.path.is_file()]
-    if missing:
-        raise InputError(f"{table}: names {len(missing)} recordings that are not in audio/: {', '.join(missing[:5])}. "
-                         "Add them or remove their rows.")
-    if not instances:
-        raise InputError(f"{table}: expected a row per recording, received none. Fill the table or remove it.")
-    return sorted(instances, key=lambda instance: instance.path)
 
 
 def partition_soundbank(soundbank, *, folds=None, fractions=(0.6, 0.2, 0.2), seed=0):
     """Split a soundbank into train, validate and test; all takes of a source go to the same one.
 
-    The ESC-50 layout is split by fold: by `folds`, or else the last fold is for test, the one before for validation and
-    the others for training (1-3, 4, 5 for ESC-50; with two folds there is no validation). A source in several folds
-    goes with the lowest. A folder of labels, or a table with a single fold, is split at random, each label by itself:
+    A collection with folds is split by these: by `folds`, or else the last fold is for test, the one before for
+    validation and the others for training (1-3, 4, 5 for ESC-50; 1-8, 9, 10 for UrbanSound8K; of FSD50K fold 1 is
+    train, 2 val and 3 the evaluation set; with two folds there is no validation). A source in several folds goes with
+    the lowest. A folder of labels, or a table with a single fold, is split at random, each label by itself:
     `fractions` of its sources, and at least one in each partition. A label with two sources has one in train and one in
     test, a label with a single source has it in train.
 
@@ -183,7 +163,8 @@ def count_recordings(partitions):
 
 def _partition_by_fold(soundbank, folds, numbers):
     if not numbers:
-        raise InputError(f"folds: {soundbank.folder} has no folds (no {ESC50_TABLE}). Leave them out.")
+        raise InputError(f"folds: {soundbank.folder} has no folds, which tables of {', '.join(TABLE_FORMATS)} have. "
+                         "Leave them out.")
     folds = tuple(tuple(group) for group in folds)
     flat = [number for group in folds for number in group]
     expect(len(folds) == 3 and len(set(flat)) == len(flat), "folds",

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
 from polysed_keras.errors import InputError
-from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll, read_events
+from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll
 from polysed_keras.models import learning_tasks
 from polysed_keras.specs import task_activity, task_labels
 
@@ -56,11 +56,11 @@ def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, p
         raise InputError(f"{dataset.folder}: expected recordings in partition {partition!r}. Received: none. "
                          f"Partitions: { {name: len(part) for name, part in dataset.partitions.items()} }.")
     for recording in recordings:
-        read_events(recording.annotation, labels)
+        recording.read_events(labels)
     loaded = []
     for recording in tqdm(recordings, desc=f"features of {partition}", unit="recording", disable=not progress):
         log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
-        events = read_events(recording.annotation, labels, duration=len(log_mel) * spec.time_resolution)
+        events = recording.read_events(labels, duration=len(log_mel) * spec.time_resolution)
         loaded.append(recording_features(recording.name, log_mel, events, labels, spec, time_resolution))
     return loaded
 

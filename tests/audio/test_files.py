@@ -21,7 +21,7 @@ from polysed_keras.audio.files import (
     walk_files,
 )
 from polysed_keras.cli import detection
-from polysed_keras.datasets.importing.matching import find_recordings
+from polysed_keras.datasets.importing.pairs import find_recordings
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis.soundbank import read_soundbank
 

@@ -109,7 +109,7 @@ def test_real_list_with_a_part_of_the_audio(real_corpus, tmp_path, caplog):
         assert [clip.name for clip in clips] == [clip.name for clip in whole.partitions[partition]
                                                  if clip.name not in gone]
     lines = [record.message for record in caplog.records]
-    assert len(lines) == 1 and "1478 of 22160 listed clips (6.7 %) are not there" in lines[0]
+    assert len(lines) == 1 and "1478 of 22160 listed files (6.7 %) are not there" in lines[0]
 
 
 def test_real_ontology(real):
@@ -267,7 +267,7 @@ def test_broken_ontology_is_named(content, tmp_path):
     (["audio"], "audio: expected the segments' recordings"),
     (["class_labels_indices.csv"], "labels_indices.csv: expected a"),
     (["eval_segments.csv"], "expected one or more of balanced_train_segments.csv, unbalanced_train"),
-    (["audio/b.wav", "audio/a.wav"], "audio: expected clips .*Received: none of 2")])
+    (["audio/b.wav", "audio/a.wav"], "audio: expected audio .*Received: none of 2")])
 def test_missing_parts_are_named(parts, message, tmp_path):
     write_audioset(tmp_path, {"eval": line("a") + line("b")}, {"a.wav": b"", "b.wav": b""})
     for number, part in enumerate(parts):

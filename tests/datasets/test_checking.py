@@ -141,6 +141,18 @@ def test_recordings_that_cannot_be_read(tmp_path):
     assert list(report["corrupt"]) == [MIX.format(1)] and not report["ok"]
 
 
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au"])
+def test_a_truncated_file_is_warned_of_once(tmp_path, caplog, suffix):
+    mixtures(tmp_path, {0: (b"", "0\t0.1\train\n")})
+    path = (tmp_path / "audio" / f"{MIX.format(0)}.wav").with_suffix(f".{suffix}")
+    path.with_suffix(".wav").unlink()
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 44100), 44100)
+    path.write_bytes(path.read_bytes()[:50000])
+    with caplog.at_level(logging.WARNING):
+        check_corpus(TUT_SED, tmp_path)
+    assert caplog.text.count("shorter than its header") == 1
+
+
 def test_a_long_recording_takes_little_memory(tmp_path):
     """20 minutes of digital silence: 212 MB as a waveform."""
     data = 1200 * 44100 * 2
@@ -197,7 +209,7 @@ def test_a_report_as_text(tmp_path, whole_clip):
                          "labels 2, in training from 1 (bus) to 3 (park)", "Not all of it can be used: see above."]
 
 
-@pytest.mark.parametrize("corpus, message", [("dcase", "corpus: expected one of tut_sed_synthetic_2016, tut_urban"),
+@pytest.mark.parametrize("corpus, message", [("dcase", "corpus: expected one of tut_sed_synthetic_2016, urban_sed"),
                                              (TUT, "no such folder"), (AUDIOSET, "no such folder"),
                                              (TUT_SED, "no such folder")])
 def test_what_is_no_corpus_is_an_error(corpus, message, tmp_path):
@@ -211,4 +223,4 @@ def test_a_folder_with_both_corpora(tmp_path, whole_clip, caplog):
     with caplog.at_level(logging.WARNING):
         assert check_corpus(TUT, tmp_path)["ok"]
         assert check_corpus(AUDIOSET, str(tmp_path))["missing"] == ["b_30"]
-    assert "1 of 2 listed clips (50.0 %)" in caplog.text
+    assert "1 of 2 listed files (50.0 %)" in caplog.text

@@ -87,7 +87,7 @@ def test_missing_clips_are_listed(tmp_path, caplog):
         dataset = load_tut(tmp_path)
     assert dataset.missing == (TRAIN[1], TEST[0]) and names_of(dataset)["test"] == TEST[1:]
     assert [record.message for record in caplog.records if "not there" in record.message] == [
-        f"{tmp_path / 'audio'}: 2 of 7 listed clips (28.6 %) are not there and are left out: {TRAIN[1]}, {TEST[0]}"]
+        f"{tmp_path / 'audio'}: 2 of 7 listed files (28.6 %) are not there and are left out: {TRAIN[1]}, {TEST[0]}"]
 
 
 # Validation
@@ -183,7 +183,7 @@ def test_no_audio_at_all_is_an_error(tmp_path):
     write_tut(tmp_path, TRAIN, TEST)
     for path in (tmp_path / "audio").iterdir():
         path.rename(path.with_suffix(".txt"))
-    with pytest.raises(InputError, match="audio: expected clips .*Received: none of 7"):
+    with pytest.raises(InputError, match="audio: expected audio .*Received: none of 7"):
         load_tut(tmp_path)
 
 

@@ -18,6 +18,7 @@ from polysed_keras.training import runs as experiments
 from polysed_keras.training.runs import load_run, run_experiment
 from polysed_keras.training.sources import label_affinity
 
+from clip_fixtures import write_files
 from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
 
 PAIRS = "0.5\t2\tbeep\n0.6\t2\thum\n3\t4\thiss\n3\t4.5\twhistle\n"  # beep with hum, hiss with whistle
@@ -48,6 +49,14 @@ def test_cooccurrence_of_annotations_by_hand(paired):
     expected[0, 2] = expected[2, 0] = 70 / 75
     expected[1, 3] = expected[3, 1] = 50 / 75
     np.testing.assert_allclose(label_affinity(Decomposition(2, "cooccurrence"), load_dataset(paired)), expected)
+
+
+def test_groups_of_another_corpus(tmp_path):
+    """Dogs bark while guns are shot, and no other labels sound together."""
+    name = "train/soundscape_train_bimodal0"
+    write_files(tmp_path, {f"audio/{name}.wav": b"", f"annotations/{name}.txt": "0\t2\tdog_bark\n1\t2\tgun_shot\n"})
+    groups = find_groups(tmp_path, Decomposition(5, "cooccurrence"), corpus="urban_sed")
+    assert ("dog_bark", "gun_shot") in groups and sum(map(len, groups)) == 10
 
 
 def test_annotations_without_events_have_no_cooccurrence(tmp_path):

@@ -114,7 +114,7 @@ def test_durations_of_audio_say_which_recordings_there_are(folders, caplog):
 
 
 @pytest.mark.parametrize("text", ["filename\tduration\na.wav\t10\nb.wav\t2.5\n", "a.wav,10\n\nb.wav,2.5\n",
-                                  "a\t10\nb\t2.5"])
+                                  "a\t10\nb\t2.5", '"a.wav",10\nb.wav,2.5'])
 def test_durations_are_read_with_or_without_a_header(tmp_path, text):
     (tmp_path / "durations").write_text(text)
     assert read_durations(tmp_path / "durations") == {"a": 10, "b": 2.5}
@@ -141,7 +141,7 @@ def test_mistakes_in_lists(folders, change, words):
 def test_mistakes_in_arguments(folders, tmp_path):
     durations = tmp_path / "late.tsv"
     durations.write_text("a.wav\tten\nb.wav\ttwelve\n")
-    with pytest.raises(InputError, match="lines of a file name"):
+    with pytest.raises(InputError, match="late.tsv, line 1: expected seconds"):
         load_event_lists(folders[0], folders[1:], durations=durations)
     with pytest.raises(InputError, match="labels: expected some of those in the lists .cat, dog, rain.*whale"):
         load_event_lists(folders[0], folders[1:], labels=["whale"])

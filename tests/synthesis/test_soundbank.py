@@ -186,12 +186,93 @@ def test_folds_of_a_folder_of_labels(tmp_path):
     ("filename,fold,category\na.wav,1,dog\n", "src_file"),
     ("filename,fold,category,src_file\na.wav,one,dog,3\n", "one"),
     ("filename,fold,category,src_file\nb.wav,1,dog,3\n", "b.wav"),
-    ("filename,fold,category,src_file\n", "received none"), ("", "received none")])
+    ("filename,fold,category,src_file\n", "Received: none"), ("", "Received: none")])
 def test_broken_table(tmp_path, text, message):
     touch(tmp_path, "audio/a.wav", "meta/esc50.csv")
     (tmp_path / "meta" / "esc50.csv").write_text(text)
     with pytest.raises(InputError, match=rf"esc50\.csv.*{message}"):
         read_soundbank(tmp_path)
+
+
+US8K = "slice_file_name,fsID,start,end,salience,fold,classID,class\n"
+FSD50K = {"dev": "fname,labels,mids,split\n", "eval": "fname,labels,mids\n"}
+
+
+def make_table(folder, table, text, *recordings):
+    touch(folder, table, *recordings)
+    (folder / table).write_text(text)
+    return folder
+
+
+def listed(bank):
+    return [(instance.path.relative_to(bank.folder).as_posix(), instance.event_label, instance.source, instance.fold)
+            for instance in bank.instances]
+
+
+def test_urban_sound_8k(tmp_path, caplog):
+    """Rows of the corpus; the car horn of salience 2 is in the background."""
+    rows = ("100032-3-0-0.wav,100032,0,0.317551,1,5,3,dog_bark\n"
+            "100648-1-0-0.wav,100648,4.823402,5.471927,2,10,1,car_horn\n100652-3-0-1.wav,100652,0.5,4.5,1,2,3,dog_bark\n")
+    make_table(tmp_path, "metadata/UrbanSound8K.csv", US8K + rows, "audio/fold5/100032-3-0-0.wav",
+               "audio/fold2/100652-3-0-1.wav")
+    bank = read_soundbank(tmp_path)
+    assert listed(bank) == [("audio/fold2/100652-3-0-1.wav", "dog_bark", "100652", 2),
+                            ("audio/fold5/100032-3-0-0.wav", "dog_bark", "100032", 5)]
+    assert bank.labels == ("dog_bark",) and "UrbanSound8K. 1 of 3 recordings are left out" in caplog.text
+
+
+def fsd50k(folder, dev, evaluation, parts=("dev", "eval")):
+    """`dev`: {name: (labels, split)}, `evaluation`: {name: labels}; names of which the recordings are there."""
+    make_table(folder, "FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "".join(
+        f'{name},"{labels}","/m/1",{split}\n' for name, (labels, split) in dev.items()))
+    make_table(folder, "FSD50K.ground_truth/eval.csv", FSD50K["eval"] + "".join(
+        f'{name},"{labels}","/m/1"\n' for name, labels in evaluation.items()))
+    return touch(folder, *(f"FSD50K.{part}_audio/{name}.wav" for part, names in (("dev", dev), ("eval", evaluation))
+                           for name in names if part in parts))
+
+
+ELECTRIC, BASS = "Electric_guitar,Guitar,Music", "Bass_guitar,Guitar,Music"
+
+
+def test_fsd50k(tmp_path, caplog):
+    """Clips with one narrowest label; not a guitar of no kind, nor a mixture, nor one with a broad label of others."""
+    fsd50k(tmp_path, {"64760": (ELECTRIC, "train"), "345111": (ELECTRIC, "val"), "5313": (BASS, "train"),
+                      "5312": ("Electric_guitar,Bass_guitar,Guitar,Music", "train"), "1": ("Guitar,Music", "train"),
+                      "2": ("Bark,Dog,Animal", "train"), "3": ("Electric_guitar,Guitar,Music,Animal", "train"),
+                      "6": ("Dog,Animal", "train"), "7": ("Animal", "train")},
+           {"4": "Bark,Dog,Animal", "5": "Music"})
+    assert listed(read_soundbank(tmp_path)) == [
+        ("FSD50K.dev_audio/2.wav", "Bark", "2", 1), ("FSD50K.dev_audio/345111.wav", "Electric_guitar", "345111", 2),
+        ("FSD50K.dev_audio/5313.wav", "Bass_guitar", "5313", 1),
+        ("FSD50K.dev_audio/64760.wav", "Electric_guitar", "64760", 1), ("FSD50K.eval_audio/4.wav", "Bark", "4", 3)]
+    assert "FSD50K. 6 of 11 recordings are left out" in caplog.text
+    parts = folds_by_partition(partition_soundbank(read_soundbank(tmp_path)))
+    assert parts == {"train": {1}, "validate": {2}, "test": {3}}
+
+
+def test_labels_of_the_same_clips_are_one_sound(tmp_path):
+    """Every crash is a cymbal and every cymbal a crash, so that none is broader: the one named first is taken."""
+    fsd50k(tmp_path, {"1": ("Crash,Cymbal,Music", "train"), "2": ("Music", "train")}, {})
+    assert listed(read_soundbank(tmp_path)) == [("FSD50K.dev_audio/1.wav", "Crash", "1", 1)]
+
+
+def test_a_part_of_fsd50k_whose_audio_is_not_there_is_passed_over(tmp_path):
+    fsd50k(tmp_path, {"1": (ELECTRIC, "train"), "2": (ELECTRIC, "val")}, {"3": ELECTRIC}, parts=("dev",))
+    assert [instance.path.name for instance in read_soundbank(tmp_path).instances] == ["1.wav", "2.wav"]
+
+
+@pytest.mark.parametrize("table, text, message", [
+    ("metadata/UrbanSound8K.csv", "slice_file_name,fsID,fold\na.wav,1,1\n", "line 1: expected a header .*salience"),
+    ("metadata/UrbanSound8K.csv", US8K + "a.wav,1,0,1,1,1,3,dog_bark\n", "not in audio/: a.wav"),
+    ("metadata/UrbanSound8K.csv", US8K + "a.wav,1,0,1,1,x,3,dog_bark\n", "line 2: expected a fold"),
+    ("metadata/UrbanSound8K.csv", US8K + "a.wav,1,0,1,2,1,3,dog_bark\n", "Received: 1, in which the label's sound"),
+    ("FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "1,Dog,/m/1,test\n", "line 2: expected the split train or val"),
+    ("FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "1,,/m/1,val\n", "line 2: expected a row with fname, labels"),
+    ("FSD50K.ground_truth/eval.csv", FSD50K["eval"], "eval.csv: expected a row per recording")])
+def test_broken_tables_are_named(tmp_path, table, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        read_soundbank(make_table(tmp_path, table, text))
+    assert "\n" not in str(error.value)
 
 
 def test_esc10(esc10):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.datasets.loading import Dataset, Recording, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
@@ -203,6 +203,19 @@ def test_events_beyond_the_end_are_clipped_with_a_warning(tmp_path, caplog):
         recording, = load_recordings(load_dataset(folder), "train", LABELS, FEATURES, progress=False)
     assert "train0.txt" in caplog.text and "clipped" in caplog.text
     np.testing.assert_array_equal(recording.event_roll[:, 0], np.arange(len(recording.log_mel)) >= 50)
+
+
+def test_recordings_that_bring_their_events(tmp_path, caplog):
+    """Rows stand for the annotation, which is a table that no event list reader takes, and are clipped like it."""
+    folder = write_corpus(tmp_path / "corpus", recordings=1)
+    (folder / "table.tsv").write_text("filename\tonset\toffset\tevent_label\n")
+    audio = folder / "audio" / "train0.wav"
+    recording = Recording("train0", audio, folder / "table.tsv", ((1.0, 100.0, "beep"), (0.5, 1.0, "beep")))
+    with caplog.at_level(logging.WARNING):
+        loaded, = load_recordings(Dataset(folder, LABELS, {"train": (recording,)}), "train", LABELS, FEATURES,
+                                  progress=False)
+    assert "table.tsv, train0: event beep at 1-100 s ends beyond" in caplog.text
+    np.testing.assert_array_equal(loaded.event_roll[:, LABELS.index("beep")], np.arange(len(loaded.log_mel)) >= 25)
 
 
 def test_a_partition_without_recordings_is_an_error():

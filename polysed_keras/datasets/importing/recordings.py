@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from polysed_keras.audio import audio_info
-from polysed_keras.datasets.importing.matching import find_recordings, match_annotations, partition_pairs
+from polysed_keras.datasets.importing.pairs import find_recordings, match_annotations, partition_pairs
 from polysed_keras.datasets.loading import PARTITIONS
 from polysed_keras.datasets.statistics import count_recording, summarize
 from polysed_keras.datasets.tut_sed_synthetic_2016 import write_file_lists

@@ -1,4 +1,4 @@
-"""Match annotations with audio files, and recordings with partitions.
+"""Pairs of an audio file and its annotation, and tables that say one thing of each recording, such as its partition.
 
 An annotation belongs to the audio file with its name or stem. If there is none, endings that tools and people add are
 taken off the annotation's name (`.Table.1.selections`, `.BirdNET.results`, `_labels`, `-annotations`, a second `.wav`),
@@ -112,6 +112,18 @@ def recording_key(name):
     return list(_keys(name.replace("\\", "/").rpartition("/")[2]))[-1]
 
 
+def read_by_name(file):
+    """Yield (place, name, value) of a file that has on each line a file name, a tab or comma, and a value, as text.
+
+    The place is for messages. A header is passed over if its first column is called filename, file, name or recording.
+    """
+    for number, (place, line) in enumerate(read_source(file).lines):
+        *name, value = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
+        expect(name, place, "a file name, a tab or comma, and what is said of it", line.strip(), "Correct the line.")
+        if number or name[0].lower() not in _HEADER_NAMES:
+            yield place, ",".join(name), value
+
+
 def _without_audio_suffix(name):
     stem, dot, suffix = name.rpartition(".")
     return stem if f".{suffix}".lower() in AUDIO_SUFFIXES else name
@@ -146,17 +158,14 @@ def partition_pairs(pairs, audio, format, file, seed):
 def _read_partition(file, pairs, audio):
     name_of = {pair.audio: pair.name for pair in pairs}
     home = {}
-    for number, (place, line) in enumerate(read_source(file).lines):
-        fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
-        if number == 0 and fields[0].lower() in _HEADER_NAMES:
-            continue
-        expect(len(fields) == 2 and fields[1] in PARTITIONS, place,
-               f"a file name, a tab or comma, and {', '.join(PARTITIONS)}", line.strip(), "Correct the line.")
-        path = _find(fields[0], audio, place)
+    for place, name, partition in read_by_name(file):
+        expect(partition in PARTITIONS, place, f"one of {', '.join(PARTITIONS)} after the file name", partition,
+               "Correct the line.")
+        path = _find(name, audio, place)
         if path is None:
-            raise InputError(f"{place}: {fields[0]} is no audio file there. Correct or remove the line.")
-        if home.setdefault(path, fields[1]) != fields[1]:
-            raise InputError(f"{place}: {fields[0]} is in {home[path]} already. Leave it in one.")
+            raise InputError(f"{place}: {name} is no audio file there. Correct or remove the line.")
+        if home.setdefault(path, partition) != partition:
+            raise InputError(f"{place}: {name} is in {home[path]} already. Leave it in one.")
     return {name_of[path]: partition for path, partition in home.items() if path in name_of}
 
 
