@@ -14,6 +14,7 @@ from .files import (
     search_folder as search_folder,
     visible_audio as visible_audio,
     walk_files as walk_files,
+    write_audio as write_audio,
 )
 from .live import open_microphone as open_microphone, open_pipe as open_pipe, until_interrupted as until_interrupted
 from .log_mel import (

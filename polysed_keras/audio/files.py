@@ -1,5 +1,6 @@
 """Find audio files and read them as mono waveforms, without importing TensorFlow, so that commands start at once."""
 import collections
+import io
 import logging
 import os
 import pathlib
@@ -200,6 +201,26 @@ def load_audio(path, sample_rate=44100):
         >>> waveform = load_audio("street.wav", 16000)
     """
     return np.concatenate(list(audio_blocks(path, sample_rate)))
+
+
+def write_audio(path, waveform, sample_rate, subtype):
+    """Write a waveform to a file whose suffix is the format.
+
+    It is encoded in memory first, because libsndfile does not say what is wrong with a file that cannot be written.
+
+    Args:
+        path: the file, such as a .wav or .flac.
+        waveform: float array (samples,) or (samples, channels), full scale is 1.
+        sample_rate: Hz.
+        subtype: of libsndfile, such as "PCM_16".
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    import soundfile
+    content = io.BytesIO()
+    soundfile.write(content, waveform, sample_rate, subtype, format=pathlib.Path(path).suffix[1:])
+    pathlib.Path(path).write_bytes(content.getbuffer())
 
 
 def check_waveform(samples, name="waveform"):

@@ -4,9 +4,9 @@ import pathlib
 import zlib
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
+from polysed_keras.audio import write_audio
 from polysed_keras.datasets import (
     ANNOTATION_NAME,
     MIXTURE_NAME,
@@ -202,10 +202,10 @@ def _write_mixture(folder, number, rendering, labels, spec):
     name = MIXTURE_NAME.format(number)
     # Stems add up to the mixture only if neither is rounded to 16 bits; float files would store when they were written.
     subtype = f"PCM_{32 if spec.stems else spec.bit_depth}"
-    soundfile.write(folder / "audio" / f"{name}.wav", rendering.waveform, spec.sample_rate, subtype)
+    write_audio(folder / "audio" / f"{name}.wav", rendering.waveform, spec.sample_rate, subtype)
     if spec.stems:
         (folder / "stems" / name).mkdir(parents=True)
         for stem, waveform in rendering.stems.items():
-            soundfile.write(folder / "stems" / name / f"{short_name(stem)}.wav", waveform, spec.sample_rate, subtype)
+            write_audio(folder / "stems" / name / f"{short_name(stem)}.wav", waveform, spec.sample_rate, subtype)
     write_events(rendering.events, folder / "meta" / f"{ANNOTATION_NAME.format(number)}.txt")
     return count_recording(rendering.events, labels, spec.duration_seconds)

@@ -18,6 +18,7 @@ import soxr
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
+from polysed_keras.files import check_label
 from polysed_keras.synthesis.soundbank_tables import TABLE_FORMATS, read_tables
 
 BESIDES = {"background": "background", "noise": "background", "silence": "background", "other": "distractors"}
@@ -73,7 +74,8 @@ def read_soundbank(folder):
         Soundbank.
 
     Raises:
-        InputError: the folder is missing or has no label folders, a label has no recording, or a table is not usable.
+        InputError: the folder is missing or has no label folders, a label has no recording or cannot be written as a
+            line of text, or a table is not usable.
 
     Example:
         >>> read_soundbank("esc10").labels
@@ -84,6 +86,8 @@ def read_soundbank(folder):
     tables = read_tables(folder)
     instances, besides = _read_label_folders(folder) if tables is None else ([Instance(*each) for each in tables], {})
     labels = sorted({instance.event_label for instance in instances})
+    for label in labels:
+        check_label(label, folder)
     return Soundbank(folder, tuple(labels), tuple(instances), besides)
 
 

@@ -13,6 +13,7 @@ import typing
 
 from polysed_keras.datasets import table_rows
 from polysed_keras.errors import InputError, expect
+from polysed_keras.files import path_inside
 
 FSD50K_FOLDS = {"train": 1, "val": 2}  # the evaluation set is fold 3
 _logger = logging.getLogger(__name__)
@@ -42,13 +43,13 @@ class _Row(typing.NamedTuple):
 
 
 def _read_esc50(rows):
-    return [(audio / row["filename"], row["category"], row["src_file"], _fold(place, row["fold"]))
+    return [(path_inside(audio, row["filename"], place), row["category"], row["src_file"], _fold(place, row["fold"]))
             for place, audio, row in rows]
 
 
 def _read_urban_sound_8k(rows):
-    return [(audio / f"fold{row['fold']}" / row["slice_file_name"], row["class"], row["fsID"],
-             _fold(place, row["fold"])) for place, audio, row in rows if row["salience"] != "2"]
+    return [(path_inside(audio / f"fold{_fold(place, row['fold'])}", row["slice_file_name"], place), row["class"],
+             row["fsID"], _fold(place, row["fold"])) for place, audio, row in rows if row["salience"] != "2"]
 
 
 def _read_fsd50k(rows):
@@ -69,7 +70,8 @@ def _read_fsd50k(rows):
         if narrowest and labels == common[narrowest[0]]:
             split = row.get("split", "")
             expect(not split or split in FSD50K_FOLDS, place, "the split train or val", split, "Correct the row.")
-            sounds.append((audio / f"{row['fname']}.wav", narrowest[0], row["fname"], FSD50K_FOLDS.get(split, 3)))
+            path = path_inside(audio, f"{row['fname']}.wav", place)
+            sounds.append((path, narrowest[0], row["fname"], FSD50K_FOLDS.get(split, 3)))
     return sounds
 
 

@@ -19,6 +19,7 @@ from polysed_keras.audio.files import (
     load_audio,
     search_folder,
     walk_files,
+    write_audio,
 )
 from polysed_keras.cli import detection
 from polysed_keras.datasets.importing.pairs import find_recordings
@@ -398,3 +399,19 @@ def test_without_tensorflow_io_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(InputError, match="tensorflow-io: expected on Python 3.11 and 3.12 only"):
         decode_with_tensorflow_io(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("suffix, subtype", [("wav", "PCM_16"), ("wav", "PCM_32"), ("flac", "PCM_24")])
+def test_what_is_written_is_what_soundfile_writes(suffix, subtype, tmp_path):
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((5000, 2))
+    soundfile.write(tmp_path / f"a.{suffix}", waveform, RATE, subtype)
+    write_audio(tmp_path / f"b.{suffix}", waveform, RATE, subtype)
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("/dev/full, a disk that is always full, is not there")
+    (tmp_path / "a.wav").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_audio(tmp_path / "a.wav", np.zeros(5000), RATE, "PCM_16")

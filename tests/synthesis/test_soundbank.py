@@ -186,6 +186,9 @@ def test_folds_of_a_folder_of_labels(tmp_path):
     ("filename,fold,category\na.wav,1,dog\n", "src_file"),
     ("filename,fold,category,src_file\na.wav,one,dog,3\n", "one"),
     ("filename,fold,category,src_file\nb.wav,1,dog,3\n", "b.wav"),
+    ("filename,fold,category,src_file\n../secret.wav,1,dog,3\n", "line 2: expected names of files in"),
+    ("filename,fold,category,src_file\n/etc/passwd,1,dog,3\n", "line 2: expected names of files in"),
+    ("filename,fold,category,src_file\na.wav,1\n", "line 2: expected a row"),
     ("filename,fold,category,src_file\n", "Received: none"), ("", "Received: none")])
 def test_broken_table(tmp_path, text, message):
     touch(tmp_path, "audio/a.wav", "meta/esc50.csv")
@@ -267,12 +270,21 @@ def test_a_part_of_fsd50k_whose_audio_is_not_there_is_passed_over(tmp_path):
     ("metadata/UrbanSound8K.csv", US8K + "a.wav,1,0,1,1,x,3,dog_bark\n", "line 2: expected a fold"),
     ("metadata/UrbanSound8K.csv", US8K + "a.wav,1,0,1,2,1,3,dog_bark\n", "Received: 1, in which the label's sound"),
     ("FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "1,Dog,/m/1,test\n", "line 2: expected the split train or val"),
+    ("metadata/UrbanSound8K.csv", US8K + "../../a.wav,1,0,1,1,1,3,dog_bark\n", "line 2: expected names of files in"),
+    ("FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "../1,Dog,/m/1,val\n", "line 2: expected names of files in"),
     ("FSD50K.ground_truth/dev.csv", FSD50K["dev"] + "1,,/m/1,val\n", "line 2: expected a row with fname, labels"),
     ("FSD50K.ground_truth/eval.csv", FSD50K["eval"], "eval.csv: expected a row per recording")])
 def test_broken_tables_are_named(tmp_path, table, text, message):
     with pytest.raises(InputError, match=message) as error:
         read_soundbank(make_table(tmp_path, table, text))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "a\ttab", " dog"])
+def test_folders_that_are_no_labels_are_refused(label, tmp_path):
+    """A corpus of such labels could not be read back."""
+    with pytest.raises(InputError, match="label: expected 1 to 200 characters, without tabs"):
+        read_soundbank(touch(tmp_path, f"{label}/1.wav"))
 
 
 def test_esc10(esc10):

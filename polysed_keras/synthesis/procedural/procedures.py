@@ -8,8 +8,8 @@ import pathlib
 import zlib
 
 import numpy as np
-import soundfile
 
+from polysed_keras.audio import write_audio
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory
 from polysed_keras.synthesis.procedural import impacts, machines, voices
@@ -57,7 +57,7 @@ def write_soundbank(folder, instances=12, seed=0, labels=None):
             (temporary / label).mkdir()
             for index in range(instances):
                 path = temporary / label / f"{label}-{index:02d}.flac"
-                soundfile.write(path, make_instance(label, index, seed), PROCEDURAL_SAMPLE_RATE, "PCM_16")
+                write_audio(path, make_instance(label, index, seed), PROCEDURAL_SAMPLE_RATE, "PCM_16")
     return pathlib.Path(folder)
 
 

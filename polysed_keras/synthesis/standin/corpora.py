@@ -11,9 +11,9 @@ import math
 import pathlib
 import tempfile
 
-import soundfile
 from tqdm import tqdm
 
+from polysed_keras.audio import write_audio
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_directory, write_json
@@ -153,7 +153,7 @@ def _write_audio(folder, clips, read, spec, progress):
              for corpus, prefix in ((SCENE_CORPUS, ""), (EVENT_CORPUS, "Y"))
              for part in clips[corpus].values() for clip in part]
     for path, clip in tqdm(named, "clips", unit="clip", disable=not progress):
-        soundfile.write(path, render_clip(clip, read, spec).waveform, spec.sample_rate, "PCM_16")
+        write_audio(path, render_clip(clip, read, spec).waveform, spec.sample_rate, "PCM_16")
 
 
 def _report(clips, labels, spec):
