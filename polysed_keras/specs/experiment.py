@@ -207,6 +207,8 @@ class Experiment:
     def __post_init__(self):
         expect(self.clip_level or self.augment == AugmentSpec(), "augment", "none, but for networks of clips",
                self.augment)
+        expect(not self.clip_level or isinstance(self.tasks, tuple), "tasks",
+               "a list of tasks, as the network labels clips", self.tasks)
 
     @property
     def input_shape(self):
