@@ -251,8 +251,6 @@ REFUSED = {
     "thousands": ("a.txt", "1,000.5\t1,001.0\tdog\n", "line 1", "1,000.5"),
     "decimal commas between commas": ("a.csv", "0,5,1,25,dog\n", "line 1", "decimal commas"),
     "underscores": ("a.txt", "1_0\t2_0\tdog\n", "line 1", "1_0"),
-    "minutes": ("a.csv", "onset,offset,label\n0:30,1:20,dog\n", "line 2", "0:30"),
-    "milliseconds": ("a.csv", "start_ms,end_ms,label\n500,1000,dog\n", "line 1", "seconds"),
     "no end": ("a.csv", "filename,onset,label\na.wav,500,dog\n", "line 1", "offset (or duration)"),
     "one field too many": ("a.csv", "onset,offset,label\n0.5,1.0,dog, barking\n", "line 2", "3 fields"),
     "a label of two words": ("a.txt", "0.5 1.0 dog\n0.5 1.0 dog barking\n", "line 2", "3 fields"),
