@@ -280,6 +280,11 @@ def unquote(field):
     return quoted[1].replace('""', '"').strip() if quoted else field.strip()
 
 
+def quote(field):
+    """Return a field so that `unquote` gives it back: in the quotes of CSV if it has quotes on both sides."""
+    return '"' + field.replace('"', '""') + '"' if _QUOTED.fullmatch(field) else field
+
+
 def strip_end(fields):
     """Return a list of fields without the empty ones at its end."""
     while fields and not fields[-1]:
