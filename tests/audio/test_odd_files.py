@@ -2,6 +2,7 @@
 import io
 import logging
 import os
+import pathlib
 import re
 import struct
 
@@ -12,6 +13,7 @@ import soundfile
 from polysed_keras.audio.files import audio_blocks, audio_info, find_audio, load_audio
 from polysed_keras.errors import InputError
 
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "odd-files.md"
 RATE = 16000
 NOISE = np.random.default_rng(0).uniform(-0.7, 0.7, 8000)
 PCM = np.round(NOISE * 32767).astype("<i2")
@@ -190,3 +192,8 @@ def test_names_of_any_letters_are_found_and_read(name, tmp_path):
     (tmp_path / f"{name}.wav").write_bytes(WAV)
     path, = find_audio([tmp_path])
     assert len(load_audio(path, RATE)) == len(SAMPLES)
+
+
+def test_the_page_of_odd_files_lists_all():
+    listed = PAGE.read_text("utf-8").splitlines()
+    assert [name for name in (*READ, *REFUSED) if not any(line.startswith(f"| {name} |") for line in listed)] == []

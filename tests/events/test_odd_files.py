@@ -1,11 +1,13 @@
 """Annotation files that no tool's manual describes but people have; docs/guides/odd-files.md lists them."""
 import json
+import pathlib
 
 import pytest
 
 from polysed_keras.errors import InputError
 from polysed_keras.events.formats.catalogue import read_annotations
 
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "odd-files.md"
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
 BIRDNET = "Start (s),End (s),Scientific name,Common name,Confidence,File"
 HEADER = "filename,onset,offset,event_label\n"
@@ -185,3 +187,8 @@ def test_label_tracks_with_frequencies_and_tables_are_two_formats(tmp_path):
     (tmp_path / "b.txt").write_text("onset\toffset\tlabel\n0.5\t1.0\tdog\n")
     with pytest.raises(InputError, match="expected files of one format. Received: audacity .* and sed_eval .*b.txt"):
         read_annotations(tmp_path)
+
+
+def test_the_page_of_odd_files_lists_all():
+    listed = PAGE.read_text("utf-8").splitlines()
+    assert [name for name in (*READ, *REFUSED) if not any(line.startswith(f"| {name} |") for line in listed)] == []
