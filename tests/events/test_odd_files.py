@@ -152,6 +152,8 @@ REFUSED = {
     "a region without a label": ("a.json", task({"type": "audio", "value": {"start": 2, "end": 3}}), ", task 1",
                                  "a label of the region from 2 s"),
     "rectangles in a video": ("a.json", task(VIDEO), ", task 1", "--label-column"),
+    "half of a region in a cell": ("a.csv", 'audio,label\na.wav,"[{""start"": 0.5, ""end"": "\n', ", line 2",
+                                   "regions of Label Studio"),
     "several annotators": ("a.json", task(annotations=[{"result": [REGION]}] * 2), ", task 1", "ground truth"),
     "JSON of JAMS": ("a.json", '{"annotations": [{"namespace": "segment", "data": []}]}', ", task 1", "audio file"),
 }

@@ -55,14 +55,13 @@ def is_label_studio(source):
 
 
 def _is_table(source):
-    return '"[{""start""' in source.text
+    return '""start""' in source.text and re.search(r'"\[\{""\w+"":', source.text) is not None
 
 
 def _tasks(source):
     if _is_table(source):  # as JSON-MIN, of which every field is a cell
         (_, names), *rows = source.rows
-        return [(place, {name: json.loads(field) if field[:1] == "[" else field for name, field in zip(names, fields)})
-                for place, fields in rows]
+        return [(place, {name: _cell(field, place) for name, field in zip(names, fields)}) for place, fields in rows]
     try:
         tasks = json.loads(source.text or "[]")
     except json.JSONDecodeError as error:
@@ -72,6 +71,16 @@ def _tasks(source):
     expect(isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks), source.path,
            "an export of Label Studio, a list of tasks", str(tasks)[:80], "Export it again as JSON or JSON-MIN.")
     return [(f"{source.path}, task {number}", task) for number, task in enumerate(tasks, start=1)]
+
+
+def _cell(field, place):
+    if not field.startswith("[{"):
+        return field
+    try:
+        return json.loads(field)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: expected regions of Label Studio as JSON. Received: {field[:80]} ({error}). Export "
+                         "it again.") from error
 
 
 def _annotation(task, place):
