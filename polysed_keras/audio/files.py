@@ -28,11 +28,18 @@ UNREAD_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".amr", ".3g
                    ".asf", ".mpg", ".mpeg", ".ogv", ".spx", ".ra", ".gsm", ".wac")
 
 
+def _what_is_at(path):
+    """Return what is at a path at which there is no file."""
+    if not os.path.exists(path):
+        return "nothing there"
+    return "a folder" if os.path.isdir(path) else "a special file, which is no recording"
+
+
 def _find_streams(path, quiet=False):
     from polysed_keras.audio.streams import find_streams
     try:
         if not os.path.isfile(path):
-            raise InputError(f"{path}: expected an audio file. Received: nothing there. Check the path.")
+            raise InputError(f"{path}: expected an audio file. Received: {_what_is_at(path)}. Check the path.")
         if os.path.getsize(path) == 0:
             raise InputError(f"{path}: expected audio. Received: an empty file (0 bytes). Replace or remove it.")
         found = find_streams(path)
@@ -79,7 +86,7 @@ def _decoded_blocks(path, file, block_seconds, stated=None):
     num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
     try:
         # SoundFile.blocks would fill up the last block of a truncated file from uninitialised memory.
-        while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
+        while len(block := file.read(_until(stated, num_samples, block_samples), dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
             if (peak := np.abs(block).max()) > LOUDEST:
@@ -92,8 +99,16 @@ def _decoded_blocks(path, file, block_seconds, stated=None):
         if stated and num_samples > stated:
             logger.warning("%s: is longer than its header says; all that is there is used.", path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
-                         "Replace or remove it.") from error
+        if num_samples != stated:
+            raise InputError(f"{path}: expected audio to the end. Received: {error} (truncated or corrupt). "
+                             "Replace or remove it.") from error
+        logger.warning("%s: what stands behind the samples that its header tells of is no audio, and is not read.",
+                       path)
+
+
+def _until(stated, num_samples, most):
+    """Return how many samples to read: at most so many, and none of those beyond the stated number with one before."""
+    return min(most, stated - num_samples) if stated and num_samples < stated else most
 
 
 def audio_blocks(path, sample_rate=44100, block_seconds=BLOCK_SECONDS):
@@ -370,7 +385,7 @@ def find_audio(paths):
     for path in map(pathlib.Path, paths):
         inside = search_folder(path) if path.is_dir() else [path] * path.is_file()
         if not inside:
-            what = "a folder without any" if path.is_dir() else "nothing there"
+            what = "a folder without any" if path.is_dir() else _what_is_at(path)
             raise InputError(f"{path}: expected an audio file or a folder of them ({', '.join(AUDIO_SUFFIXES)}). "
                              f"Received: {what}.")
         found += inside

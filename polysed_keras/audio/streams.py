@@ -3,9 +3,11 @@
 Ogg files may be chained, MP3, FLAC and WAV files are joined by `cat`, and programs that are stopped, or write into a
 pipe, leave 0 or the largest number where a header says how long the sound is.
 """
+import bisect
 import dataclasses
 import functools
 import io
+import itertools
 import math
 import mmap
 import os
@@ -18,6 +20,7 @@ import soundfile
 from polysed_keras.audio.files import UNKNOWN_SIZE
 
 RIFFS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+CHUNKS = (b"fmt ", b"data", b"fact", b"LIST")
 FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO always comes first, with 34 bytes.
 
 
@@ -28,6 +31,7 @@ class Stream:
     Attributes:
         start: its first byte.
         stop: the byte after its last one.
+        pieces: list of the first byte of each of its pieces and the byte after the last one, if it lies in several.
         prefix: bytes of a header that it lacks.
         patch: dict from an offset in the file to the bytes that a finished header would have there.
         num_samples: what its header says; None to ask libsndfile.
@@ -36,6 +40,7 @@ class Stream:
     """
     start: int
     stop: int
+    pieces: list = dataclasses.field(default_factory=list)
     prefix: bytes = b""
     patch: dict = dataclasses.field(default_factory=dict)
     num_samples: int | None = None
@@ -59,10 +64,13 @@ class _Window(io.RawIOBase):
 
     def __init__(self, content, stream):
         self._content, self._stream, self._place = content, stream, 0
+        self._pieces = stream.pieces or [(stream.start, stream.stop)]
+        # The place after each piece, if that of the prefix is 0.
+        self._stops = list(itertools.accumulate((stop - start for start, stop in self._pieces),
+                                                initial=len(stream.prefix)))
 
     def seek(self, offset, whence=os.SEEK_SET):
-        size = len(self._stream.prefix) + self._stream.stop - self._stream.start
-        origin = (0, self._place, size)[whence]
+        origin = (0, self._place, self._stops[-1])[whence]
         self._place = max(0, origin + offset)
         return self._place
 
@@ -70,16 +78,27 @@ class _Window(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer):
-        prefix = self._stream.prefix[self._place:]
-        begin = self._stream.start + max(0, self._place - len(self._stream.prefix))
-        part = bytearray(prefix + self._content[begin:min(begin + len(buffer), self._stream.stop)])[:len(buffer)]
+        filled = 0
+        while filled < len(buffer) and (part := self._read(len(buffer) - filled)):  # It must not be filled in part.
+            buffer[filled:filled + len(part)] = part
+            filled, self._place = filled + len(part), self._place + len(part)
+        return filled
+
+    def _read(self, size):
+        """Return at most so many of the next bytes, of one piece."""
+        number = bisect.bisect_right(self._stops, self._place)
+        if number == 0:
+            return self._stream.prefix[self._place:self._place + size]
+        if number == len(self._stops):
+            return b""
+        start, stop = self._pieces[number - 1]
+        begin = start + self._place - self._stops[number - 1]
+        part = bytearray(self._content[begin:min(begin + size, stop)])
         for offset, right in self._stream.patch.items():
-            for place, value in enumerate(right, start=offset - begin):  # No stream has a prefix and a patch.
+            for place, value in enumerate(right, start=offset - begin):
                 if 0 <= place < len(part):
                     part[place] = value
-        buffer[:len(part)] = part
-        self._place += len(part)
-        return len(part)
+        return part
 
 
 def find_streams(path):
@@ -92,14 +111,14 @@ def find_streams(path):
         List of Stream, at least one.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        begin = content[:12]
-        if begin[:4] == b"OggS":
-            streams = _ogg_streams(content)
+        begin, tag = content[:12], _tag_size(content, 0)
+        if content[tag:tag + 4] == b"OggS":
+            streams = _ogg_streams(content, tag)
         elif begin[:4] in RIFFS and begin[8:] == b"WAVE":
             streams = _riff_streams(content)
         elif kind := next((kind for kind in SIZED if kind[0].match(begin)), None):
             streams = _sized_streams(content, *kind)
-        elif content[(tag := _tag_size(content, 0)):tag + 4] == b"fLaC":
+        elif content[tag:tag + 4] == b"fLaC":
             streams = _flac_streams(content)
         elif pathlib.Path(path).suffix.lower() in (".mp3", ".mp2") or _mpeg_frame(content, tag):
             streams = _mpeg_streams(content)
@@ -119,7 +138,8 @@ def open_stream(path, stream):
     """
     if str(path).lower().endswith(".sd2"):
         return SequentialFile(path)  # Its header is another file, the resource fork, which libsndfile looks for.
-    is_whole = (stream.start, stream.stop) == (0, os.path.getsize(path)) and not stream.prefix and not stream.patch
+    is_whole = (stream.start, stream.stop) == (0, os.path.getsize(path)) and not (
+        stream.pieces or stream.prefix or stream.patch)
     with open(path, "rb") as file:
         # By number, not by name: libsndfile would take `._a.mp3` for the header of `a.mp3`.
         return SequentialFile(os.dup(file.fileno()) if is_whole else _Window(
@@ -128,17 +148,26 @@ def open_stream(path, stream):
 
 # Ogg
 
-def _ogg_streams(content):
-    """Divide at each first page that follows another page: the first pages of streams that are mixed stand together."""
-    streams, was_first, place = [], False, 0
+def _ogg_streams(content, place):
+    """Divide at each first page that follows another page: the first pages of streams that are mixed stand together.
+
+    FLAC in Ogg, which libsndfile does not read, becomes FLAC by leaving out what Ogg puts around it.
+    """
+    streams, was_first, serial = [], False, None
     while place >= 0:
         head = content[place:place + 27]
-        stop = place + 27 + sum(head[26:]) + sum(content[place + 27:place + 27 + sum(head[26:])])
+        body = place + 27 + sum(head[26:])
+        stop = body + sum(content[place + 27:body])
         is_first, is_cut = bool(head[5:6] > b"\1" and head[5] & 2), stop > len(content) or not head[5] & 4
+        if is_first and content[body:body + 5] == b"\x7fFLAC" and serial is None:
+            body, serial = body + 9, head[14:18]
         if is_first and not was_first:
-            streams.append(Stream(place, min(stop, len(content)), is_cut=is_cut))
-        elif streams:
+            streams.append(_flac_stream(content, body, stop) if serial else Stream(place, stop))
+        if streams:
             streams[-1] = dataclasses.replace(streams[-1], stop=min(stop, len(content)), is_cut=is_cut)
+            if serial == head[14:18]:
+                streams[-1].pieces.append((body, min(stop, len(content))))
+        serial = serial if head[5:6] and not (serial == head[14:18] and head[5] & 4) else None
         was_first, place = is_first, content.find(b"OggS", stop)
     return streams
 
@@ -178,25 +207,36 @@ def _riff_streams(content):
 
 
 def _riff_stream(content, start):
-    """Follow the chunks of a WAV file to its end or the next one, and find the sound if its header is not finished."""
+    """Follow the chunks of a WAV file to its end or the next one, and find the sound if its header is not finished.
+
+    Chunks of an odd size have to be followed by a zero; libsndfile does not find the sound behind one that is not.
+    """
     order = "big" if content[start:start + 4] == b"RIFX" else "little"
-    place, long_size, ds64 = start + 12, None, None
+    place, long_size, ds64, layout, is_unpadded = start + 12, None, None, b"", False
     while place + 8 <= len(content):
         name, size = content[place:place + 4], int.from_bytes(content[place + 4:place + 8], order)
         if name in RIFFS and content[place + 8:place + 12] == b"WAVE":
             return Stream(start, place)
+        if name == b"fmt ":
+            layout = content[place:place + 8 + size].ljust(8 + size + size % 2, b"\0")
         if name == b"ds64":
             ds64, long_size = place + 8, int.from_bytes(content[place + 16:place + 24], order)
         if name == b"data":
             begin = place + 8
             size = long_size if ds64 and size == 0xFFFFFFFF else size
             rest = len(content) - begin
+            if is_unpadded and not ds64:
+                body = b"WAVE" + layout + content[place:begin]
+                return Stream(begin, min(begin + size, len(content)),
+                              prefix=content[start:start + 4] + (len(body) + size).to_bytes(4, order) + body)
             if (size == 0 or size > rest and UNKNOWN_SIZE <= size) and not _are_chunks(content, begin, order):
                 return Stream(start, len(content), patch=_riff_patch(place, rest, start, ds64, order))
             if size + 8 <= rest and not _are_chunks(content, begin + size, order):
                 return Stream(start, len(content), unread=rest - size)
-        odd = size % 2 and content[place + 8 + size:place + 12 + size] not in RIFFS
-        place += 8 + size + odd
+        place += 8 + size
+        unpadded = size % 2 and content[place:place + 4] in (*RIFFS, *CHUNKS)
+        is_unpadded |= bool(unpadded)
+        place += size % 2 and not unpadded
     return Stream(start, len(content))
 
 
@@ -325,21 +365,29 @@ def _side_size(kind):
     return (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
 
 
-def _promised_frames(content, place, kind):
-    """Return the frames of the stream that begins with this one, if it is a header of LAME or Fraunhofer, or None.
+def _promise(content, place, kind):
+    """Return what the frame that begins here says of its stream, if it is a header of LAME or Fraunhofer, or None.
 
-    The frame itself is counted. A header that does not say it promises infinitely many.
+    These are the number of frames with the header, infinite if it does not say it; the place where this number stands;
+    and the place after the last byte, or 0.
     """
     head, side = content[place:place + 64], _side_size(kind)
     for begin in (4 + side, 6 + side):  # the latter behind a checksum
         if head[begin:begin + 4] in (b"Xing", b"Info"):
-            return 1 + int.from_bytes(head[begin + 8:begin + 12], "big") if head[begin + 7] & 1 else math.inf
-    return 1 + int.from_bytes(head[50:54], "big") if head[36:40] == b"VBRI" else None
+            number, size = struct.unpack(">II", head[begin + 8:begin + 16].ljust(8, b"\0"))
+            return (1 + number if head[begin + 7] & 1 else math.inf, place + begin + 8,
+                    place + size if head[begin + 7] & 3 == 3 and size else 0)
+    if head[36:40] == b"VBRI":
+        return 1 + int.from_bytes(head[50:54], "big"), place + 50, 0
+    return None
 
 
 def _mpeg_streams(content):
-    """Divide at headers, at another rate or number of channels, and behind the frames that a header promised."""
-    found, last, left = [], None, math.inf  # first byte, kind, promised and present frames, end
+    """Divide at headers, at another rate or number of channels, and behind the frames that a header promised.
+
+    A number of frames that ends before the bytes that are promised beside it is wrong.
+    """
+    found, last, left, end = [], None, math.inf, 0  # first byte, kind, promise, present frames, end
     first = place = _next_frame(content, _tag_size(content, 0))
     while place is not None:
         frame = _mpeg_frame(content, place)
@@ -347,16 +395,24 @@ def _mpeg_streams(content):
             place = _next_frame(content, place + _tag_size(content, place))
             continue
         kind, size = frame
-        promised = _promised_frames(content, place, kind)
-        if promised or kind != last or left == 0:
-            found.append([place, kind, promised or math.inf, 0, place])
-            last, left = kind, promised or math.inf
-        found[-1][3:] = found[-1][3] + 1, min(place + size, len(content))
+        promise = _promise(content, place, kind)
+        if promise or kind != last or left <= 0 and place + size > end:
+            found.append([place, kind, promise or (math.inf, 0, 0), 0, place])
+            last, (left, _, end) = kind, found[-1][2]
+        found[-1][3:] = found[-1][3] + (place + size <= len(content)), min(place + size, len(content))
         left, place = left - 1, place + size
-    if len(found) == 1 and found[0][2] < math.inf and first == _tag_size(content, 0):
+    if len(found) == 1 and found[0][2][0] == found[0][3] and first == _tag_size(content, 0):
         return []  # libsndfile reads it as it is.
-    return [Stream(start, stop, prefix=b"" if promised < math.inf else _mpeg_header(kind, content[start + 3], number))
-            for start, kind, promised, number, stop in found]
+    return [_mpeg_stream(content, *stream) for stream in found]
+
+
+def _mpeg_stream(content, start, kind, promise, number, stop):
+    promised, place, _ = promise
+    if promised == math.inf:
+        return Stream(start, stop, prefix=_mpeg_header(kind, content[start + 3], number))
+    if promised == number or number < 2:
+        return Stream(start, stop)
+    return Stream(start, stop, patch={place: (number - 1).to_bytes(4, "big")}, is_cut=promised > number)
 
 
 def _mpeg_header(kind, last_byte, number):

@@ -5,7 +5,7 @@ stays quick; tests/cli and tests/export hold them equal.
 """
 
 DETECTION_FORMATS = ("tsv", "csv", "audacity", "raven", "birdnet", "label_studio", "textgrid")
-ANNOTATION_FORMATS = ("sed_eval", "audacity", "raven", "birdnet", "label_studio", "textgrid", "audioset_strong",
+ANNOTATION_FORMATS = ("sed_eval", "audacity", "raven", "elan", "birdnet", "label_studio", "textgrid", "audioset_strong",
                       "urban_sed", "desed", "dcase_bioacoustic", "tsv", "csv")
 CORPORA = ("tut_sed_synthetic_2016", "urban_sed", "desed", "maestro_real", "tut_urban_acoustic_scenes_2018",
            "audioset", "esc50")

@@ -152,7 +152,7 @@ BROKEN = {
     "no label column": ("raven", f"{RAVEN}\n1\tSpectrogram 1\t1\t0\t1\t0\t900\n", 1, "species"),
     "empty label": ("raven", f"{RAVEN}\tAnnotation\n1\tSpectrogram 1\t1\t0\t1\t0\t900\t\n", 2, "a label"),
     "row too long": ("raven", f"{RAVEN}\tAnnotation\n1\tSpectrogram 1\t1\t0\t1\t0\t900\tdog\tx\n", 2, "8 fields"),
-    "broken time": ("raven", f"{RAVEN}\tAnnotation\n1\tWaveform 1\t1\t0\t1:20\t0\t900\tdog\n", 2, "1:20"),
+    "broken time": ("raven", f"{RAVEN}\tAnnotation\n1\tWaveform 1\t1\t0\t1:200\t0\t900\tdog\n", 2, "1:200"),
     "broken offset": ("raven", f"{RAVEN}\tBegin File\tFile Offset (s)\tLabel\n"
                                "1\tWaveform 1\t1\t0\t1\t0\t900\ta.wav\t\tdog\n", 2, "seconds"),
     "four fields": ("urban_sed", "0.5 1.5 dog bark\n", 1, "dog, bark"),

@@ -16,6 +16,7 @@ from polysed_keras.events.formats.catalogue import (
     write_detections,
     write_table,
 )
+from polysed_keras.events.formats.source import clean
 from polysed_keras.events.formats.writing import Detected
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
@@ -220,6 +221,40 @@ def test_files_that_people_have(texts, expected, tmp_path):
     assert read(tmp_path, texts) == expected
 
 
+MANUAL = {"original_length": 98.4, "id": "wavesurfer_1", "origin": "manual", "from_name": "label", "to_name": "audio",
+          "type": "labels", "value": {"start": 0.5, "end": 1.0, "channel": 0, "labels": ["dog"]}}
+# Files as the tools themselves write them, with all that they put into them.
+TOOLS = {
+    "Raven Pro": ("a.Table.1.selections.txt", f"{RAVEN}\tDelta Time (s)\tBegin Path\tBegin File\tFile Offset (s)\t"
+                  "Annotation\r\n" + "".join(f"1\t{view} 1\t1\t0.500000000\t1.000000000\t0.000\t4000.000\t0.5000\t"
+                                           "C:\\rec\\a.wav\ta.wav\t0.5000\tdog\r\n"
+                                           for view in ("Waveform", "Spectrogram"))),
+    "Audacity": ("a.txt", "0.500000\t1.000000\tdog\n\\\t1378.125000\t5512.500000\n"),
+    "Audacity, frequencies half open": ("a.txt", "0.500000\t1.000000\tdog\n\\\t-1.000000\t5512.500000\n"),
+    "Praat, long": ("a.TextGrid", LONG[:LONG.index("    item [2]")].replace("size = 3 \nitem", "size = 1 \nitem")
+                    .replace('a ""loud"" dog', "dog")),
+    "Praat, short": ("a.TextGrid", b"\xfe\xff" + SHORT.replace(" ! the time 3 at which it begins", "").replace(
+        '"TextGrid"', 'Object class = "TextGrid"').encode("utf-16-be")),
+    "Label Studio": ("project-1-at-2024-01-01.json", json.dumps([{
+        "id": 1, "annotations": [{"id": 1, "completed_by": 1, "result": [MANUAL], "was_cancelled": False,
+                                  "ground_truth": False, "lead_time": 20.5, "prediction": {}, "result_count": 1}],
+        "file_upload": "0a1b2c3d-a.wav", "drafts": [], "predictions": [], "meta": {}, "inner_id": 1, "project": 1,
+        "total_annotations": 1, "data": {"audio": "/data/upload/1/0a1b2c3d-a.wav"}}])),
+    "BirdNET, CSV": ("a.BirdNET.results.csv", f"\ufeff{BIRDNET},File,lat,lon,week,overlap,sensitivity,min_conf\n"
+                     "0.5,1.0,Canis lupus,dog,0.9237,/rec/a.wav,52.0,13.0,20,0.0,1.0,0.25\n"),
+    "BirdNET, selection table": ("a.BirdNET.selection.table.txt", f"{RAVEN}\tCommon Name\tSpecies Code\tConfidence\t"
+                                 "Begin Path\tFile Offset (s)\n1\tSpectrogram 1\t1\t0.5\t1.0\t0\t15000\tdog\tcanlup\t"
+                                 "0.9237\t/rec/a.wav\t0.5\n"),
+}
+
+
+@pytest.mark.parametrize("name, content", TOOLS.values(), ids=TOOLS)
+def test_files_as_their_tools_write_them(name, content, tmp_path):
+    (annotation, events), = read(tmp_path, {name: content}).items()
+    assert events == DOG and annotation.replace("\\", "/").rpartition("/")[2] in (
+        "a", "a.wav", "0a1b2c3d-a.wav", "a.Table.1.selections", "a.BirdNET.results")
+
+
 HEADERS = (["filename", "onset", "offset", "event_label"], ["File", "Start (s)", "End (s)", "Class"],
            ["audio_file", "begin time", "stop", "Species"], None)
 
@@ -251,8 +286,6 @@ REFUSED = {
     "thousands": ("a.txt", "1,000.5\t1,001.0\tdog\n", "line 1", "1,000.5"),
     "decimal commas between commas": ("a.csv", "0,5,1,25,dog\n", "line 1", "decimal commas"),
     "underscores": ("a.txt", "1_0\t2_0\tdog\n", "line 1", "1_0"),
-    "minutes": ("a.csv", "onset,offset,label\n0:30,1:20,dog\n", "line 2", "0:30"),
-    "milliseconds": ("a.csv", "start_ms,end_ms,label\n500,1000,dog\n", "line 1", "seconds"),
     "no end": ("a.csv", "filename,onset,label\na.wav,500,dog\n", "line 1", "offset (or duration)"),
     "one field too many": ("a.csv", "onset,offset,label\n0.5,1.0,dog, barking\n", "line 2", "3 fields"),
     "a label of two words": ("a.txt", "0.5 1.0 dog\n0.5 1.0 dog barking\n", "line 2", "3 fields"),
@@ -362,6 +395,35 @@ def test_what_is_written_is_read_back(format, given, tmp_path):
         _, (annotation,) = read_annotations(path, format if given else None)
         assert annotation.recording in ("a", "recordings/a.wav")
         assert_same(annotation.events, events)
+
+
+LETTERS = [*"\"',;|# \t\n\v1.:-\\!=<>[{}%&ab", "\u00e9", "u\u0308", "\u65e5", "\U0001f415", "\u200b", "nan", "NA",
+           "onset", "label", " 0.5 1.0 ", "0.5\t1"]
+
+
+def random_labels(rng, number):
+    """Labels of what separates, quotes, ends or looks like something else in one of the formats."""
+    labels = ("".join(rng.choice(LETTERS, rng.integers(1, 7))) for _ in range(10 * number))
+    return [label for label in labels if label.strip(" \t\n\v\u200b")][:number]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("format", DETECTION_FORMATS)
+def test_labels_of_any_letters_come_back(format, seed, tmp_path):
+    """Each as it is read everywhere: in composed letters, and with single blanks for tabs and ends of lines."""
+    rng = np.random.default_rng(seed)
+    labels = random_labels(rng, 5)
+    events = pd.DataFrame({"onset": np.arange(5.0), "offset": np.arange(5.0) + rng.integers(1, 4, 5) / 4,
+                           "event_label": labels, "confidence": rng.random(5)})
+    expected = list(zip(events.onset, events.offset, map(clean, labels)))
+    path = tmp_path / f"a{DETECTION_FORMATS[format]}"
+    for given in (format, None):
+        write_detections(Detected(events, "a.wav", 10.0), path, format)
+        assert list(read_annotations(path, given)[1][0].events) == expected
+        if format in TABLE_FORMATS:
+            write_table([Detected(events, "a.wav", 10.0), Detected(events[:2], "b.wav", 10.0)], path, format)
+            first, second = read_annotations(path, given)[1]
+            assert (list(first.events), list(second.events)) == (expected, expected[:2])
 
 
 @pytest.mark.parametrize("number", [1, 4])

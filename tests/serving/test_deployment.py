@@ -250,7 +250,12 @@ def test_a_folder_without_exports_is_an_error(tmp_path, capsys):
             write_deployment(missing, tmp_path / "deploy")
 
 
-@pytest.mark.parametrize("content, message", [("{", "expected a readable JSON file"), ("{}", "with sample_rate")])
+@pytest.mark.parametrize("content, message", [
+    ("{", "expected a readable JSON file"), ("{}", "with sample_rate"),
+    ('{"sample_rate": 1e-320, "segment_frames": 128, "hop_length": 882}', "sample_rate: expected `int`"),
+    ('{"sample_rate": 0, "segment_frames": 128, "hop_length": 882}', "with sample_rate"),
+    ('{"sample_rate": 44100, "segment_frames": 128, "hop_length": []}', "hop_length: expected `int`"),
+    ("[" * 9999, "expected a readable JSON file")])
 def test_an_export_without_a_card_is_an_error(content, message, models, tmp_path):
     (models / "street" / "2" / "card.json").write_text(content)
     with pytest.raises(InputError, match=message):

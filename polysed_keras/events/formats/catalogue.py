@@ -2,13 +2,12 @@
 import dataclasses
 import logging
 import pathlib
-import re
 import typing
 
 from polysed_keras.audio import AUDIO_SUFFIXES
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events.formats import tables, writing
-from polysed_keras.events.formats.label_studio import read_label_studio, write_label_studio
+from polysed_keras.events.formats.label_studio import is_label_studio, read_label_studio, write_label_studio
 from polysed_keras.events.formats.source import find_times, read_source, role
 from polysed_keras.events.formats.textgrid import read_textgrid, write_textgrid
 from polysed_keras.events.formats.writing import Detected
@@ -62,9 +61,8 @@ FORMATS = {
     "textgrid": Format("Praat's TextGrid, long or short: intervals and points with a text, in tiers", read_textgrid,
                        lambda source: source.path.suffix.lower() == ".textgrid" or "ooTextFile" in source.text[:40],
                        write_textgrid, suffix=".TextGrid", needs_length=True),
-    "label_studio": Format("Label Studio's JSON or JSON-MIN; written as predictions to import there", read_label_studio,
-                           lambda source: re.match(r'\s*(\[\s*{|{\s*"|\[\s*\])', source.text) is not None,
-                           write_label_studio, write_label_studio, ".json"),
+    "label_studio": Format("Label Studio's JSON, JSON-MIN or CSV; written as predictions to import there",
+                           read_label_studio, is_label_studio, write_label_studio, write_label_studio, ".json"),
     "birdnet": Format("BirdNET's results: its CSV, its table for R, its selection table; nocall is no event",
                       tables.read_birdnet, lambda source: {"commonname", "confidence"} <= set(source.header),
                       writing.write_birdnet, writing.write_birdnet, ".csv", needs_length=True),
@@ -78,6 +76,8 @@ FORMATS = {
     "desed": Format("a list with the header filename, onset, offset, event_label and tabs", tables.read_desed,
                     lambda source: "filename" in source.header and {"eventlabel", "eventlabels"} & set(source.header)
                     and "\t" in source.lines[0][1]),
+    "elan": Format("ELAN's tab-delimited text: tier, participant, begin, end, duration, annotation", tables.read_elan,
+                   tables.is_elan),
     "audacity": Format("an exported label track: start, end and label separated by tabs, with frequencies or without",
                        tables.read_audacity, lambda source: any(line.startswith("\\") for _, line in source.lines),
                        writing.write_tsv),
@@ -176,7 +176,8 @@ def _find_format(sources):
             if name is None:
                 _refuse(source)
             found.setdefault(name, source.path)
-    if set(found) == {"audacity", "sed_eval"}:  # tracks with frequencies, and tracks without
+    if set(found) == {"audacity", "sed_eval"} and not any(source.header for source in sources):
+        # tracks with frequencies, and tracks without
         found.pop("sed_eval")
     if len(found) != 1:
         received = " and ".join(f"{name} ({file})" for name, file in found.items()) or (

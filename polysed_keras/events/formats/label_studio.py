@@ -1,7 +1,8 @@
-"""Label Studio's JSON: tasks with an audio file each, whose regions are annotated by people or predicted by models."""
+"""Label Studio's exports: tasks with an audio file each, whose regions people annotated or models predicted."""
 import json
 import logging
 import os
+import re
 import urllib.parse
 
 from polysed_keras.audio import AUDIO_SUFFIXES
@@ -14,10 +15,11 @@ _log = logging.getLogger(__name__)
 
 
 def read_label_studio(source, label_column=None):
-    """Read an export, JSON or JSON-MIN: {recording: list of (onset, offset, label)}.
+    """Read an export, JSON, JSON-MIN or CSV: {recording: list of (onset, offset, label)}.
 
     Of several annotations of a task, the one marked as ground truth counts. Tasks without an annotation are left out;
-    if no task has one, the predictions are read. `label_column` names one control tag; None for the regions of all.
+    if no task has one, the predictions are read. `label_column` names one control tag; None for the regions of all,
+    where choices that a region has beside its labels are no labels.
     """
     tasks = _tasks(source)
     found = _read_tasks(tasks, _annotation, label_column)
@@ -37,8 +39,8 @@ def _read_tasks(tasks, choose, label_column):
                 continue
             name = _recording(task, place)
             expect(name not in found, place, "one task per recording", name, "Remove one of its tasks.")
-            found[name] = sorted(event for region in regions if label_column in (None, region.get("from_name"))
-                                 for event in _events(region, place))
+            found[name] = _events([region for region in regions if label_column in (None, region.get("from_name"))],
+                                  place)
         except InputError:
             raise
         except (AttributeError, TypeError, ValueError, OverflowError) as error:  # other JSON than is exported
@@ -47,7 +49,19 @@ def _read_tasks(tasks, choose, label_column):
     return found
 
 
+def is_label_studio(source):
+    """Say whether a Source is JSON, or a table with regions of Label Studio in it as JSON."""
+    return re.match(r'\s*(\[\s*{|{\s*"|\[\s*\])', source.text) is not None or _is_table(source)
+
+
+def _is_table(source):
+    return '""start""' in source.text and re.search(r'"\[\{""\w+"":', source.text) is not None
+
+
 def _tasks(source):
+    if _is_table(source):  # as JSON-MIN, of which every field is a cell
+        (_, names), *rows = source.rows
+        return [(place, {name: _cell(field, place) for name, field in zip(names, fields)}) for place, fields in rows]
     try:
         tasks = json.loads(source.text or "[]")
     except json.JSONDecodeError as error:
@@ -57,6 +71,16 @@ def _tasks(source):
     expect(isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks), source.path,
            "an export of Label Studio, a list of tasks", str(tasks)[:80], "Export it again as JSON or JSON-MIN.")
     return [(f"{source.path}, task {number}", task) for number, task in enumerate(tasks, start=1)]
+
+
+def _cell(field, place):
+    if not field.startswith("[{"):
+        return field
+    try:
+        return json.loads(field)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: expected regions of Label Studio as JSON. Received: {field[:80]} ({error}). Export "
+                         "it again.") from error
 
 
 def _annotation(task, place):
@@ -77,13 +101,33 @@ def _prediction(task, place):
     return [region for prediction in task.get("predictions") or () for region in prediction.get("result") or ()]
 
 
-def _events(region, place):
-    """Return the events of a region: one per label, none of relations and of choices for the whole recording."""
-    value = region.get("value", region)
-    labels = value.get(region.get("type", "labels")) or value.get("labels") or ()
-    if "start" not in value or "end" not in value or not isinstance(labels, list):
-        return []
-    return [check_event(float(value["start"]), float(value["end"]), str(label), place) for label in labels]
+def _events(regions, place):
+    """Return the sorted events of regions: one per label, none of relations and of what is said of the whole recording.
+
+    A region may come several times: with its labels, and then with choices, a text or a rating.
+    """
+    events, labelled = [], set()
+    for region in sorted(regions, key=lambda region: not _is_of_labels(region)):
+        value = region.get("value", region)
+        labels = value.get(region.get("type", "labels")) or value.get("labels")
+        if not {"start", "end"} <= set(value):
+            expect(not (labels and _is_of_labels(region)), place, "regions with start and end in seconds",
+                   region.get("type"), "Choose the tag of the sounds' labels by --label-column.")
+            continue
+        key = region.get("id", (value["start"], value["end"]))
+        if key in labelled and not _is_of_labels(region):
+            continue
+        expect(labels and isinstance(labels, list), place, f"a label of the region from {value['start']} s", value,
+               "Label it, or remove it.")
+        events += [check_event(float(value["start"]), float(value["end"]), str(label), place) for label in labels]
+        labelled.add(key)
+    return sorted(events)
+
+
+def _is_of_labels(region):
+    """Say whether a region holds labels: of sounds, or of parts of pictures and videos."""
+    kind = region.get("type", "labels")
+    return kind.endswith("labels") or kind == "videorectangle"
 
 
 def _recording(task, place):

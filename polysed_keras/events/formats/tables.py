@@ -13,9 +13,13 @@ from polysed_keras.events.formats.source import (
     LABEL_NAMES,
     Row,
     collect,
+    column,
     find_times,
     fit,
+    is_clock,
+    is_header,
     is_number,
+    is_time,
     plain,
     role,
     strip_end,
@@ -39,6 +43,7 @@ def read_event_list(source, label_column=None):
     if source.header:
         return collect(_table_rows(source, label_column))
     expect(label_column is None, source.path, f"a header with the column {label_column}", "a table without a header")
+    _check_header(source)
     shape, rows = _shape(source), []
     for place, fields in source.rows:
         row = fit(shape, fields, place)
@@ -48,6 +53,15 @@ def read_event_list(source, label_column=None):
                              f"{', '.join(fields)}. If these are decimal commas, separate fields by ; or tabs.")
         rows.append(Row(place, row.get("filename"), *(row.get(name, "") for name in EVENT)))
     return collect(rows)
+
+
+def _check_header(source):
+    """Raise InputError if the first row seems to be a header whose names are not known."""
+    place, names = source.rows[0] if len(source.rows) > 1 else ("", ())
+    if len(names) > 2 and not any(map(is_time, names)) and sum(map(is_time, source.rows[1][1])) > 1:
+        raise InputError(f"{place}: expected events, or a header with names such as onset (start, begin), offset (end, "
+                         "stop) or duration, in seconds or milliseconds (ms), and label (class, species). Received: "
+                         f"{', '.join(names)}. Rename the columns.")
 
 
 def _shape(source):
@@ -87,34 +101,54 @@ def _table_rows(source, label_column=None):
         filename = row[columns["filename"]] if "filename" in columns else None
         _check_file({"filename": filename} if "filename" in columns else {}, place)
         onset, label = row[columns["onset"]], row[columns["event_label"]]
+        last = columns["offset" if "offset" in columns else "duration"]
+        units = column(columns["onset"])[2], column(last)[2]
         if "offset" in columns:
-            rows.append(Row(place, filename, onset, row[columns["offset"]], label))
+            rows.append(Row(place, filename, onset, row[last], label, units=units))
         else:
-            duration = row[columns["duration"]]
-            rows.append(Row(place, filename, "0" if duration else "", duration, label, begin=onset))
+            rows.append(Row(place, filename, "0" if row[last] else "", row[last], label, begin=onset, units=units))
     return rows
 
 
 def _records(source):
-    """Yield (place, {plain column: field}) of the rows after the header; a repeated header is passed over."""
+    """Yield (place, {plain column: field}) of the rows after the header, which may come again in another order."""
+    columns = source.header
     for place, fields in source.rows[1:]:
-        if fields != source.rows[0][1]:
-            yield place, fit(source.header, fields, place)
+        if is_header(fields):
+            columns = tuple(map(plain, fields))
+            expect(set(columns) == set(source.header), place, f"the columns of {source.rows[0][0]}", ", ".join(fields),
+                   "Divide the file here.")
+        else:
+            yield place, fit(columns, fields, place)
 
 
 def _columns(source, label_column):
     """Return {"onset": plain name of its column, ...} of a table with a header."""
-    columns = {}
+    names = collections.defaultdict(list)
     for name in source.header:
-        columns.setdefault(role(name), name)
-    if "onset" not in columns and {"offset", "duration"} <= set(columns):  # Kaleidoscope's offset in the file
-        columns["onset"] = columns.pop("offset")
+        names[role(name)].append(name)
+    if "onset" not in names and {"offset", "duration"} <= set(names):  # Kaleidoscope's offset in the file
+        names["onset"] = names.pop("offset")
     label = find_label(source, label_column)
-    if "onset" not in columns or not {"offset", "duration"} & set(columns) or label is None:
+    if "onset" not in names or not {"offset", "duration"} & set(names) or label is None:
+        hint = ("Weak labels, which do not say when, cannot be imported." if label else
+                "Name the column of labels by --label-column.")
         raise InputError(f"{source.rows[0][0]}: expected strong labels, the columns onset, offset (or duration) in "
-                         f"seconds and event_label. Received: {', '.join(source.rows[0][1])}. Weak labels, which do "
-                         "not say when, cannot be imported.")
+                         f"seconds and event_label. Received: {', '.join(source.rows[0][1])}. {hint}")
+    columns = {found: _choose(found, there, source) for found, there in names.items()
+               if found != "duration" or "offset" not in names}
     return columns | {"event_label": label}
+
+
+def _choose(found, names, source):
+    """Return the name of the one of several columns that holds something, in seconds if it is there in several units.
+
+    ELAN writes each time in up to three units. Times of several kinds, such as start and onset, are refused.
+    """
+    if found in ("onset", "offset", "duration"):
+        expect(len(set(names)) == len(names) and len({column(name)[1] for name in names}) == 1, source.rows[0][0],
+               f"one column of each time, here of {found}", ", ".join(source.rows[0][1]), "Remove the others.")
+    return min(names, key=lambda name: column(name)[2])
 
 
 def find_label(source, label_column=None):
@@ -125,8 +159,12 @@ def find_label(source, label_column=None):
                "Choose one of these.")
         return plain(label_column)
     names = [name for name in LABEL_NAMES if name in source.header]
-    filled = {name for _, fields in source.rows[1:] for name, field in zip(source.header, fields) if field}
-    return next((name for name in names if name in filled), next(iter(names), None))
+    if len(names) < 2:
+        return next(iter(names), None)
+    fields = {(name, field) for _, row in source.rows[1:] if not is_header(row)
+              for name, field in zip(source.header, row) if field and name in names}
+    words, filled = {name for name, field in fields if not is_number(field)}, {name for name, _ in fields}
+    return next((name for found in (words, filled, names) for name in names if name in found), None)
 
 
 def read_audacity(source, label_column=None):
@@ -140,6 +178,23 @@ def read_audacity(source, label_column=None):
         row = fit(EVENT, strip_end(fields), place)
         rows.append(Row(place, None, *(row[name] for name in EVENT)))
     return collect(rows)
+
+
+def read_elan(source, label_column=None):
+    """Read ELAN's tab-delimited text without a header: tier, participant, begin, end, duration, annotation."""
+    expect(is_elan(source) or not source.rows, source.lines[0][0] if source.lines else source.path,
+           "tier, participant, begin, end and duration as hh:mm:ss.ms, and annotation, separated by tabs",
+           source.text[:80], "Export it again with these.")
+    tiers = {fields[0] for _, fields in source.rows}
+    expect(label_column is None or label_column in tiers, source.path, f"the tier {label_column}", ", ".join(tiers),
+           "Choose one of these.")
+    return collect([Row(place, None, fields[2], fields[3], fields[5]) for place, fields in source.rows
+                    if label_column in (None, fields[0])])
+
+
+def is_elan(source):
+    """Say whether all rows have the fields of ELAN's tab-delimited text."""
+    return bool(source.rows) and all(len(fields) > 5 and all(map(is_clock, fields[2:5])) for _, fields in source.rows)
 
 
 def read_raven(source, label_column=None):

@@ -18,8 +18,8 @@ def read_textgrid(source, label_column=None):
         {None: list of (onset, offset, label)}; both times are equal for a point.
     """
     tokens = _Tokens(source)
-    for expected in ('"ooTextFile"', '"TextGrid"'):
-        tokens.take(expected, lambda token, expected=expected: token == expected)
+    tokens.take('"ooTextFile"', ('"ooTextFile"', '"ooTextFile short"').__contains__)  # the latter of old versions
+    tokens.take('"TextGrid"', '"TextGrid"'.__eq__)
     tokens.take_numbers(2)
     events, names = [], []
     for _ in range(tokens.take_count() if tokens.take("<exists> or <absent>", "<exists> <absent>".split().__contains__)

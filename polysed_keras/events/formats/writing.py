@@ -6,6 +6,7 @@ import typing
 import pandas as pd
 
 from polysed_keras.errors import expect
+from polysed_keras.events.formats.source import clean, quote
 
 _EVENT_HEADER = ("onset", "offset", "event_label", "confidence")
 _RAVEN_HEADER = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
@@ -33,9 +34,12 @@ class Detected(typing.NamedTuple):
         return max([self.seconds or 0.0, *self.events.offset])
 
     def rows(self):
-        """Return a list of (onset, offset, label, confidence); the confidence of an annotation is 1."""
+        """Return a list of (onset, offset, label, confidence); the confidence of an annotation is 1.
+
+        Labels have no tabs and line breaks, which would divide them in most formats.
+        """
         confidences = self.events.get("confidence", pd.Series(1.0, index=self.events.index))
-        return list(zip(self.events.onset.tolist(), self.events.offset.tolist(), self.events.event_label.tolist(),
+        return list(zip(self.events.onset.tolist(), self.events.offset.tolist(), map(clean, self.events.event_label),
                         confidences.tolist()))
 
 
@@ -47,7 +51,7 @@ def check_named(found):
 def write_tsv(found):
     """Write onset, offset and label of one recording, separated by tabs, without a header."""
     (detected,) = found
-    return "".join(f"{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label, _ in detected.rows())
+    return _tabbed([(*_seconds(*row[:2]), row[2]) for row in detected.rows()])
 
 
 def write_tsv_table(found):
@@ -57,7 +61,7 @@ def write_tsv_table(found):
     for detected in found:
         lines += [(detected.audio, *_seconds(*row[:2]), row[2]) for row in detected.rows()] or [
             (detected.audio, "", "", "")]
-    return "".join("\t".join(line) + "\n" for line in lines)
+    return _tabbed(lines)
 
 
 def write_csv(found):
@@ -85,7 +89,7 @@ def write_raven(found):
                          f"{detected.highest_frequency:.3f}", detected.audio,
                          detected.audio.rpartition("/")[2], f"{onset:.6f}", label, f"{confidence:.6f}"))
         begin += detected.end
-    return "".join("\t".join(row) + "\n" for row in (_RAVEN_HEADER, *rows))
+    return _tabbed([_RAVEN_HEADER, *rows])
 
 
 def write_birdnet(found):
@@ -105,6 +109,10 @@ def _seconds(onset, offset):
 
 def _fields(row):
     return (*_seconds(*row[:2]), row[2], f"{row[3]:.6f}")
+
+
+def _tabbed(rows):
+    return "".join("\t".join(map(quote, row)) + "\n" for row in rows)
 
 
 def _csv(header, rows):
