@@ -55,11 +55,13 @@ def merge_events(events, gap=0.0):
     Returns:
         DataFrame with columns onset, offset, event_label, sorted by all three.
     """
-    events = _event_list(*(events[column] for column in COLUMNS)).sort_values(["event_label", "onset", "offset"])
-    reached = events.groupby("event_label")["offset"].cummax().groupby(events["event_label"]).shift()
-    starts = ~(events["onset"] <= reached + gap + PRECISION)
-    merged = events.groupby(starts.cumsum()).agg({"onset": "min", "offset": "max", "event_label": "first"})
-    return merged.sort_values(COLUMNS).reset_index(drop=True)
+    merged = []
+    for label, onset, offset in sorted(zip(events["event_label"], events["onset"], events["offset"])):
+        if merged and merged[-1][2] == label and onset <= merged[-1][1] + gap + PRECISION:
+            merged[-1][1] = max(merged[-1][1], offset)
+        else:
+            merged.append([onset, offset, label])
+    return _event_list(*zip(*sorted(merged))) if merged else _event_list([], [], [])
 
 
 def clip_events(events, duration):
