@@ -10,8 +10,10 @@ from .recordings import (
 )
 from .results import (
     MEASURE_NAMES as MEASURE_NAMES,
+    plot_f_scores as plot_f_scores,
     plot_polyphony as plot_polyphony,
     plot_polyphony_scores as plot_polyphony_scores,
+    plot_psd_roc as plot_psd_roc,
     plot_roc as plot_roc,
     plot_sweep as plot_sweep,
     plot_training as plot_training,
