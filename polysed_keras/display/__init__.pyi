@@ -1,3 +1,4 @@
+from .overview import plot_recording as plot_recording
 from .recordings import (
     ESTIMATED as ESTIMATED,
     NEUTRAL as NEUTRAL,
