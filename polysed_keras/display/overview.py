@@ -56,7 +56,7 @@ def plot_recording(audio, detector, events=None, *, title=None):
                "top": max(log_mel.max(), decibels(features.silence, features) + DYNAMIC_RANGE)}
     for place, (start, (shown, left_out)) in enumerate(zip(starts, lanes)):
         top, bottom = panels[2 * place:2 * place + 2]
-        first, last = round(start / resolution), math.ceil((start + span) / resolution)
+        first, last = int(start / resolution), math.ceil((start + span) / resolution)
         plot_log_mel(log_mel[first:last], resolution, axes=top, start=first * resolution, **colours)
         plot_events(events[events["event_label"].isin(shown)], shown or ["no events"], duration, axes=bottom)
         _share_times(top, bottom, start, start + span)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from polysed_keras.display import overview
 from polysed_keras.display.overview import plot_recording, row_seconds
 from polysed_keras.display.recordings import save_figure
 from polysed_keras.specs import LogMelSpec
@@ -67,6 +68,14 @@ def test_an_event_is_in_the_rows_of_its_time_under_its_label(tmp_path):
     assert figure.get_suptitle() == r"street \$1\$.wav" and rows[2].get_xlabel() == "time (min:s)"
     save_figure(figure, tmp_path / "street.png")
     assert {"0:50", "0:55", "1:40"} <= {text.get_text() for text in rows[1].get_xticklabels()}
+
+
+def test_the_last_row_may_be_shorter_than_a_column(tmp_path, monkeypatch):
+    """Columns of 1.3 s, and four rows of 120 s, of which the last holds 0.05 s."""
+    monkeypatch.setattr(overview, "COLUMNS", 50)
+    figure = plot_recording(recording(tmp_path, 360.05), DETECTOR, event_list())
+    assert figure.axes[7].get_xlim() == (360, 480)
+    assert np.reshape(figure.axes[6].collections[0].get_array(), (8, -1)).shape[1] == 1
 
 
 def test_more_labels_than_lanes_are_told(tmp_path):
