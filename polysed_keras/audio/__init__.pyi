@@ -20,7 +20,9 @@ from .live import open_microphone as open_microphone, open_pipe as open_pipe, un
 from .log_mel import (
     LogMelSpectrogram as LogMelSpectrogram,
     cached_log_mel as cached_log_mel,
+    coarse_log_mel as coarse_log_mel,
     compute_log_mel as compute_log_mel,
+    decibels as decibels,
     log_of_mels as log_of_mels,
     mel_matrix as mel_matrix,
     read_log_mel as read_log_mel,

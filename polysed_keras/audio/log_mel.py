@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 import tensorflow as tf
 
-from polysed_keras.audio.files import load_audio
+from polysed_keras.audio.files import audio_blocks, audio_info, load_audio
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_file, short_name
 
@@ -65,6 +65,11 @@ def log_of_mels(mels, spec):
     return 10.0 / math.log(10.0) * tf.math.log(tf.maximum(mels, 10.0 ** (spec.silence / 10.0)))
 
 
+def decibels(log_mel, spec):
+    """Convert log-mel features to decibels for pictures: those of a LogMelSpec with `log_offset` are no decibels."""
+    return log_mel * (20.0 / spec.power / math.log(10.0)) if spec.log_offset else log_mel
+
+
 @functools.cache
 def _log_mel_function(spec):
     layer = LogMelSpectrogram(spec)
@@ -93,6 +98,44 @@ def compute_log_mel(waveform, spec, chunk_frames=4096):
         samples = waveform[begin:begin + (frames - 1) * spec.hop_length + spec.win_length]
         chunks.append(function(samples[None])[0, :frames].numpy())
     return np.concatenate(chunks) if chunks else np.zeros((0, spec.n_mels), np.float32)
+
+
+def coarse_log_mel(path, spec, most_frames):
+    """Compute the log-mel features of an audio file of any length for a picture, in bounded memory.
+
+    Args:
+        path: audio file.
+        spec: LogMelSpec.
+        most_frames: about how many frames are wanted; as many neighbours as that takes are joined by their maximum.
+
+    Returns:
+        float32 (frames, n_mels), in dB whatever the spec says; and the seconds per frame.
+
+    Raises:
+        InputError: see audio_blocks.
+    """
+    joined = max(1, math.ceil(audio_info(path).duration / spec.time_resolution / most_frames))
+    frames, coarse = np.zeros((0, spec.n_mels), np.float32), []
+    for block in _log_mel_blocks(path, spec):
+        frames = np.concatenate([frames, block])
+        whole = len(frames) // joined * joined
+        coarse.append(frames[:whole].reshape(-1, joined, spec.n_mels).max(axis=1))
+        frames = frames[whole:]
+    if len(frames):
+        coarse.append(frames.max(axis=0, keepdims=True))
+    return decibels(np.concatenate(coarse), spec), joined * spec.time_resolution
+
+
+def _log_mel_blocks(path, spec):
+    """Yield the features of an audio file in blocks; compute_log_mel returns their concatenation."""
+    pending = np.zeros(0, np.float32)
+    for block in audio_blocks(path, spec.sample_rate):
+        pending = np.concatenate([pending, block])
+        whole = (len(pending) - spec.win_length) // spec.hop_length + 1  # frames whose samples are all there
+        if whole > 0:
+            yield compute_log_mel(pending[:(whole - 1) * spec.hop_length + spec.win_length], spec)[:whole]
+            pending = pending[whole * spec.hop_length:]
+    yield compute_log_mel(pending, spec)
 
 
 class _Cached:

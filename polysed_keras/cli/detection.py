@@ -1,4 +1,5 @@
 """Commands that export networks, serve them and detect with them."""
+import contextlib
 import pathlib
 import re
 import sys
@@ -35,6 +36,8 @@ def export(arguments):
                   "whose files hold one recording")),
     option("--format", choices=(*DETECTION_FORMATS, "scores"), default="tsv",
            help="scores: posteriors of all frames, as sed_scores_eval and polysed score read them; default: tsv"),
+    option("--plot", action="store_true",
+           help="draw a picture of each recording and its events too, NAME.png beside the file of events"),
     *EVENT_OPTIONS,
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
@@ -50,13 +53,12 @@ def detect(arguments):
         _check_stems(paths)
     if arguments.table:
         _check_table(arguments)
+    if arguments.plot:
+        expect(arguments.out and arguments.format != "scores", "--plot", "--out, and a format of events",
+               arguments.format if arguments.out else "no --out", "Pictures stand beside the files of events.")
     detector = _detector(arguments)
     tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
-    expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
-           arguments.alarms_per_hour, "Give --threshold.")
-    if arguments.format == "scores":
-        expect(arguments.out and not tagging, "--format scores", "--out, and a model and options that detect events",
-               "others", "A file of scores holds the posteriors of all frames of a recording.")
+    _check_options(arguments, tagging)
     try:
         for path in paths:
             try:
@@ -66,7 +68,10 @@ def detect(arguments):
                     table.append(_as_detected(_find(detector, path, arguments, tagging), path, tagging,
                                                arguments.format))
                 else:
-                    _write_found(_find(detector, path, arguments, tagging), path, arguments, tagging)
+                    found = _find(detector, path, arguments, tagging)
+                    _write_found(found, path, arguments, tagging)
+                    if arguments.plot:
+                        _draw(detector, path, found, arguments.out)
             except InputError as error:
                 mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     except BaseException:
@@ -77,6 +82,31 @@ def detect(arguments):
             _write_table(table, arguments)
     if mistakes:
         raise InputError("\n".join(mistakes))
+
+
+def _check_options(arguments, tagging):
+    expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
+           arguments.alarms_per_hour, "Give --threshold.")
+    if arguments.format == "scores":
+        expect(arguments.out and not tagging, "--format scores", "--out, and a model and options that detect events",
+               "others", "A file of scores holds the posteriors of all frames of a recording.")
+
+
+def _draw(detector, path, found, out):
+    from polysed_keras.display import plot_recording, save_figure
+    target = pathlib.Path(out) / f"{path.stem}.png"
+    figure = plot_recording(path, detector, found)
+    with _told_if_unwritable(target):
+        save_figure(figure, target)
+    print(f"{path}: picture -> {target}")
+
+
+@contextlib.contextmanager
+def _told_if_unwritable(target):
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
 
 
 def _write_scores(detector, path, arguments):
@@ -153,13 +183,11 @@ def _write_found(found, path, arguments, tagging):
     from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
     if arguments.out:
         target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        try:
+        with _told_if_unwritable(target):
             if tagging and arguments.format in ("tsv", "csv", "audacity"):
                 write_tags(found, target, arguments.format)
             else:
                 write_detections(_as_detected(found, path, tagging, arguments.format), target, arguments.format)
-        except OSError as error:
-            raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
         print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
         return
     name = re.sub(r"[\0-\x1f\x7f]", lambda found: repr(found[0])[1:-1], str(path))  # A tab would be another column.

@@ -160,7 +160,8 @@ def evaluate(arguments):
     option("--threshold", type=float, default=0.5, help="above which scores are events; default: 0.5"),
     option("--resamples", type=int, default=1000, metavar="N",
            help="of the bootstrap, a tenth of them for PSDS and the like; default: 1000"),
-    option("--out", metavar="DIR", help="write all scores into scores.csv and scores.json, and roc.png of scores"))
+    option("--out", metavar="DIR", help="write all scores into scores.csv and scores.json, and "
+           "pictures: f_scores.png, and of scores roc.png and psd_roc.png"))
 def score(arguments):
     """Score event lists of any program against a reference, with intervals and differences."""
     from polysed_keras.evaluation import (
@@ -190,11 +191,17 @@ def score(arguments):
         print("\nPSDS, piPSDS, mpAUC and F1 at the best thresholds: pip install 'polysed_keras[scores]'")
     if arguments.out:
         write_scores(tables, lists, matching, arguments.out)
-    if arguments.out and lists.scores and can_score_files():
-        from polysed_keras.display import plot_roc, save_figure
-        from polysed_keras.evaluation import roc_curves
-        figure = plot_roc(roc_curves(lists, matching), title=f"segments of {matching.segment:g} s, mean over labels")
-        save_figure(figure, pathlib.Path(arguments.out) / "roc.png")
+        _draw_scores(tables, lists, matching, pathlib.Path(arguments.out))
+
+
+def _draw_scores(tables, lists, matching, out):
+    from polysed_keras.display import plot_f_scores, plot_psd_roc, plot_roc, save_figure
+    from polysed_keras.evaluation import can_score_files, psd_roc_curves, roc_curves
+    save_figure(plot_f_scores(tables), out / "f_scores.png")
+    if lists.scores and can_score_files():
+        title = f"segments of {matching.segment:g} s, mean over labels"
+        save_figure(plot_roc(roc_curves(lists, matching), title=title), out / "roc.png")
+        save_figure(plot_psd_roc(psd_roc_curves(lists)), out / "psd_roc.png")
 
 
 @command("decompose",

@@ -1,3 +1,4 @@
+from .overview import plot_recording as plot_recording
 from .recordings import (
     ESTIMATED as ESTIMATED,
     NEUTRAL as NEUTRAL,
@@ -10,8 +11,10 @@ from .recordings import (
 )
 from .results import (
     MEASURE_NAMES as MEASURE_NAMES,
+    plot_f_scores as plot_f_scores,
     plot_polyphony as plot_polyphony,
     plot_polyphony_scores as plot_polyphony_scores,
+    plot_psd_roc as plot_psd_roc,
     plot_roc as plot_roc,
     plot_sweep as plot_sweep,
     plot_training as plot_training,

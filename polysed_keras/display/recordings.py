@@ -16,10 +16,13 @@ DYNAMIC_RANGE = 80  # dB below the loudest point; down to digital silence, half 
 SHARE_COLOURS = "cividis"  # The colours of values from 0 to 1.
 
 
-def plot_log_mel(log_mel, time_resolution, *, frequency_range=None, axes=None):
-    """Draw a log-mel spectrogram (frames, n_mels) in dB; without a range (fmin, fmax in Hz) the axis counts bands."""
-    top = np.max(log_mel)
-    return _draw_bands(log_mel, time_resolution, frequency_range, axes, "power (dB)", cmap="magma",
+def plot_log_mel(log_mel, time_resolution, *, frequency_range=None, axes=None, top=None, start=0.0):
+    """Draw a log-mel spectrogram (frames, n_mels) in dB; without a range (fmin, fmax in Hz) the axis counts bands.
+
+    The brightest colour is `top` in dB, or the loudest point if it is None. Its first frame begins at `start` seconds.
+    """
+    top = np.max(log_mel) if top is None else top
+    return _draw_bands(log_mel, time_resolution, frequency_range, axes, "power (dB)", start, cmap="magma",
                        vmin=top - DYNAMIC_RANGE, vmax=top)
 
 
@@ -185,7 +188,7 @@ def _as_event_list(events, labels, time_resolution):
     return events if isinstance(events, pd.DataFrame) else event_roll_to_event_list(events, labels, time_resolution)
 
 
-def _draw_bands(values, time_resolution, frequency_range, axes, name, **colours):
+def _draw_bands(values, time_resolution, frequency_range, axes, name, start=0.0, **colours):
     """Draw values (frames, n_mels) over seconds and Hz, by librosa."""
     from librosa import display, mel_frequencies  # This imports pyplot, so not at the top.
     values, axes = np.asarray(values), new_axes(axes, 3)
@@ -194,8 +197,8 @@ def _draw_bands(values, time_resolution, frequency_range, axes, name, **colours)
     if frequency_range is not None:  # librosa gives the centres of bands; edges are half-way between them in mels.
         fmin, fmax = frequency_range
         bands, y_axis = mel_frequencies(2 * n_mels + 3, fmin=fmin, fmax=fmax)[1::2], "mel"
-    image = display.specshow(values.T, x_coords=np.arange(num_frames + 1) * time_resolution, y_coords=bands, x_axis="s",
-                             y_axis=y_axis, ax=axes, **colours)
+    image = display.specshow(values.T, x_coords=start + np.arange(num_frames + 1) * time_resolution, y_coords=bands,
+                             x_axis="s", y_axis=y_axis, ax=axes, **colours)
     axes.figure.colorbar(image, ax=axes, pad=0.01, label=name)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(AutoLocator())

@@ -11,6 +11,7 @@ MEASURE_NAMES = {"val_f1": "F1, overall", "val_recall": "recall at 20 false even
                  "val_accuracy": "macro accuracy", "val_lwlrap": "lwlrap"}
 COLOURS = (REFERENCE, ESTIMATED, NEUTRAL, "#009E73", "#CC79A7")  # Okabe and Ito's too.
 HATCHES = ("", "//", "..", "xx", "\\\\")
+BEST = "at the best threshold"
 
 
 def plot_training(history, *, title=None, measure="val_f1"):
@@ -131,7 +132,7 @@ def plot_roc(curves, *, title=None):
         matplotlib Figure.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
-    (roc, det), ticks = figure.subplots(1, 2), np.array([0.1, 1, 5, 20, 50, 80])
+    (roc, det), ticks = figure.subplots(1, 2), np.array([0.1, 1, 5, 20, 50, 80, 95, 99])
     for index, (name, (false, true)) in enumerate(curves.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "label": name}
         roc.step(100 * false, 100 * true, where="post", **style)
@@ -145,6 +146,82 @@ def plot_roc(curves, *, title=None):
         axes.legend(frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def plot_psd_roc(curves, *, title=None):
+    """Draw PSD-ROC curves: PSDS 1 and 2 beside each other, dashed with the best median filter at each rate (piPSDS).
+
+    Args:
+        curves: dict of psds_1, psds_2, pipsds_1 and pipsds_2 to a dict of a system's name to arrays of false events per
+            hour, rising, and effective true positive rates, as of evaluation.psd_roc_curves.
+        title: text over the figure.
+
+    Returns:
+        matplotlib Figure.
+    """
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for number, axes in enumerate(panels, start=1):
+        for measure, linestyle in ((f"psds_{number}", "-"), (f"pipsds_{number}", "--")):
+            for index, (name, (false, true)) in enumerate(curves[measure].items()):
+                axes.step(false, 100 * true, linestyle, where="post", color=COLOURS[index % len(COLOURS)],
+                          label=name if linestyle == "-" else f"{name}, best filters")
+        axes.set(xlabel="effective false events per hour", title=f"PSDS {number}", ylim=(0, 100),
+                 xlim=(0, max(false[-1] for false, _ in curves[f"psds_{number}"].values())))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("effective true positive rate (%)")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def plot_f_scores(tables, *, title=None):
+    """Draw F1 by label, average and overall with intervals: a panel per kind, the systems as bars below each other.
+
+    A diamond is the F1 at the best threshold, if the tables hold it.
+
+    Args:
+        tables: list of DataFrames of evaluation.score_tables and evaluation.score_file_tables.
+        title: text over the figure.
+
+    Returns:
+        matplotlib Figure.
+    """
+    by_name = {table["table"].iloc[0]: table for table in tables if len(table)}
+    kinds = [name for name in by_name if name.endswith("_based_f_score") and not name.startswith("best_")]
+    first = by_name[kinds[0]]
+    rows, runs = list(dict.fromkeys(first["row"])), list(dict.fromkeys(first["run"]))
+    figure = Figure(figsize=(2.9 * len(kinds) + 1.5, (0.16 * len(runs) + 0.12) * len(rows) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, kinds):
+        _draw_f_scores(axes, by_name[kind], by_name.get(f"best_{kind}"), rows, runs)
+        axes.set(xlabel="F1 (%)", title=kind.removesuffix("_f_score").replace("_", "-"), xlim=(0, 100),
+                 ylim=(len(rows) - 0.5, -0.5))
+    panels[0].set_yticks(range(len(rows)), rows)
+    for axes in panels:
+        axes.tick_params(axis="y", length=0)
+    known = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels())}
+    names = sorted(known, key=[*runs, BEST].index)
+    figure.legend([known[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_f_scores(axes, table, best, rows, runs):
+    height, whole = 0.8 / len(runs), rows.index("average")
+    for index, run in enumerate(runs):
+        places = np.arange(len(rows)) + (index - (len(runs) - 1) / 2) * height
+        scores = 100 * table[table["run"] == run].set_index("row")[["value", "low", "high"]].astype(float).loc[rows]
+        axes.barh(places, scores["value"], height, color=COLOURS[index % len(COLOURS)], label=run, linewidth=0,
+                  hatch=HATCHES[index % len(HATCHES)], edgecolor="white")
+        axes.hlines(places, scores["low"], scores["high"], color="black", linewidth=1)
+        if best is not None:  # its last row is the mean over labels
+            own = 100 * best[best["run"] == run].set_index("row")["value"].rename({"overall": "average"}).reindex(rows)
+            axes.plot(own, places, "D", color="black", markerfacecolor="white", markersize=3.5, linestyle="none",
+                      label=BEST if index == len(runs) - 1 else None)
+    axes.axhline(whole - 0.5, color=NEUTRAL, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", alpha=0.3)
 
 
 def plot_polyphony_scores(table, paper=None):

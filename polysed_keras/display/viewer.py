@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.image import imsave
 
-from polysed_keras.audio import compute_log_mel, load_audio
+from polysed_keras.audio import compute_log_mel, decibels, load_audio
 from polysed_keras.display.recordings import DYNAMIC_RANGE
 from polysed_keras.errors import InputError
 from polysed_keras.events import posteriors_to_events, read_events
@@ -135,7 +135,7 @@ def _rows(events, labels):
 
 def _spectrogram(waveform, features):
     """Return images of TILE_FRAMES frames as data URLs, and ticks with places from the bottom (0) to the top (1)."""
-    log_mel = compute_log_mel(waveform, features)
+    log_mel = decibels(compute_log_mel(waveform, features), features)
     edges = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
     places = np.interp(FREQUENCY_TICKS, edges, (np.arange(features.n_mels + 2) - 0.5) / features.n_mels, -1, -1)
     top, tiles = log_mel.max(), []

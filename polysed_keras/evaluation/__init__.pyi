@@ -17,6 +17,7 @@ from .runs import (
 from .score_files import (
     calibration_table as calibration_table,
     can_score_files as can_score_files,
+    psd_roc_curves as psd_roc_curves,
     roc_curves as roc_curves,
     score_file_tables as score_file_tables,
 )

@@ -22,11 +22,13 @@ from polysed_keras.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-MEASURES = ("psds_1", "psds_2", "pipsds_1", "best_event_based_f_score", "best_segment_based_f_score",
+MEASURES = ("psds_1", "psds_2", "pipsds_1", "pipsds_2", "best_event_based_f_score", "best_segment_based_f_score",
             "best_intersection_based_f_score", "mpauc")
-PSDS = {"psds_1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_st": 1.0},  # of DCASE 2021 to 2024, task 4
-        "psds_2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0}}
-MEDIAN_FILTERS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds, of which piPSDS takes the best for each rate
+BEST_THRESHOLDS = ("best_event_based_threshold", "best_segment_based_threshold", "best_intersection_based_threshold")
+PSDS = {1: {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_st": 1.0},  # of DCASE 2021 to 2024, task 4
+        2: {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0}}
+MAX_EFPR = 100.0  # false events per hour, up to which PSD-ROC curves go
+MEDIAN_FILTERS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds; with none, piPSDS takes the best of them for each rate
 MAX_FPR = 0.1  # of mpAUC
 MOST_FRAMES = 10_000
 
@@ -92,9 +94,10 @@ def can_score_files():
 def score_file_tables(lists, matching, *, resamples=100, seed=0):
     """Return what sed_scores_eval computes of the systems with files of scores, over all thresholds.
 
-    MEASURES are PSDS 1 and 2 with DCASE's parameters, PSDS 1 with the best of MEDIAN_FILTERS at each rate (piPSDS), the
+    MEASURES are PSDS 1 and 2 with DCASE's parameters, both with the best of MEDIAN_FILTERS at each rate (piPSDS), the
     F1 at the best threshold of each label, and the area under the ROC curve of segments up to a false positive rate of
-    MAX_FPR, over that (mpAUC). Labels without reference events are left out, and so are resamples that lack one.
+    MAX_FPR, over that (mpAUC). BEST_THRESHOLDS are those thresholds, NaN if all or no frames are best to be events.
+    Labels without reference events are left out, and so are resamples that lack one.
 
     Args:
         lists: evaluation.EventLists, with scores.
@@ -104,7 +107,7 @@ def score_file_tables(lists, matching, *, resamples=100, seed=0):
 
     Returns:
         List of DataFrames as of class_wise_table, one per measure. The last row is the PSDS of all labels, or the mean
-        over the labels.
+        over the labels; thresholds have none.
 
     Raises:
         InputError: sed_scores_eval is not installed, or there is no label to score.
@@ -113,15 +116,45 @@ def score_file_tables(lists, matching, *, resamples=100, seed=0):
            "pip install 'polysed_keras[scores]', which needs a C++ compiler and Python's headers.")
     labels, truth = _ground_truth(lists)
     weights = resample_weights(len(lists.recordings), resamples, seed)
-    by_run = {measure: {} for measure in MEASURES}
+    by_run = {measure: {} for measure in (*MEASURES, *BEST_THRESHOLDS)}
     for name, scores in lists.scores.items():
         _check_scores(name, scores, labels)
-        tables = _writable(scores, lists, labels)
-        for measure, (deltas, compute) in _system_measures(tables, truth, lists.durations, matching).items():
-            def rows(numbers, deltas=deltas, compute=compute):
-                return _rows_of_resample(numbers, deltas, compute, lists, truth, labels)
-            by_run[measure][name] = [(rows(np.ones(len(weights.T))), np.stack([rows(each) for each in weights]))]
-    return [compare_scores(runs, measure, [*labels, "overall"], unit="recordings") for measure, runs in by_run.items()]
+        for deltas, compute in _system_parts(_writable(scores, lists, labels), truth, lists.durations, matching):
+            draws = [_rows_of_resample(numbers, deltas, compute, lists, truth, labels)
+                     for numbers in (np.ones(len(weights.T)), *weights)]
+            nothing = np.full(len(labels) + 1, np.nan)
+            for measure in draws[0]:
+                resampled = np.stack([draw.get(measure, nothing) for draw in draws[1:]])
+                by_run[measure][name] = [(draws[0][measure], resampled)]
+    return [_table_of(measure, runs, labels) for measure, runs in by_run.items()]
+
+
+def _table_of(measure, runs, labels):
+    if measure in MEASURES:
+        return compare_scores(runs, measure, [*labels, "overall"], unit="recordings")
+    runs = {name: [(values[:-1], resampled[:, :-1])] for name, [(values, resampled)] in runs.items()}
+    table = compare_scores(runs, measure, labels, unit="recordings", per_cent=False)
+    table.attrs["decimals"] = 3
+    return table
+
+
+def psd_roc_curves(lists):
+    """Return the PSD-ROC curves of each system with files of scores, by sed_scores_eval.
+
+    Args:
+        lists: evaluation.EventLists, with scores.
+
+    Returns:
+        Dict of psds_1, psds_2, pipsds_1 and pipsds_2 to a dict of a system's name to arrays of false events per hour,
+        rising up to MAX_EFPR, and the effective true positive rates from each on. The area below, over MAX_EFPR, is the
+        score.
+    """
+    (labels, truth), curves = _ground_truth(lists), {}
+    for name, scores in lists.scores.items():
+        for measure, deltas, function in _psds_deltas(_writable(scores, lists, labels), truth):
+            rates, false = function(truth, lists.durations, deltas)[2]
+            curves.setdefault(measure, {})[name] = false, rates
+    return curves
 
 
 def roc_curves(lists, matching):
@@ -200,58 +233,72 @@ def _check_scores(name, scores, labels):
                        "memory grows with the square of their frames.", name, longest)
 
 
-def _system_measures(scores, truth, durations, matching):
-    """Return {measure: (deltas, function of deltas, truth and durations to scores by label and the overall one)}."""
+def _system_parts(scores, truth, durations, matching):
+    """Yield (deltas, function of deltas, truth and durations to {measure: (scores by label, score of all)})."""
+    for measure, deltas, function in _psds_deltas(scores, truth):
+        yield deltas, functools.partial(_psds, measure, function)
     package = _import_quietly()
-    collar_based, intersection_based, segment_based = (
-        package.collar_based, package.intersection_based, package.segment_based)
-    medfilt = package.base_modules.postprocessing.medfilt
-
-    def crossing(tables, **criteria):
-        names = ("dtc_threshold", "gtc_threshold", "cttc_threshold")
-        return intersection_based.intermediate_statistics_deltas(
-            tables, truth, **{name: value for name, value in criteria.items() if name in names})
-
-    def psds(function, criteria):
-        return lambda deltas, truth, durations: function(None, truth, durations, deltas=deltas, **criteria)[1::-1]
-
-    def best(function, *, timed=False, **criteria):
-        def compute(deltas, truth, durations):
-            by_label = function(None, truth, *([durations] if timed else []), deltas=deltas, **criteria)[0]
-            return by_label, by_label["macro_average"]
-        return compute
-
-    def area(deltas, truth, durations):
-        by_label = segment_based.auroc(None, truth, durations, deltas=deltas, max_fpr=MAX_FPR, **segment)[0]
-        return by_label, by_label["mean"]
-
-    segment = {"segment_length": matching.segment}
     collar = {"onset_collar": matching.collar, "offset_collar": matching.collar,
               "offset_collar_rate": matching.offset_share}
     shares = {"dtc_threshold": matching.detection_share, "gtc_threshold": matching.reference_share}
-    filtered = [{name: _Scores(medfilt({name: table}, seconds)[name]) for name, table in scores.items()}
-                for seconds in MEDIAN_FILTERS]
-    one, two = PSDS.values()
-    if len(next(iter(scores.values())).columns) == 3:  # of a single label there are no cross triggers
-        two = {name: value for name, value in two.items() if name not in ("cttc_threshold", "alpha_ct")}
-    pipsds = functools.partial(intersection_based.postprocessing_independent_psds, postprocessing_functions=None)
-    segments = segment_based.intermediate_statistics.intermediate_statistics_deltas(scores, truth, durations, **segment)
-    return {
-        "psds_1": (crossing(scores, **one), psds(intersection_based.psds, one)),
-        "psds_2": (crossing(scores, **two), psds(intersection_based.psds, two)),
-        "pipsds_1": ([crossing(tables, **one) for tables in filtered], psds(pipsds, one)),
-        "best_event_based_f_score": (
-            collar_based.intermediate_statistics.intermediate_statistics_deltas(scores, truth, **collar),
-            best(collar_based.best_fscore, **collar)),
-        "best_segment_based_f_score": (segments, best(segment_based.best_fscore, timed=True, **segment)),
-        "best_intersection_based_f_score": (crossing(scores, **shares), best(intersection_based.best_fscore, **shares)),
-        "mpauc": (segments, area)}
+    segment = {"segment_length": matching.segment}
+    for name, room, timed, criteria in (("event", package.collar_based, False, collar),
+                                        ("intersection", package.intersection_based, False, shares),
+                                        ("segment", package.segment_based, True, segment)):
+        deltas = room.intermediate_statistics.intermediate_statistics_deltas(
+            scores, truth, *([durations] if timed else []), **criteria)
+        yield deltas, functools.partial(_best, name, room.best_fscore, timed, criteria)
+    yield deltas, functools.partial(_mpauc, package.segment_based.auroc, segment)
+
+
+def _psds_deltas(scores, truth):
+    """Yield (measure, deltas, function of truth, durations and deltas to what sed_scores_eval returns)."""
+    package = _import_quietly()
+    own = package.intersection_based
+    filtered = [{name: _Scores(package.base_modules.postprocessing.medfilt({name: table}, seconds)[name])
+                 for name, table in scores.items()} for seconds in MEDIAN_FILTERS]
+    for number, criteria in PSDS.items():
+        if len(next(iter(scores.values())).columns) == 3:  # of a single label there are no cross triggers
+            criteria = {name: value for name, value in criteria.items() if name not in ("cttc_threshold", "alpha_ct")}
+        shares = {name: value for name, value in criteria.items() if name.endswith("_threshold")}
+        deltas = [own.intermediate_statistics_deltas(tables, truth, **shares) for tables in (scores, *filtered)]
+
+        def psds(truth, durations, deltas, criteria=criteria):
+            return own.psds(None, truth, durations, deltas=deltas, max_efpr=MAX_EFPR, **criteria)
+
+        def pipsds(truth, durations, deltas, criteria=criteria):
+            return own.postprocessing_independent_psds(None, truth, durations, postprocessing_functions=None,
+                                                       deltas=deltas, max_efpr=MAX_EFPR, **criteria)
+
+        yield f"psds_{number}", deltas[0], psds
+        yield f"pipsds_{number}", deltas, pipsds
+
+
+def _psds(measure, function, deltas, truth, durations):
+    whole, by_label, *_ = function(truth, durations, deltas)
+    return {measure: (by_label, whole)}
+
+
+def _best(name, function, timed, criteria, deltas, truth, durations):
+    found = function(None, truth, *([durations] if timed else []), deltas=deltas, **criteria)
+    by_label, thresholds = found[0], {label: value if np.isfinite(value) else np.nan
+                                      for label, value in found[3].items()}
+    return {f"best_{name}_based_f_score": (by_label, by_label["macro_average"]),
+            f"best_{name}_based_threshold": (thresholds, np.nan)}
+
+
+def _mpauc(function, segment, deltas, truth, durations):
+    by_label = function(None, truth, durations, deltas=deltas, max_fpr=MAX_FPR, **segment)[0]
+    return {"mpauc": (by_label, by_label["mean"])}
 
 
 def _rows_of_resample(numbers, deltas, compute, lists, truth, labels):
-    """Return the scores (labels + 1,) if each recording is there as often as `numbers` says; NaN if a label is not."""
+    """Return {measure: scores (labels + 1,)} if each recording is there as often as `numbers` says.
+
+    It is empty if a label is not there, or if there is but one recording.
+    """
     if np.isnan(numbers).any():
-        return np.full(len(labels) + 1, np.nan)
+        return {}
     copies = {f"{name} {copy}": name for name, number in zip(lists.recordings, numbers) for copy in range(int(number))}
 
     def drawn(values):
@@ -259,7 +306,7 @@ def _rows_of_resample(numbers, deltas, compute, lists, truth, labels):
 
     own = drawn(truth)
     if {label for events in own.values() for _, _, label in events} < set(labels):
-        return np.full(len(labels) + 1, np.nan)
+        return {}
     parts = [drawn(each) for each in deltas] if isinstance(deltas, list) else drawn(deltas)
-    by_label, overall = compute(parts, own, drawn(lists.durations))
-    return np.array([*(by_label[label] for label in labels), overall], float)
+    return {measure: np.array([*(by_label[label] for label in labels), whole], float)
+            for measure, (by_label, whole) in compute(parts, own, drawn(lists.durations)).items()}

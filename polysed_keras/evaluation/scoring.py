@@ -8,7 +8,7 @@ import pandas as pd
 
 from polysed_keras.errors import expect
 from polysed_keras.evaluation.alarms import count_alarms, decoded_alarm_tables
-from polysed_keras.evaluation.score_files import MEASURES
+from polysed_keras.evaluation.score_files import BEST_THRESHOLDS, MEASURES
 from polysed_keras.evaluation.tables import SCORES, compare_runs, write_table
 from polysed_keras.events import (
     error_counts,
@@ -148,11 +148,14 @@ def summarize_tables(tables):
     """
     by_name = {table["table"].iloc[0]: table for table in tables if len(table)}
     known = [table for name, table in by_name.items() if name.startswith(KINDS) and name.endswith("_f_score")]
-    others = [table for name, table in by_name.items() if not name.startswith(KINDS) and name not in MEASURES]
-    return [*known, _overall_rows("overall error rates", {name: table for name, table in by_name.items()
-                                                          if name.endswith("_rate")}),
-            *others, *([_overall_rows("at all thresholds", {name: by_name[name] for name in MEASURES})]
-                       if set(MEASURES) <= set(by_name) else [])]
+    others = [table for name, table in by_name.items()
+              if not name.startswith(KINDS) and name not in (*MEASURES, *BEST_THRESHOLDS)]
+    summary = [*known, _overall_rows("overall error rates", {name: table for name, table in by_name.items()
+                                                             if name.endswith("_rate")}), *others]
+    if set(MEASURES) <= set(by_name):
+        summary += [_overall_rows("at all thresholds", {name: by_name[name] for name in MEASURES}),
+                    *(by_name[name] for name in BEST_THRESHOLDS)]
+    return summary
 
 
 def _overall_rows(title, tables):

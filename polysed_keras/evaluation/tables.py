@@ -305,17 +305,18 @@ def _interval(resampled):
 
 def _format_table(table):
     first, columns, spreads = table["run"].iloc[0], [], []
-    scale = table.attrs.get("scale", 100)
+    scale, decimals = table.attrs.get("scale", 100), table.attrs.get("decimals", 1)
+    number, signed = f"{{:.{decimals}f}}", f"{{:+.{decimals}f}}"
     percent = " in %" if scale == 100 else ""
     title = f"{table['table'].iloc[0]}{percent} [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
     for run, lines in table.groupby("run", sort=False):
-        columns.append(_column(run, lines, "{:.1f} [{:.1f}, {:.1f}]", ["value", "low", "high"], scale))
+        columns.append(_column(run, lines, f"{number} [{number}, {number}]", ["value", "low", "high"], scale))
         if run != first:
-            columns.append(_column("difference", lines, "{:+.1f} [{:+.1f}, {:+.1f}]",
+            columns.append(_column("difference", lines, f"{signed} [{signed}, {signed}]",
                                    ["difference", "difference_low", "difference_high"], scale))
         seeds = lines["seeds"].iloc[0]
         if seeds > 1:
-            spreads.append(_column(f"{run}, {seeds} seeds", lines, "{:.1f} ({:.1f} to {:.1f})",
+            spreads.append(_column(f"{run}, {seeds} seeds", lines, f"{number} ({number} to {number})",
                                    ["spread", "seed_min", "seed_max"], scale))
     if len(columns) > 1:
         title += f"; difference: to {first}, paired"

@@ -1,4 +1,5 @@
 """Log-mel features against librosa, what a frame depends on, and the cache."""
+import dataclasses
 import logging
 import os
 
@@ -11,7 +12,9 @@ import tensorflow as tf
 from polysed_keras.audio.log_mel import (
     LogMelSpectrogram,
     cached_log_mel,
+    coarse_log_mel,
     compute_log_mel,
+    decibels,
     mel_matrix,
     read_log_mel,
     store_log_mel,
@@ -253,3 +256,23 @@ def test_missing_audio_is_an_error_though_its_features_are_there(audio, tmp_path
     audio.unlink()
     with pytest.raises(InputError, match="nothing there"):
         cached_log_mel(audio, SMALL, tmp_path / "features")
+
+
+# Features of pictures
+
+@pytest.mark.parametrize("seconds, most, joined", [(25.03, 10_000, 1), (25.03, 100, 13), (0.01, 100, 1)])
+def test_coarse_features_are_the_highest_of_neighbours(tmp_path, seconds, most, joined):
+    """25.03 s at 8 kHz, in steps of 20 ms, are 1252 frames, which are read in several blocks."""
+    samples = np.random.default_rng(0).normal(0, 0.1, int(8000 * seconds)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    fine = compute_log_mel(samples, SMALL)
+    coarse, resolution = coarse_log_mel(tmp_path / "a.wav", SMALL, most)
+    expected = [fine[start:start + joined].max(axis=0) for start in range(0, len(fine), joined)]
+    np.testing.assert_allclose(coarse, expected, atol=1e-4)
+    assert resolution == pytest.approx(0.02 * joined) and len(coarse) <= most
+
+
+def test_natural_logarithms_of_magnitudes_become_decibels():
+    spec = dataclasses.replace(SMALL, power=1, log_offset=0.001)
+    assert decibels(np.log(10.0), spec) == pytest.approx(20) and decibels(spec.silence, spec) == pytest.approx(-60)
+    assert decibels(-30.0, SMALL) == -30

@@ -113,6 +113,38 @@ def test_a_failed_write_is_a_line_and_the_loop_goes_on(make, tmp_path, capsys):
     assert (tmp_path / "out" / "a.tsv").is_file() and (tmp_path / "out" / "c.tsv").is_file()
 
 
+def test_pictures_stand_beside_the_events_and_a_failed_one_is_a_line(tmp_path, capsys, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from polysed_keras.display import overview
+    drawn = []
+
+    def plot(path, detector, events):
+        drawn.append((path.name, len(events)))
+        return Figure(figsize=(1, 1))
+
+    monkeypatch.setattr(overview, "plot_recording", plot)
+    monkeypatch.setattr("polysed_keras.display.plot_recording", plot, raising=False)
+    (tmp_path / "out" / "b.png").mkdir(parents=True)
+    for stem in ("a", "b", "broken", "x.y"):
+        (tmp_path / f"{stem}.au").write_bytes(b"x")
+    assert main(["detect", str(tmp_path), "--out", str(tmp_path / "out"), "--format", "csv", "--plot"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and errors[0].endswith(f"b.png: cannot be written ({os.strerror(21)}).")
+    assert drawn == [("a.au", 1), ("b.au", 1), ("x.y.au", 1)]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "a.csv", "a.png", "b.csv", "b.png", "x.y.csv", "x.y.png"}
+    assert (tmp_path / "out" / "x.y.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options, received", [([], "no --out"), (["--out", "out", "--format", "scores"], "scores")])
+def test_pictures_need_files_of_events(options, received, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.au").write_bytes(b"x")
+    assert main(["detect", "a.au", "--plot", *options]) == 2
+    assert f"--plot: expected --out, and a format of events. Received: '{received}'" in capsys.readouterr().err
+
+
 def test_an_interrupt_keeps_the_errors_so_far(tmp_path, capsys):
     for name in ("broken", "interrupt", "z"):
         (tmp_path / f"{name}.wav").write_bytes(b"x")

@@ -6,9 +6,11 @@ from matplotlib.figure import Figure
 
 from polysed_keras.display.recordings import save_figure
 from polysed_keras.display.results import (
+    plot_f_scores,
     plot_points,
     plot_polyphony,
     plot_polyphony_scores,
+    plot_psd_roc,
     plot_sweep,
     plot_training,
 )
@@ -113,3 +115,41 @@ def test_scores_by_polyphony_are_beside_the_papers():
     intervals = [segment[:, 1].tolist() for segment in ours.collections[1].get_segments()]
     np.testing.assert_allclose(intervals, [[50, 70], [30, 50]])
     assert len(plot_polyphony_scores(table).axes) == 1
+
+
+def score_table(name, values, rows=("cat", "dog", "average", "overall")):
+    """A table of two systems, whose intervals reach 0.1 to both sides."""
+    lines = [(name, row, run, value, value - 0.1, value + 0.1)
+             for run, scores in values.items() for row, value in zip(rows, scores, strict=True)]
+    return pd.DataFrame(lines, columns=["table", "row", "run", "value", "low", "high"])
+
+
+def test_f_scores_are_bars_with_intervals_and_diamonds_at_the_best_threshold():
+    values = {"a": [0.2, 0.4, 0.3, 0.35], "b": [0.6, np.nan, 0.6, 0.6]}
+    tables = [score_table("event_based_f_score", values), score_table("segment_based_f_score", values),
+              score_table("event_based_precision", values),
+              score_table("best_event_based_f_score", {"b": [0.7, 0.5, 0.6]}, ["cat", "dog", "overall"])]
+    figure = plot_f_scores(tables)
+    events, segments = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "at the best threshold"]
+    assert [text.get_text() for text in events.get_yticklabels()] == ["cat", "dog", "average", "overall"]
+    assert (events.get_title(), segments.get_title()) == ("event-based", "segment-based")
+    assert events.get_ylim() == (3.5, -0.5)
+    for container, run in zip(events.containers, "ab"):
+        np.testing.assert_allclose([bar.get_width() for bar in container], 100 * np.array(values[run]))
+    bar, interval = events.containers[1][0], events.collections[1].get_segments()[0]
+    np.testing.assert_allclose(interval, [[50, 0.2], [70, 0.2]])  # in the middle of b's bar, below a's
+    assert bar.get_y() == pytest.approx(0) and bar.get_height() == pytest.approx(0.4)
+    diamonds, = (line for line in events.lines if line.get_marker() == "D" and np.isfinite(line.get_xdata()).any())
+    np.testing.assert_allclose(diamonds.get_xdata(), [70, 50, 60, np.nan])  # its last row is the mean over labels
+    assert not [line for line in segments.lines if line.get_marker() == "D"]
+
+
+def test_psd_roc_curves_are_steps_by_parameters():
+    curves = {measure: {"mine": (np.array([0, 10, 100.0]), np.array([0, share, share]))}
+              for measure, share in (("psds_1", 0.3), ("pipsds_1", 0.4), ("psds_2", 0.5), ("pipsds_2", 0.6))}
+    for axes, title, shares in zip(plot_psd_roc(curves).axes, ("PSDS 1", "PSDS 2"), ((30, 40), (50, 60))):
+        assert axes.get_title() == title and axes.get_xlim() == (0, 100)
+        for line, share, style in zip(axes.lines, shares, ("-", "--"), strict=True):
+            assert line.get_xdata().tolist() == [0, 10, 100] and line.get_ydata().tolist() == [0, share, share]
+            assert line.get_linestyle() == style and line.get_drawstyle() == "steps-post"

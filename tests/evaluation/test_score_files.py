@@ -14,7 +14,7 @@ from polysed_keras.evaluation import score_files
 from polysed_keras.evaluation.event_lists import EventLists, load_event_lists
 from polysed_keras.evaluation.score_files import calibration_table, score_file_tables, write_run_scores
 from polysed_keras.evaluation.scoring import Matching
-from polysed_keras.events import intersection_counts, scores_to_events
+from polysed_keras.events import f_score, intersection_counts, scores_to_events
 
 LABELS, RESOLUTION, FRAMES = ["cat", "dog"], 2.0, 150  # 300 s a recording, so that a false event is few per hour
 
@@ -90,23 +90,48 @@ def test_measures_equal_sed_scores_eval_on_the_files(folder, lists, monkeypatch)
     other = needs_sed_scores_eval()
     read = pd.read_csv
     monkeypatch.setattr(pd, "read_csv", lambda *given, **settings: score_files._Scores(read(*given, **settings)))
-    files = folder / "noisy", folder / "reference.tsv", folder / "durations.tsv"
-    by_label = {
-        "psds_2": other.intersection_based.psds(*files, dtc_threshold=0.1, gtc_threshold=0.1, cttc_threshold=0.3,
-                                                alpha_ct=0.5, alpha_st=1.0)[1],
-        "best_event_based_f_score": other.collar_based.best_fscore(*files[:2], onset_collar=3.0, offset_collar=3.0,
-                                                                   offset_collar_rate=0.5)[0],
-        "best_segment_based_f_score": other.segment_based.best_fscore(*files, segment_length=10.0)[0],
-        "best_intersection_based_f_score": other.intersection_based.best_fscore(
-            *files[:2], dtc_threshold=0.4, gtc_threshold=0.6)[0],
-        "mpauc": other.segment_based.auroc(*files, segment_length=10.0, max_fpr=0.1)[0]}
+    made = other.base_modules.postprocessing.create_score_dataframe
+    monkeypatch.setattr(other.base_modules.postprocessing, "create_score_dataframe",
+                        lambda *given: score_files._Scores(made(*given)))
+    files, package = (folder / "noisy", folder / "reference.tsv", folder / "durations.tsv"), other.intersection_based
+    one = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_st": 1.0}
+    two = {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0}
+    filters = {"median_filter_lengths_in_sec": [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]}
+    best = {"event": other.collar_based.best_fscore(*files[:2], onset_collar=3.0, offset_collar=3.0,
+                                                    offset_collar_rate=0.5),
+            "segment": other.segment_based.best_fscore(*files, segment_length=10.0),
+            "intersection": package.best_fscore(*files[:2], dtc_threshold=0.4, gtc_threshold=0.6)}
+    areas = other.segment_based.auroc(*files, segment_length=10.0, max_fpr=0.1)[0]
+    expected = {
+        "psds_1": package.psds(*files, **one)[1::-1], "psds_2": package.psds(*files, **two)[1::-1],
+        "pipsds_1": package.median_filter_independent_psds(*files, **one, **filters)[1::-1],
+        "pipsds_2": package.median_filter_independent_psds(*files, **two, **filters)[1::-1],
+        **{f"best_{kind}_based_f_score": (found[0], found[0]["macro_average"]) for kind, found in best.items()},
+        "mpauc": (areas, areas["mean"])}
     matching = Matching(segment=10.0, collar=3.0, detection_share=0.4, reference_share=0.6)
-    tables = {table["table"].iloc[0]: table for table in score_file_tables(lists, matching, resamples=2)}
-    for measure, expected in by_label.items():
-        table = tables[measure][tables[measure]["run"] == "noisy"].set_index("row")["value"]
-        assert [table[label] for label in LABELS] == pytest.approx([expected[label] for label in LABELS], abs=1e-9)
-        mean = expected.get("macro_average", expected.get("mean"))
-        assert mean is None or table["overall"] == pytest.approx(mean, abs=1e-9)
+    tables = {table["table"].iloc[0]: table[table["run"] == "noisy"].set_index("row")["value"]
+              for table in score_file_tables(lists, matching, resamples=2)}
+    assert set(tables) - set(expected) == set(score_files.BEST_THRESHOLDS)
+    for measure, (by_label, whole) in expected.items():
+        assert [tables[measure][label] for label in LABELS] == pytest.approx([by_label[label] for label in LABELS],
+                                                                             abs=1e-9)
+        assert tables[measure]["overall"] == pytest.approx(whole, abs=1e-9)
+    for kind, found in best.items():
+        thresholds = [value if np.isfinite(value) else np.nan for value in (found[3][label] for label in LABELS)]
+        assert list(tables[f"best_{kind}_based_threshold"]) == pytest.approx(thresholds, abs=1e-9, nan_ok=True)
+
+
+def test_the_best_threshold_gives_the_best_score(folder, lists):
+    """The events above it have the F1 of the table, and those above other thresholds have less."""
+    needs_sed_scores_eval()
+    tables = {table["table"].iloc[0]: table[table["run"] == "noisy"].set_index("row")["value"]
+              for table in score_file_tables(lists, Matching(), resamples=2)}
+    best, threshold = (tables[f"best_intersection_based_{name}"]["dog"] for name in ("f_score", "threshold"))
+    scores = {level: f_score(sum(intersection_counts(
+        lists.reference[name], scores_to_events(table, level), LABELS)[1:2, :3] for name, table in
+        lists.scores["noisy"].items())) for level in (threshold, *np.linspace(0.1, 0.9, 9))}
+    assert scores[threshold] == pytest.approx(best) and max(scores.values()) == pytest.approx(best)
+    assert min(scores.values()) < best
 
 
 def test_a_resample_is_a_set_in_which_recordings_are_there_twice(lists):
@@ -122,9 +147,12 @@ def test_a_resample_is_a_set_in_which_recordings_are_there_twice(lists):
     expected = score_file_tables(twice, Matching(), resamples=2)
     labels, truth = score_files._ground_truth(lists)
     scores = {name: score_files._Scores(table) for name, table in lists.scores["noisy"].items()}
-    for measure, (deltas, compute) in score_files._system_measures(scores, truth, lists.durations, Matching()).items():
-        rows = score_files._rows_of_resample([2, 0, 1, 1], deltas, compute, lists, truth, labels)
-        assert rows[-1] == pytest.approx(overall(expected, measure, "noisy")["value"], abs=1e-12)
+    found = {}
+    for deltas, compute in score_files._system_parts(scores, truth, lists.durations, Matching()):
+        found |= score_files._rows_of_resample([2, 0, 1, 1], deltas, compute, lists, truth, labels)
+    assert set(found) == {*score_files.MEASURES, *score_files.BEST_THRESHOLDS}
+    for measure in score_files.MEASURES:
+        assert found[measure][-1] == pytest.approx(overall(expected, measure, "noisy")["value"], abs=1e-12)
 
 
 def test_the_area_under_the_mean_roc_curve_is_mpauc(lists):
@@ -139,6 +167,16 @@ def test_the_area_under_the_mean_roc_curve_is_mpauc(lists):
     assert [line.get_label() for line in roc.lines] == ["quiet", "noisy"]
     np.testing.assert_allclose(roc.lines[0].get_ydata(), 100 * curves["quiet"][1])
     np.testing.assert_allclose(norm.cdf(det.lines[1].get_xdata()), curves["noisy"][0].clip(1e-4, 0.9999))
+
+
+def test_the_area_under_the_psd_roc_curve_is_psds(lists):
+    needs_sed_scores_eval()
+    tables, curves = score_file_tables(lists, Matching(), resamples=2), score_files.psd_roc_curves(lists)
+    assert set(curves) == {"psds_1", "psds_2", "pipsds_1", "pipsds_2"}
+    for measure, by_system in curves.items():
+        for name, (false, true) in by_system.items():
+            area = (true * np.diff([*false, 100])).sum() / 100
+            assert area == pytest.approx(overall(tables, measure, name)["value"], abs=1e-9)
 
 
 def test_intervals_and_differences(lists):
@@ -192,7 +230,8 @@ def test_the_command(folder, tmp_path, capsys, monkeypatch, installed):
     text = capsys.readouterr().out
     assert "calibration_error" in text and ("psds_1" in text) == installed
     assert ("pip install 'polysed_keras[scores]'" in text) != installed
-    assert (tmp_path / "roc.png").exists() == installed
+    assert (tmp_path / "f_scores.png").exists() and ("best_event_based_threshold [" in text) == installed
+    assert all((tmp_path / name).exists() == installed for name in ("roc.png", "psd_roc.png"))
     assert ("psds_2" in set(pd.read_csv(tmp_path / "scores.csv")["table"])) == installed
 
 
