@@ -13,6 +13,7 @@ from polysed_keras.errors import InputError, expect
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30.0
+LARGEST_BLOCK = 2 ** 24  # numbers that are read at a time at most, whatever channels and rate a header states
 LOUDEST = 100  # Floats beyond it, 40 dB over full scale, were integers.
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # Hz
 UNKNOWN_SIZE = 0x7FFF0000  # Programs that write WAV into a pipe state a size of 0, or about the largest possible.
@@ -83,7 +84,8 @@ def check_rate(sample_rate, name):
 
 def _decoded_blocks(path, file, block_seconds, stated=None):
     import soundfile
-    num_samples, block_samples = 0, max(1, int(block_seconds * file.samplerate))
+    num_samples = 0
+    block_samples = max(1, min(int(block_seconds * file.samplerate), LARGEST_BLOCK // file.channels))
     try:
         # SoundFile.blocks would fill up the last block of a truncated file from uninitialised memory.
         while len(block := file.read(_until(stated, num_samples, block_samples), dtype="float32", always_2d=True)):

@@ -268,6 +268,7 @@ def _sized_streams(content, mark, find):
     while not streams or streams[-1].stop < len(content):
         start = streams[-1].stop if streams else 0
         stop, patch = find(content, start)
+        stop = min(max(stop, start + 1), len(content))  # Sizes in damaged headers may be anything.
         stop = next((place for place in range(stop, stop + 9) if mark.match(content, place)), len(content))
         streams.append(Stream(start, stop, patch=patch))
     return streams

@@ -83,7 +83,7 @@ def read_search(path, assignments=()):
     keys = [field.name for field in dataclasses.fields(Search) if field.name not in NOT_IN_FILE]
     expect(sorted(data) == sorted(keys), str(path), f"the keys {', '.join(keys)}", ", ".join(data))
     with _prefixing(path):
-        _check_numbers(data)
+        _check_types(data)
         data["seeds"], ranges = tuple(data["seeds"]), data["ranges"]
         expect(isinstance(ranges, dict) and ranges, "ranges", "fields with their ranges", ranges)
         search = Search(pathlib.Path(path).stem, **data, assignments=tuple(assignments))
@@ -114,7 +114,9 @@ def _prefixing(place):
         raise InputError(f"{place}: {str(error).removeprefix('--set').lstrip(': ')}") from error
 
 
-def _check_numbers(data):
+def _check_types(data):
+    for key in ("preset", "objective", "direction", "algorithm"):
+        expect(isinstance(data[key], str), key, "a text", data[key])
     for key in ("trials", "epochs"):
         expect(type(data[key]) is int and 0 < data[key] <= MOST, key, f"a whole number from 1 to {MOST}", data[key])
     seeds = data["seeds"]

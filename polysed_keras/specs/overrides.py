@@ -6,7 +6,7 @@ import typing
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import as_type, parse_json, read_json
 
-_SHOWN = 80  # characters of a wrong value in a message
+_SHOWN = 200  # characters of a wrong value in a message
 
 
 def set_fields(experiment, assignments):
@@ -64,7 +64,7 @@ def _value(name, text, spec, field):
         value = read_json(text) if text.endswith(".json") and not isinstance(current, str) else text
     kind = typing.get_type_hints(type(spec))[field]
     if current is None:  # which is no example
-        return as_type(value, kind, f"--set {name}={shown}")
+        return as_type(value, kind, f"--set {name}={shown!r}")
     try:
         return as_type(value, kind, "")
     except InputError as error:

@@ -355,7 +355,7 @@ def test_detect_import_and_soundbanks_pass_over_the_same_files(tmp_path, monkeyp
     touch(tmp_path, "rain/a.wav", "rain/._a.wav", "rain/.DS_Store", "rain/.old/b.wav")
     monkeypatch.setattr(detection, "_detector", lambda arguments: Deaf())
     detection.detect(argparse.Namespace(audio=[tmp_path], out=None, table=None, threshold=None, labels=None,
-                                        min_duration=None, alarms_per_hour=None, tags=False, format="tsv"))
+                                        min_duration=None, alarms_per_hour=None, tags=False, format="tsv", plot=False))
     imported = {path for paths in find_recordings(tmp_path).values() for path in paths}
     drawn = [instance.path for instance in read_soundbank(tmp_path).instances]
     assert names_of(heard, tmp_path) == names_of(imported, tmp_path) == names_of(drawn, tmp_path) == ["rain/a.wav"]

@@ -161,7 +161,7 @@ def test_the_name_says_what_was_changed_but_for_the_seed():
     ("features.fmin=-1", "features.fmax: expected fmin < fmax"),
     ("features.hop_length=0", "features.win_length: expected hop_length <= win_length"),
     ("features.win_length=4096", "features.win_length: expected hop_length <= win_length"),
-    ("tasks.groups=[1,2]", r"--set tasks.groups=\[1,2\].*expected `array`"),
+    ("tasks.groups=[1,2]", r"--set tasks.groups='\[1,2\]'.*expected `array`"),
     ("training.seed=-1", "training.seed"),
     ("tasks.encoding=one_hot", "encoding"),
     ("tasks.strategy=by_height", "strategy: expected one of contiguous, random"),
