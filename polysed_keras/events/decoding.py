@@ -10,6 +10,7 @@ from polysed_keras.files import atomic_file
 
 TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
 FAINTEST = 1e-3  # Posteriors below it count as 0 where events are searched.
+CALIBRATED = ("median_frames", "min_duration", "max_gap", "edge", "step_filter")  # besides thresholds, per label
 
 
 def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, **rule):
@@ -96,6 +97,24 @@ def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, mi
     return [EventFinder(threshold, median, duration, gap if np.isinf(gap) else int(gap), edge, half)
             for threshold, median, duration, gap, edge, half in zip(
                 thresholds, medians.tolist(), durations, gaps.tolist(), edges.tolist(), halves.tolist())]
+
+
+def calibrated_rule(calibration, number, labels):
+    """Return the arguments of event_finders by a calibration, per label.
+
+    Args:
+        calibration: dict of evaluation.calibrate_run, whose labels may stand in another order. Settings that it lacks,
+            as older ones do, are left out.
+        number: str, the false events per hour whose thresholds are taken.
+        labels: labels in the order wanted.
+
+    Returns:
+        dict of lists by label: `threshold`, and those of CALIBRATED that the calibration has.
+    """
+    order = [calibration["labels"].index(label) for label in labels]
+    values = {"threshold": calibration["thresholds"][number]} | {
+        name: calibration[name] for name in CALIBRATED if name in calibration}
+    return {name: [each[index] for index in order] for name, each in values.items()}
 
 
 class EventFinder:
