@@ -140,6 +140,14 @@ def test_a_box_is_told_once_its_gap_is_deep_enough():
     assert find_boxes(values, changes) == ([(1, 3)], 7)
 
 
+def test_a_stream_tells_a_box_as_soon_as_the_posterior_is_low_and_the_filter_has_seen_it():
+    posteriors = np.array([0.0, 0.8, 0.8, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3], np.float32)
+    for half in (1, 2, 3):
+        finder, = event_finders(["cat"], 1.0, threshold=0, step_filter=2 * half)
+        told = [len(finder.follow(posteriors[frame:frame + 1], posteriors[frame:frame + 1])) for frame in range(10)]
+        assert finder.reach == half and told == [0] * (6 + half) + [1] + [0] * (3 - half)
+
+
 # Both
 
 RULES = [{"edge": 0.2}, {"edge": [0.1, 0.9, 0.5], "max_gap": [0.1, 0.0, 0.06]}, {"step_filter": 0.2},
