@@ -6,7 +6,8 @@ r"""What each step of post-processing gains, with settings chosen on validation 
 
 RUN is a run on recordings with its corpus in RUN/data, of which the partition `validate` chooses the settings and the
 thresholds. --data is a folder of field_test.py: its `field` has events, its `quiet` has none. Rows are each step alone,
-then what `polysed calibrate` chooses, and the settings of RUN/calibration.json, if there is one.
+then what `polysed calibrate` chooses, and the settings of RUN/calibration.json, if there is one. But for the last row
+there are no least durations.
 """
 import argparse
 import os
@@ -21,7 +22,6 @@ from polysed_keras.evaluation.postprocessing import (  # noqa: E402
     CHOICES,
     cautious_thresholds,
     choose_postprocessing,
-    least_durations,
 )
 from polysed_keras.events import (  # noqa: E402
     calibrated_rule,
@@ -90,19 +90,16 @@ def f1_cells(counts, base, draws):
 
 def report(validate, tests, labels, resolution, calibration=None, out=print):
     """Print the table; estimates are objects with `reference` and `posteriors`, of `labels`."""
-    durations, base = least_durations(validate, resolution), {}
-    rules = {name: choices for name, choices in ROWS.items()} | ({"as calibrated before": None} if calibration else {})
+    base, rows = {}, ROWS | ({"as calibrated before": None} if calibration else {})
     out("| post-processing | data | in hindsight, at 20 / 60 | found, promised 20 / 60 | false events per hour | "
         "active outside events in % | event-based F1 at 60 | intersection-based F1 at 60 |\n"
         "|---|---|---|---|---|---|---|---|")
-    for name, choices in rules.items():
+    for name, choices in rows.items():
         if choices is None:
             rule, shown = calibrated_rule(calibration, next(iter(calibration["thresholds"])), labels), "by label"
         else:
-            chosen = choose_postprocessing(validate, labels, resolution, max(NUMBERS), choices=choices,
-                                           min_duration=durations)
-            rule, shown = {"min_duration": durations} | chosen, ", ".join(f"{key} {value:g}"
-                                                                         for key, value in chosen.items())
+            rule = choose_postprocessing(validate, labels, resolution, max(NUMBERS), choices=choices)
+            shown = ", ".join(f"{key} {value:g}" for key, value in rule.items())
         for data, result in measure(validate, tests, labels, resolution, rule).items():
             base.setdefault(data, result[60]["counts"])
             draws = np.random.default_rng(0).integers(0, len(base[data]), (1000, len(base[data])))

@@ -8,7 +8,6 @@ from polysed_keras.events import (
     event_roll_to_event_list,
     f_score,
     find_alarms,
-    intersection_counts,
     posteriors_to_events,
 )
 
@@ -17,7 +16,7 @@ from polysed_keras.events import (
 CHOICES = {"edge": (0.5, 0.3, 0.2), "median_frames": (0.0, 0.2, 0.4, 0.8), "step_filter": (0.0, 0.32, 0.64, 1.28),
            "max_gap": (0.0, 0.2, 0.4, 0.8)}
 SHORTEST = 0.5  # the minimum duration, as a share of that of the shortest reference events (their 5th percentile)
-MARGIN = 0.005  # gain of `fit` below which a setting stays as it was
+MARGIN = 0.005  # gain of F1 below which a setting stays as it was
 TAIL = 20  # false events per label from which rarer ones are foretold
 BORROWED = 0.25  # share with which the events of all labels stand for the few of each label
 CAUTION = 0.5  # share of the promised number that thresholds use up on the recordings that they are chosen on
@@ -72,10 +71,10 @@ def choose_postprocessing(estimates, labels, time_resolution, alarms_per_hour, *
 
 
 def fit_of_rule(estimates, references, labels, time_resolution, alarms_per_hour, **rule):
-    """Return how well the events of a rule fit the references: the mean of two overall F1s, 0 to 1.
+    """Return how well the events of a rule fit the references: the overall event-based F1, 0 to 1.
 
-    One is event-based (events.event_counts, a collar of 0.2 s), which asks for the edges, the other intersection-based
-    (events.intersection_counts), which asks for the length.
+    Unlike the number of events found it asks for their edges (events.event_counts): by that number alone, the longest
+    events are best, because they overlap most.
     """
     found = [posteriors_to_events(each.posteriors, labels, time_resolution, **rule | {"threshold": 0.0})
              for each in estimates]
@@ -84,5 +83,5 @@ def fit_of_rule(estimates, references, labels, time_resolution, alarms_per_hour,
     counts = 0
     for reference, events in zip(references, found):
         kept = events[events["confidence"].astype(np.float32) >= events["event_label"].map(least).astype(np.float32)]
-        counts = counts + np.stack([each(reference, kept, labels) for each in (event_counts, intersection_counts)])
-    return float(np.nan_to_num(f_score(counts[:, -1:, :3], "micro")).mean())
+        counts = counts + event_counts(reference, kept, labels)
+    return float(np.nan_to_num(f_score(counts[-1:, :3], "micro")))

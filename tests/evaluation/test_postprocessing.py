@@ -49,15 +49,15 @@ def test_other_choices_and_arguments_are_those_given():
     assert choose_postprocessing(estimates, ["cat"], STEP, 20, choices=edges, min_duration=3.0) == {"edge": 0.5}
 
 
-def test_the_fit_is_the_mean_of_two_f1s_by_hand():
+def test_the_fit_is_the_event_based_f1_by_hand():
     """Events of 2 s, of which the posteriors have a part."""
     estimate = recording([0.9] * 11 + [0.0] * 9)
     reference = event_roll_to_event_list(estimate.reference, ["cat"], STEP)
     assert fit_of_rule([estimate], [reference], ["cat"], STEP, 20) == 1.0  # an offset may be early by half the length
-    late = recording([0.0] * 9 + [0.9] * 11)
-    assert fit_of_rule([late], [reference], ["cat"], STEP, 20) == 0.5      # an onset may not
-    short = recording([0.0] * 11 + [0.9] * 9)
-    assert fit_of_rule([short], [reference], ["cat"], STEP, 20) == 0.0     # less than half is covered
+    late = recording([0.0] * 3 + [0.9] * 17)
+    assert fit_of_rule([late], [reference], ["cat"], STEP, 20) == 0.0      # an onset may not be late by 0.3 s
+    right, missed = recording([0.9] * 20), recording([0.0] * 20)
+    assert fit_of_rule([right, missed], [reference] * 2, ["cat"], STEP, 20) == pytest.approx(2 / 3)  # half is found
 
 
 def test_least_durations_are_half_of_short_events():
