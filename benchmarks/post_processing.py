@@ -49,20 +49,24 @@ def find_all(estimates, labels, resolution, rule):
     return events, [find_alarms(each.reference, found, labels, resolution) for each, found in zip(estimates, events)]
 
 
-def at_thresholds(estimates, events, alarms, labels, resolution, thresholds):
-    """Found and reference events, false ones, hours, seconds active outside, and F1 counts per recording."""
+def share_found(alarms, thresholds):
+    """The share of the events that is found above thresholds, and false events per hour."""
+    joined, levels = join_alarms(alarms), np.float32(thresholds)
+    found = np.concatenate([part >= level for part, level in zip(joined.found, levels)])
+    false = sum((part >= level).sum() for part, level in zip(joined.false, levels))
+    return {"found": found.mean() if len(found) else np.nan, "false": 3600 * false / joined.seconds}
+
+
+def count_kept(estimates, events, labels, resolution, thresholds):
+    """F1 counts per recording of the events above thresholds, and the share of the time active outside events."""
     least, counts, outside = dict(zip(labels, np.float32(thresholds))), [], 0
     for each, found in zip(estimates, events):
         kept = found[found.confidence.astype(np.float32) >= found.event_label.map(least).astype(np.float32)]
         reference = event_roll_to_event_list(each.reference, labels, resolution)
         counts.append([count(reference, kept, labels)[-1, :3] for count in (event_counts, intersection_counts)])
         roll = event_list_to_event_roll(kept, labels, len(each.reference), resolution)
-        outside += ((roll > 0) & (each.reference == 0)).any(axis=1).sum() * resolution
-    joined = join_alarms(alarms)
-    found = np.concatenate([part >= level for part, level in zip(joined.found, np.float32(thresholds))])
-    false = sum((part >= level).sum() for part, level in zip(joined.false, np.float32(thresholds)))
-    return {"found": found.mean() if len(found) else np.nan, "false": 3600 * false / joined.seconds,
-            "outside": outside / joined.seconds, "counts": np.array(counts)}
+        outside += ((roll > 0) & (each.reference == 0)).any(axis=1).sum()
+    return np.array(counts), outside / sum(len(each.reference) for each in estimates)
 
 
 def measure(validate, tests, labels, resolution, rule):
@@ -72,8 +76,10 @@ def measure(validate, tests, labels, resolution, rule):
     results = {}
     for name, estimates in tests.items():
         events, alarms = find_all(estimates, labels, resolution, rule)
-        results[name] = {number: {"hindsight": recall_at_alarms(alarms, number)[-1]} | at_thresholds(
-            estimates, events, alarms, labels, resolution, thresholds[number]) for number in NUMBERS}
+        results[name] = {number: {"hindsight": recall_at_alarms(alarms, number)[-1]}
+                         | share_found(alarms, thresholds[number]) for number in NUMBERS}
+        results[name] |= dict(zip(("counts", "outside"), count_kept(estimates, events, labels, resolution,
+                                                                    thresholds[max(NUMBERS)])))
     return results
 
 
@@ -91,8 +97,8 @@ def f1_cells(counts, base, draws):
 def report(validate, tests, labels, resolution, calibration=None, out=print):
     """Print the table; estimates are objects with `reference` and `posteriors`, of `labels`."""
     base, rows = {}, ROWS | ({"as calibrated before": None} if calibration else {})
-    out("| post-processing | data | in hindsight, at 20 / 60 | found, promised 20 / 60 | false events per hour | "
-        "active outside events in % | event-based F1 at 60 | intersection-based F1 at 60 |\n"
+    out("| post-processing | data | % found in hindsight, at 20 / 60 | % found, promised 20 / 60 | "
+        "false events per hour | % of the time outside events, at 60 | event-based F1 | intersection-based F1 |\n"
         "|---|---|---|---|---|---|---|---|")
     for name, choices in rows.items():
         if choices is None:
@@ -101,13 +107,13 @@ def report(validate, tests, labels, resolution, calibration=None, out=print):
             rule = choose_postprocessing(validate, labels, resolution, max(NUMBERS), choices=choices)
             shown = ", ".join(f"{key} {value:g}" for key, value in rule.items())
         for data, result in measure(validate, tests, labels, resolution, rule).items():
-            base.setdefault(data, result[60]["counts"])
+            base.setdefault(data, result["counts"])
             draws = np.random.default_rng(0).integers(0, len(base[data]), (1000, len(base[data])))
             cells = [" / ".join(f"{scale * result[number][key]:.{digits}f}" for number in NUMBERS)
-                     for key, scale, digits in (("hindsight", 1, 3), ("found", 1, 3), ("false", 1, 0),
-                                                ("outside", 100, 1))]
+                     for key, scale, digits in (("hindsight", 100, 1), ("found", 100, 1), ("false", 1, 0))]
+            cells.append(f"{100 * result['outside']:.1f}")
             out(f"| {name} ({shown}) | {data} | " + " | ".join(
-                cells + f1_cells(result[60]["counts"], base[data], draws)) + " |")
+                cells + f1_cells(result["counts"], base[data], draws)) + " |")
 
 
 def load_folder(detector, folder, without, labels):
