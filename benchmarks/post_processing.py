@@ -6,8 +6,8 @@ r"""What each step of post-processing gains, with settings chosen on validation 
 
 RUN is a run on recordings with its corpus in RUN/data, of which the partition `validate` chooses the settings and the
 thresholds. --data is a folder of field_test.py: its `field` has events, its `quiet` has none. Rows are each step alone,
-then what `polysed calibrate` chooses, and the settings of RUN/calibration.json, if there is one. But for the last row
-there are no least durations.
+then what `polysed calibrate` chooses, and the settings of RUN/calibration.json, if there is one. The last two have
+least durations by label.
 """
 import argparse
 import os
@@ -22,6 +22,7 @@ from polysed_keras.evaluation.postprocessing import (  # noqa: E402
     CHOICES,
     cautious_thresholds,
     choose_postprocessing,
+    least_durations,
 )
 from polysed_keras.events import (  # noqa: E402
     calibrated_rule,
@@ -104,8 +105,9 @@ def report(validate, tests, labels, resolution, calibration=None, out=print):
         if choices is None:
             rule, shown = calibrated_rule(calibration, next(iter(calibration["thresholds"])), labels), "by label"
         else:
-            rule = choose_postprocessing(validate, labels, resolution, max(NUMBERS), choices=choices)
-            shown = ", ".join(f"{key} {value:g}" for key, value in rule.items())
+            durations = {"min_duration": least_durations(validate, resolution)} if name == "calibrate" else {}
+            rule = choose_postprocessing(validate, labels, resolution, max(NUMBERS), choices=choices, **durations)
+            shown, rule = ", ".join(f"{key} {value:g}" for key, value in rule.items()), rule | durations
         for data, result in measure(validate, tests, labels, resolution, rule).items():
             base.setdefault(data, result["counts"])
             draws = np.random.default_rng(0).integers(0, len(base[data]), (1000, len(base[data])))
