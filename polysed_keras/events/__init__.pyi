@@ -8,7 +8,6 @@ from .alarms import (
     recall_at_alarms as recall_at_alarms,
 )
 from .decoding import (
-    CALIBRATED as CALIBRATED,
     calibrated_rule as calibrated_rule,
     event_finders as event_finders,
     posteriors_to_events as posteriors_to_events,

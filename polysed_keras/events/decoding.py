@@ -77,22 +77,19 @@ def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, mi
     Raises:
         InputError: as of posteriors_to_events.
     """
-    def of_labels(name, value, expected, fits):
-        return _per_label(name, value, labels, expected, fits)
-
     def seconds(name, value):
-        return of_labels(name, value, "0 or more seconds", lambda values: values >= 0)
+        return _per_label(name, value, labels, "0 or more seconds", lambda values: values >= 0)
 
     # Compared in the type of the posteriors, so that 0.7 is at least 0.7.
-    thresholds = of_labels("threshold", threshold, "a number in 0..1",
-                           lambda values: (0 <= values) & (values <= 1)).astype(np.float32)
-    medians = of_labels("median_frames", median_frames, "an odd number, 1 or more",
-                        lambda values: (values >= 1) & (values % 2 == 1)).astype(int)
+    thresholds = _per_label("threshold", threshold, labels, "a number in 0..1",
+                            lambda values: (0 <= values) & (values <= 1)).astype(np.float32)
+    medians = _per_label("median_frames", median_frames, labels, "an odd number, 1 or more",
+                         lambda values: (values >= 1) & (values % 2 == 1)).astype(int)
     durations = (seconds("min_duration", min_duration) - PRECISION) / time_resolution
     gaps = np.floor((seconds("max_gap", max_gap) + PRECISION) / time_resolution)
-    edges = of_labels("edge", edge, "a share above 0, at most 1", lambda values: (0 < values) & (values <= 1))
-    halves = of_labels("step_filter", step_filter, "0 or more seconds, and no infinity",
-                       lambda values: (0 <= values) & np.isfinite(values)) / time_resolution / 2
+    edges = _per_label("edge", edge, labels, "a share above 0, at most 1", lambda values: (0 < values) & (values <= 1))
+    halves = _per_label("step_filter", step_filter, labels, "0 or more seconds, and no infinity",
+                        lambda values: (0 <= values) & np.isfinite(values)) / time_resolution / 2
     halves = np.where(halves > 0, np.maximum(1, np.round(halves)), 0).astype(int)
     return [EventFinder(threshold, median, duration, gap if np.isinf(gap) else int(gap), edge, half)
             for threshold, median, duration, gap, edge, half in zip(
