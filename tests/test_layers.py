@@ -14,8 +14,8 @@ ORDER = ("errors", "files", "specs", "audio", "events", "models", "datasets", "d
 # Rooms, and modules of the other rooms, that import no TensorFlow: they have nothing to say to it.
 LIGHT = ("errors", "files", "specs", "audio.files", "audio.live", "events", "datasets", "detection",
          "display.recordings", "display.results", "synthesis", "training.seen", "evaluation.event_lists",
-         "evaluation.score_files", "evaluation.scoring", "evaluation.tables", "evaluation.unseen",
-         "serving.deployment", "cli")
+         "evaluation.postprocessing", "evaluation.score_files", "evaluation.scoring", "evaluation.tables",
+         "evaluation.unseen", "serving.deployment", "cli")
 HEAVY = {"tensorflow", "keras", "tensorflow_io", "keras_tuner"}
 
 

@@ -113,7 +113,7 @@ def _training_data(arguments, experiment):
     option("--negatives", metavar="DIR", help="recordings without the labels, whose false events count too"),
     ALARMS_PER_HOUR)
 def calibrate(arguments):
-    """Choose thresholds that keep to a number of false events per hour, for detect and exports of the run."""
+    """Choose post-processing, and thresholds that keep to a number of false events per hour, for detect and exports."""
     calibrate_and_expect(arguments.run, arguments.data, arguments.alarms_per_hour, arguments.negatives)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from polysed_keras.audio import audio_blocks, check_waveform
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import clip_events, posteriors_to_events, posteriors_to_tags
+from polysed_keras.events import calibrated_rule, clip_events, posteriors_to_events, posteriors_to_tags
 
 SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
@@ -121,8 +121,8 @@ class Detector:
             alarms_per_hour: number of false events per hour whose thresholds are taken, of a model with a calibration;
                 None for the number that it was calibrated for.
             labels: the labels wanted; None for all.
-            postprocessing: median_frames, min_duration and max_gap of events.posteriors_to_events, which says what an
-                event is.
+            postprocessing: median_frames, min_duration, max_gap, edge and step_filter of events.event_finders;
+                posteriors_to_events says what an event is.
 
         Returns:
             DataFrame with columns onset, offset (seconds), event_label, confidence (the mean posterior). An event whose
@@ -157,10 +157,7 @@ class Detector:
         expect(wanted >= kept[0], "alarms_per_hour", f"at least {kept[0]:g}, the lowest that the model was calibrated "
                "for", wanted, "polysed calibrate takes others.")
         number = max(each for each in kept if each <= wanted)  # keeps the promise
-        order = [calibration["labels"].index(label) for label in self.labels]
-        own = {"threshold": calibration["thresholds"][f"{number:g}"]} | {
-            name: calibration[name] for name in ("median_frames", "min_duration")}
-        return {name: [values[index] for index in order] for name, values in own.items()} | given
+        return calibrated_rule(calibration, f"{number:g}", self.labels) | given
 
     def tag(self, audio, *, sample_rate=None, threshold=0.5, labels=None):
         """Label each clip of a file or waveform with its scene and its events.

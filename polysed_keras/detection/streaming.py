@@ -14,14 +14,17 @@ class EventStream:
     """Detect events in audio that arrives in blocks of any size and for any time, as Detector.detect does in a whole.
 
     An event has closed when nothing that follows can change it. This happens at most `latency` seconds of audio after
-    its offset: a segment, the reach of the window beyond it, half the median filter, and the gap that is merged over::
+    its offset: a segment, the reach of the window beyond it, half the median filter, the gap that is merged over, and
+    half the step filter, in whole frames::
 
         (segment_frames * hop_length + win_length - hop_length) / sample_rate
-        + (median_frames // 2 + floor(max_gap / time_resolution)) * time_resolution
+        + (median_frames // 2 + floor(max_gap / time_resolution)) * time_resolution + step_filter / 2
+
+    With a step filter it counts from when the posterior has sunk below `edge` of the event's height.
 
     The size of the blocks and the computing time of the network come on top. Memory does not grow with time while
     events end: per label it holds the frames since its posterior was lowest after its last event, and those that the
-    median filter and the gap wait for. A label whose posterior never falls below half of its height keeps its frames
+    filters and the gap wait for. A label whose posterior never falls below `edge` of its height keeps its frames
     until it does: 1.4 MB per hour at 20 ms per frame.
 
     Args:
@@ -29,10 +32,10 @@ class EventStream:
         threshold: see Detector.detect.
         alarms_per_hour: see Detector.detect.
         labels: see Detector.detect.
-        postprocessing: median_frames, min_duration and max_gap of events.posteriors_to_events.
+        postprocessing: median_frames, min_duration, max_gap, edge and step_filter of events.event_finders.
 
     Attributes:
-        latency: seconds; of several values of median_frames the largest counts.
+        latency: seconds, of the label that waits longest.
 
     Raises:
         InputError: an argument that Detector.detect refuses.

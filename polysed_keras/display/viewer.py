@@ -113,24 +113,22 @@ def rows_of_events(detector, posteriors, activity=None):
         its lowest threshold drops are left out, and confidences are floats of few digits that are the same as float32.
     """
     rule = {} if detector.clip_level else detector.event_rule()
-    if "min_duration" in rule:  # frames in place of seconds, as in the rows
-        rule["min_duration"] = [seconds / detector.time_resolution for seconds in rule["min_duration"]]
     if activity is not None:
-        events = posteriors_to_events(posteriors, detector.labels, 1.0,
-                                      activity=None if "threshold" in rule else activity, **rule)
-        return sorted([*edges, round(confidence, 4)] for *edges, confidence in _rows(events, detector.labels))
+        rows = _rows(detector, posteriors, activity=None if "threshold" in rule else activity, **rule)
+        return sorted([*edges, round(confidence, 4)] for *edges, confidence in rows)
     if detector.clip_level:
         clips, columns = np.indices(posteriors.shape).reshape(2, -1)
         rows = zip(columns.tolist(), clips.tolist(), (clips + 1).tolist(), posteriors.ravel())
     else:
-        rows = _rows(posteriors_to_events(posteriors, detector.labels, 1.0, **rule | {"threshold": 0}), detector.labels)
+        rows = _rows(detector, posteriors, **rule | {"threshold": 0})
     return sorted([*edges, float(str(np.float32(confidence)))] for *edges, confidence in rows
                   if np.float32(confidence) >= np.float32(1 / STEPS))
 
 
-def _rows(events, labels):
-    return [(labels.index(event.event_label), int(event.onset), int(event.offset), event.confidence)
-            for event in events.itertuples()]
+def _rows(detector, posteriors, **rule):
+    events = posteriors_to_events(posteriors, detector.labels, detector.time_resolution, **rule)
+    return [(detector.labels.index(event.event_label), round(event.onset / detector.time_resolution),
+             round(event.offset / detector.time_resolution), event.confidence) for event in events.itertuples()]
 
 
 def _spectrogram(waveform, features):

@@ -1,21 +1,21 @@
-"""Calibration: thresholds per label that keep to a promised number of false alarms per hour, from validation data."""
+"""Calibration: post-processing, and thresholds that keep to a promised number of false alarms, from validation data."""
 import pathlib
 
 import numpy as np
 import pandas as pd
 
 from polysed_keras.errors import expect
+from polysed_keras.evaluation.postprocessing import cautious_thresholds, choose_postprocessing, least_durations
 from polysed_keras.evaluation.runs import estimate_recordings
 from polysed_keras.evaluation.tables import percent_cells
 from polysed_keras.events import (
     ALARMS_PER_HOUR,
     alarm_counts,
-    choose_thresholds,
+    calibrated_rule,
     event_list_to_event_roll,
     find_alarms,
     find_posterior_alarms,
     join_alarms,
-    merged_runs,
     posteriors_to_events,
     share,
 )
@@ -23,19 +23,14 @@ from polysed_keras.files import read_json, write_json
 from polysed_keras.training import CALIBRATION, RecordingSource, load_negatives, load_run
 
 DEFAULT_ALARMS = 20  # false alarms per hour that detectors keep to unless another number is asked for
-MEDIAN_SECONDS = (0.0, 0.2, 0.4, 0.8)  # lengths of the median filter that are tried
-SHORTEST = 0.5  # the minimum duration, as a share of that of the shortest reference events (their 5th percentile)
-TAIL = 20  # false events per label from which rarer ones are foretold
-BORROWED = 0.25  # share with which the events of all labels stand for the few of each label
-CAUTION = 0.5  # share of the promised number that thresholds use up on the recordings that they are chosen on
 
 
 def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALARMS, progress=True):
-    """Choose thresholds, median filters and minimum durations of a run on validation data, and keep them in its folder.
+    """Choose thresholds and post-processing of a run on validation data, and keep them in its folder.
 
-    Exports of the run carry them, and `detect` uses them. For each label the median filter is the one with which most
-    events are found, the minimum duration half of that of short reference events, and the thresholds find as many
-    events as they can with so many false events of all labels together: events.choose_thresholds.
+    Exports of the run carry them, and `detect` uses them. For each label the minimum duration is half of that of short
+    reference events, and the thresholds find as many events as they can with so many false events of all labels
+    together: events.choose_thresholds. The other settings are those of postprocessing.choose_postprocessing.
 
     Args:
         run: folder of a trained run on recordings.
@@ -46,8 +41,8 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
         progress: whether bars are shown.
 
     Returns:
-        dict, as in calibration.json: labels, alarms_per_hour, thresholds {alarms per hour: list}, median_frames and
-        min_duration (seconds), lists by label, and hours of the recordings.
+        dict, as in calibration.json: labels, alarms_per_hour, thresholds {alarms per hour: list}, lists by label of
+        median_frames, min_duration, max_gap and step_filter (seconds) and edge, and hours of the recordings.
 
     Raises:
         InputError: a run on clips, no corpus, a number that is not above 0; as training.RecordingSource.
@@ -55,19 +50,15 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
     check_alarms_per_hour(alarms_per_hour)
     source, estimates = _estimates(run, data, "validate", negatives, progress)
     labels, resolution = source.datasets[0].labels, source.experiment.time_resolution
-    alarms = [[find_posterior_alarms(each.reference, each.posteriors, labels, resolution, median_frames=frames)
-               for each in estimates] for frames in _medians(resolution)]
-    best = np.argmax([_found(each) for each in alarms], axis=0)
-    shortest = [_shortest([each.reference[:, column] for each in estimates], resolution)
-                for column in range(len(labels))]
-    decoding = {"median_frames": [_medians(resolution)[index] for index in best], "min_duration": shortest}
-    chosen = [find_posterior_alarms(each.reference, each.posteriors, labels, resolution, **decoding)
+    shortest = least_durations(estimates, resolution)
+    chosen = choose_postprocessing(estimates, labels, resolution, alarms_per_hour, min_duration=shortest)
+    decoding = {"min_duration": shortest} | {name: [value] * len(labels) for name, value in chosen.items()}
+    alarms = [find_posterior_alarms(each.reference, each.posteriors, labels, resolution, **decoding)
               for each in estimates]
-    thresholds = {
-        f"{number:g}": choose_thresholds(chosen, CAUTION * number, tail=TAIL, borrowed=BORROWED).tolist()
-        for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
+    thresholds = {f"{number:g}": cautious_thresholds(alarms, number).tolist()
+                  for number in sorted({*ALARMS_PER_HOUR, alarms_per_hour})}
     calibration = {"labels": list(labels), "alarms_per_hour": f"{alarms_per_hour:g}", "thresholds": thresholds,
-                   **decoding, "hours": join_alarms(chosen).seconds / 3600}
+                   **decoding, "hours": join_alarms(alarms).seconds / 3600}
     write_json(calibration, pathlib.Path(run) / CALIBRATION, sealed=True)
     return calibration
 
@@ -88,28 +79,6 @@ def _estimates(run, data, partition, negatives, progress):
         recordings += load_negatives(negatives, labels, experiment.features, experiment.time_resolution,
                                      progress=progress)
     return source, estimate_recordings(source, run, recordings, experiment.time_resolution)
-
-
-def _medians(resolution):
-    return [2 * round(seconds / resolution / 2) + 1 for seconds in MEDIAN_SECONDS]
-
-
-def _found(alarms):
-    """Return per label how many events are found above as many false events as its part of ALARMS_PER_HOUR, in sum."""
-    joined = join_alarms(alarms)
-    return [sum((found > _level(false, number * joined.seconds / 3600 / len(joined.found))).sum()
-                for number in ALARMS_PER_HOUR) for found, false in zip(joined.found, joined.false)]
-
-
-def _level(false, allowed):
-    return np.sort(false)[::-1][int(allowed)] if len(false) > allowed else 0.0
-
-
-def _shortest(activity, resolution):
-    """Return the minimum duration, in seconds, of a label with this activity in each recording; 0 if it has none."""
-    durations = np.concatenate([offsets - onsets for column in activity
-                                for _, onsets, offsets in [merged_runs(column[:, None] > 0, 1)]])
-    return float(round(SHORTEST * np.percentile(durations, 5) * resolution, 3)) if len(durations) else 0.0
 
 
 def expect_alarms(run, data=None, partition="test", *, negatives=None, resamples=1000, seed=0, progress=True):
@@ -138,12 +107,10 @@ def expect_alarms(run, data=None, partition="test", *, negatives=None, resamples
     source, estimates = _estimates(run, data, partition, negatives, progress)
     resolution, rows, by_label = source.experiment.time_resolution, [], {}
     labels = source.datasets[0].labels  # in the order of the estimates, which another corpus may have
-    order = [calibration["labels"].index(label) for label in labels]
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(estimates), (resamples, len(estimates)))
-    for number, thresholds in calibration["thresholds"].items():
-        rule = {name: calibration[name] for name in ("median_frames", "min_duration")} | {"threshold": thresholds}
-        rule = {name: [values[index] for index in order] for name, values in rule.items()}
+    for number in calibration["thresholds"]:
+        rule = calibrated_rule(calibration, number, labels)
         parts = [_outcome(estimate, labels, resolution, rule) for estimate in estimates]
         counts, found = (np.stack(each) for each in zip(*parts))
         low, high = np.percentile(_rates(counts[draws].sum(axis=1)), [2.5, 97.5], axis=0)

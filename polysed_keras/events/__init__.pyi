@@ -8,6 +8,7 @@ from .alarms import (
     recall_at_alarms as recall_at_alarms,
 )
 from .decoding import (
+    calibrated_rule as calibrated_rule,
     event_finders as event_finders,
     posteriors_to_events as posteriors_to_events,
     posteriors_to_tags as posteriors_to_tags,

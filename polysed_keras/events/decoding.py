@@ -5,20 +5,22 @@ from scipy import ndimage
 
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events.event_lists import COLUMNS, PRECISION, write_events
+from polysed_keras.events.extents import EDGE, find_boxes, find_peaks, step_changes
 from polysed_keras.files import atomic_file
 
 TAG_COLUMNS = ("onset", "offset", "scene", "confidence", "tags", "tag_confidences")
 FAINTEST = 1e-3  # Posteriors below it count as 0 where events are searched.
+CALIBRATED = ("median_frames", "min_duration", "max_gap", "edge", "step_filter")  # besides thresholds, per label
 
 
-def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, threshold=0.5, median_frames=1,
-                         min_duration=0.0, max_gap=0.0):
+def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, **rule):
     """Turn posteriors into events: peaks of the posteriors, or runs of the activity that is decoded already.
 
-    An event is a peak of a label's posterior. It lasts as long as the posterior stays at or above half of the peak's
-    height, and two peaks are two events only if the posterior falls below half of the lower one between them. So events
-    do not depend on `threshold`, which only drops those whose confidence is lower: raising it never makes more events.
-    The steps are: median filter, filling of gaps, peaks, minimum duration, confidence, threshold.
+    An event is a peak of a label's posterior. It lasts as long as the posterior stays at or above a share of the peak's
+    height, the `edge`, and two peaks are two events only if the posterior falls below this share of the lower one
+    between them. With a `step_filter`, events are boxes between the steepest rises and falls (extents.find_boxes).
+    Neither depends on `threshold`, which only drops the events whose confidence is lower: raising it never makes more.
+    The steps are: median filter, filling of gaps, peaks or boxes, minimum duration, confidence, threshold.
 
     Args:
         posteriors: array (frames, labels), 0 to 1. Posteriors below FAINTEST make no events.
@@ -26,11 +28,7 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
         time_resolution: seconds per frame.
         activity: array (frames, labels) of 0 and 1, decoded already (as from a powerset), whose runs of ones are the
             events in place of peaks; `threshold` is not used then.
-        threshold: number or one number per label; events whose confidence is at least this are kept.
-        median_frames: odd length of the median filter over time, or one per label; 1 filters nothing.
-        min_duration: seconds, or one number per label; shorter events are dropped.
-        max_gap: seconds; events of one label at most this far apart become one: where a posterior sinks for at most so
-            long, peaks are searched as if it had not sunk below the lower one of the two sides.
+        rule: threshold, median_frames, min_duration, max_gap, edge and step_filter of event_finders.
 
     Returns:
         DataFrame with columns onset, offset (seconds), event_label and confidence (the mean posterior from onset to
@@ -46,8 +44,7 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
     _check_shape("posteriors", posteriors.shape, (len(posteriors), len(labels)))
     values = posteriors if activity is None else np.asarray(activity) > 0
     _check_shape("activity", values.shape, posteriors.shape)
-    finders = event_finders(labels, time_resolution, threshold=threshold if activity is None else 0.0,
-                            median_frames=median_frames, min_duration=min_duration, max_gap=max_gap)
+    finders = event_finders(labels, time_resolution, **rule | ({} if activity is None else {"threshold": 0.0}))
     rows = [(onset * time_resolution, offset * time_resolution, label, confidence)
             for column, (label, finder) in enumerate(zip(labels, finders))
             for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last=True)]
@@ -56,49 +53,98 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
                          "event_label": pd.Series(names, dtype=str), "confidence": np.array(confidences, float)})
 
 
-def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, min_duration=0.0, max_gap=0.0):
-    """Return a list of an EventFinder per label; arguments and errors as of posteriors_to_events."""
-    expect(max_gap >= 0, "max_gap", "0 or more seconds", max_gap)
+def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, min_duration=0.0, max_gap=0.0,
+                  edge=EDGE, step_filter=0.0):
+    """Return a list of an EventFinder per label, by the rule of posteriors_to_events.
+
+    Args:
+        labels: labels in the order of the columns.
+        time_resolution: seconds per frame.
+        threshold: number or one number per label; events whose confidence is at least this are kept.
+        median_frames: odd length of the median filter over time, or one per label; 1 filters nothing.
+        min_duration: seconds, or one number per label; shorter events are dropped.
+        max_gap: seconds, or one number per label; events of one label at most this far apart become one: where a
+            posterior sinks for at most so long, events are searched as if it had not sunk below the lower one of the
+            two sides.
+        edge: share of a peak's height, or one per label, above 0 and at most 1, that the posterior must fall below for
+            the event to end. A low one keeps together what a high one divides (hysteresis).
+        step_filter: seconds, or one number per label, over which the filter averages that finds the steepest rises and
+            falls: the change at a time is the mean of the half after it, less that of the half before. 0 finds peaks.
+
+    Returns:
+        List of EventFinder.
+
+    Raises:
+        InputError: as of posteriors_to_events.
+    """
+    def seconds(name, value):
+        return _per_label(name, value, labels, "0 or more seconds", lambda values: values >= 0)
+
     # Compared in the type of the posteriors, so that 0.7 is at least 0.7.
     thresholds = _per_label("threshold", threshold, labels, "a number in 0..1",
                             lambda values: (0 <= values) & (values <= 1)).astype(np.float32)
     medians = _per_label("median_frames", median_frames, labels, "an odd number, 1 or more",
                          lambda values: (values >= 1) & (values % 2 == 1)).astype(int)
-    durations = _per_label("min_duration", min_duration, labels, "0 or more seconds", lambda values: values >= 0)
-    gap_frames = np.floor((max_gap + PRECISION) / time_resolution)
-    gap_frames = gap_frames if np.isinf(gap_frames) else int(gap_frames)
-    return [EventFinder(threshold, median, (duration - PRECISION) / time_resolution, gap_frames)
-            for threshold, median, duration in zip(thresholds, medians.tolist(), durations)]
+    durations = (seconds("min_duration", min_duration) - PRECISION) / time_resolution
+    gaps = np.floor((seconds("max_gap", max_gap) + PRECISION) / time_resolution)
+    edges = _per_label("edge", edge, labels, "a share above 0, at most 1", lambda values: (0 < values) & (values <= 1))
+    halves = _per_label("step_filter", step_filter, labels, "0 or more seconds, and no infinity",
+                        lambda values: (0 <= values) & np.isfinite(values)) / time_resolution / 2
+    halves = np.where(halves > 0, np.maximum(1, np.round(halves)), 0).astype(int)
+    return [EventFinder(threshold, median, duration, gap if np.isinf(gap) else int(gap), edge, half)
+            for threshold, median, duration, gap, edge, half in zip(
+                thresholds, medians.tolist(), durations, gaps.tolist(), edges.tolist(), halves.tolist())]
+
+
+def calibrated_rule(calibration, number, labels):
+    """Return the arguments of event_finders by a calibration, per label.
+
+    Args:
+        calibration: dict of evaluation.calibrate_run, whose labels may stand in another order. Settings that it lacks,
+            as older ones do, are left out.
+        number: str, the false events per hour whose thresholds are taken.
+        labels: labels in the order wanted.
+
+    Returns:
+        dict of lists by label: `threshold`, and those of CALIBRATED that the calibration has.
+    """
+    order = [calibration["labels"].index(label) for label in labels]
+    values = {"threshold": calibration["thresholds"][number]} | {
+        name: calibration[name] for name in CALIBRATED if name in calibration}
+    return {name: [each[index] for index in order] for name, each in values.items()}
 
 
 class EventFinder:
     """Find the events of one label in frames that arrive in parts, by the rule of posteriors_to_events.
 
-    It keeps the frames that can still change an event: those since the posterior was lowest after the last event, and
-    `reach` frames before.
+    It keeps the frames that can still change an event: those since the posterior was lowest after the last event, or
+    since the last rise, and `reach` frames before.
 
     Args:
         threshold: lowest confidence, float32.
         median_frames: odd length of the median filter.
         min_frames: float, least frames per event.
         gap_frames: int or infinity, longest gap that is filled.
+        edge: share of an event's height, which the posterior falls below at its end.
+        half_step: frames of half the step filter; 0 finds peaks, not boxes.
 
     Attributes:
-        reach: how many frames before and after a frame its smoothed value depends on.
+        reach: how many frames before and after a frame are needed to tell whether an event begins or ends there.
     """
 
-    def __init__(self, threshold, median_frames, min_frames, gap_frames):
+    def __init__(self, threshold, median_frames, min_frames, gap_frames, edge=EDGE, half_step=0):
         self._threshold, self._median_frames, self._min_frames = threshold, median_frames, min_frames
-        self._gap_frames, self.reach = gap_frames, median_frames // 2 + gap_frames
+        self._gap_frames, self._edge, self._half_step = gap_frames, edge, half_step
+        self.reach = median_frames // 2 + gap_frames + half_step
         self._posteriors = self._values = np.zeros(0, np.float32)
-        self._first, self._rest, self._lowest = 0, 0, 0.0  # See follow: the first frame that is kept, and _find_peaks.
+        self._first, self._rest, self._lowest = 0, 0, 0.0  # See follow: the first frame that is kept, and find_peaks.
 
     def follow(self, posteriors, values, last=False):
         """Take the next frames and return the events that nothing can change any more.
 
         Args:
             posteriors: float32 array (frames,), of which the confidence is the mean.
-            values: array (frames,), in which peaks are searched: the posteriors, or activity of 0 and 1.
+            values: array (frames,), in which events are searched: the posteriors, or activity of 0 and 1.
             last: whether no more frames follow.
 
         Returns:
@@ -107,15 +153,23 @@ class EventFinder:
         self._posteriors = np.concatenate([self._posteriors, posteriors])
         self._values = np.concatenate([self._values, values.astype(np.float32)])
         known = len(self._values) if last else max(self._rest, len(self._values) - self.reach)
-        values = _smooth(self._values, self._median_frames, self._gap_frames)[self._rest:known]
-        peaks, done, self._lowest = _find_peaks([*values.tolist(), *[0.0] * last], self._lowest)
+        extents, done = self._search(_smooth(self._values, self._median_frames, self._gap_frames), known, last)
         events = [(onset, offset, _confidence(self._posteriors[onset:offset]))
-                  for onset, offset in (np.array(peaks, int).reshape(-1, 2) + self._rest).tolist()
+                  for onset, offset in (np.array(extents, int).reshape(-1, 2) + self._rest).tolist()
                   if offset - onset >= self._min_frames]
         events = [(self._first + onset, self._first + offset, confidence) for onset, offset, confidence in events
                   if np.float32(confidence) >= self._threshold]
         self._forget(self._rest + done)
         return events
+
+    def _search(self, values, known, last):
+        """Return the extents of events in the values from the rest on, and how many of these are done with."""
+        end = [0.0] * last  # It closes what is open.
+        if not self._half_step:
+            peaks, done, self._lowest = find_peaks([*values[self._rest:known].tolist(), *end], self._lowest, self._edge)
+            return peaks, done
+        changes = step_changes(values, self._half_step)[self._rest:known + last]
+        return find_boxes([*values[self._rest:known].tolist(), *end], changes.tolist(), self._edge)
 
     def _forget(self, rest):
         cut = max(0, rest - self.reach)
@@ -136,38 +190,6 @@ def _smooth(values, median_frames, gap_frames):
     if not gap_frames:
         return values
     return ndimage.grey_closing(np.pad(values, gap_frames), gap_frames + 1)[gap_frames:-gap_frames]
-
-
-def _find_peaks(values, lowest=0.0):
-    """Find the peaks of a list of numbers, each with the frames around it that are at or above half of its height.
-
-    Of a rise that never falls below half of its highest value, the highest value is the peak, and the first of equal
-    ones. A peak is found once a value below half of it follows.
-
-    Args:
-        values: numbers, 0 or more.
-        lowest: lowest number since the last peak, before the first of `values`.
-
-    Returns:
-        List of (first frame, frame after the last one); and how many values are done with, because no later peak can
-        reach back to them, and the lowest number since the last peak among these: for a call that goes on from there.
-    """
-    peaks, done, highest, place = [], 0, 0.0, 0
-    for frame, value in enumerate(values):
-        if highest and value < highest / 2:
-            onset = place
-            while onset > done and values[onset - 1] >= highest / 2:
-                onset -= 1
-            peaks.append((onset, frame))
-            highest, lowest, done = 0.0, value, frame + 1
-        elif highest:
-            if value > highest:
-                highest, place = value, frame
-        elif value <= lowest:
-            lowest, done = value, frame + 1
-        elif value / 2 > lowest:
-            highest, place = value, frame
-    return peaks, done, lowest
 
 
 def _confidence(posteriors):

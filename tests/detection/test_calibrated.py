@@ -22,6 +22,11 @@ IN_ORDER = {"threshold": {"2": [0.8, 0.7, 0.6], "20": [0.5, 0.2, 0.3], "60": [0.
             "median_frames": [5, 3, 1], "min_duration": [0.1, 0.06, 0.0]}
 
 
+# A calibration with all settings; the one above is as older ones, which have no more.
+NEWER = CALIBRATION | {"max_gap": [0.1, 0.0, 0.04], "edge": [0.2, 0.5, 0.7], "step_filter": [0.3, 0.1, 0.0]}
+NEWER_IN_ORDER = {"max_gap": [0.0, 0.04, 0.1], "edge": [0.5, 0.7, 0.2], "step_filter": [0.1, 0.0, 0.3]}
+
+
 def serve(waveform):
     """Answer with posteriors that are the level of each frame, a lower and a higher one."""
     level = np.abs(waveform[0, ::HOP])
@@ -61,6 +66,20 @@ def test_what_is_given_goes_before_the_calibration(options, rule, waveform):
     events = detector().detect(waveform, **options)
     assert set(events.event_label) == set(LABELS)
     pd.testing.assert_frame_equal(events, expected(waveform, **rule))
+
+
+@pytest.mark.parametrize("options", [{}, {"edge": 0.4}, {"step_filter": 0}, {"max_gap": 0.1, "alarms_per_hour": 60}],
+                         ids=str)
+def test_gaps_edges_and_step_filters_are_the_calibrations(options, waveform):
+    number = str(options.get("alarms_per_hour", 20))
+    given = {name: value for name, value in options.items() if name != "alarms_per_hour"}
+    events = detector(NEWER).detect(waveform, **options)
+    assert len(events) > 20
+    pd.testing.assert_frame_equal(events, expected(waveform, **by_default(number) | NEWER_IN_ORDER | given))
+    stream = EventStream(detector(NEWER), **options)
+    found = [event for begin in range(0, len(waveform), 9973) for event in stream.feed(waveform[begin:begin + 9973])]
+    found = pd.DataFrame(sorted([*found, *stream.close()]), columns=list(events.columns))
+    assert found.iloc[:, :3].values.tolist() == events.iloc[:, :3].values.tolist()
 
 
 def test_the_number_that_it_was_calibrated_for_is_the_default(waveform):

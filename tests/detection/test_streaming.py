@@ -95,6 +95,8 @@ OPTIONS = [{}, {"threshold": 0.3}, {"threshold": 0.0}, {"threshold": [0.2, 0.55,
            {"median_frames": 101}, {"min_duration": 0.1}, {"max_gap": 0.06}, {"max_gap": float("inf")}, EACH,
            {name: EACH[name] for name in ("median_frames", "min_duration")}, {"labels": ["louder"]},
            {"threshold": 0, "max_gap": float("inf")}, {"threshold": 0.02, "median_frames": 7, "max_gap": 0.06},
+           {"step_filter": [0.2, 0.0, 0.6], "edge": 0.3},
+           {"threshold": 0.1, "step_filter": 0.1, "max_gap": [0.1, 0.0, 0.06]},
            {"threshold": 0.4, "median_frames": 7, "min_duration": 0.14, "max_gap": 0.1, "labels": ["steady", "loud"]}]
 
 

@@ -101,7 +101,8 @@ def test_the_page_holds_all_events_by_label_and_time(folder, detector):
 def test_a_calibrated_model_is_shown_as_it_detects():
     """The events of detect with the model's own thresholds, and for the slider those with any other."""
     calibration = {"labels": list(LABELS[::-1]), "alarms_per_hour": "20", "thresholds": {"20": [0.5, 0.7, 0.6, 0.55]},
-                   "median_frames": [1, 3, 5, 9], "min_duration": [0.0, 0.3, 0.5, 0.1]}
+                   "median_frames": [1, 3, 5, 9], "min_duration": [0.0, 0.3, 0.5, 0.1],
+                   "max_gap": [0.0, 0.1, 0.06, 0.0], "edge": [0.5, 0.2, 0.5, 0.8], "step_filter": [0.0, 0.0, 0.2, 0.3]}
     answer = {"posteriors": tf.constant(POSTERIORS[None]), "activity": tf.constant(ACTIVITY[None])}
     calibrated = Detector(lambda waveform: answer, DESCRIPTION | {"calibration": calibration})
     silence = np.zeros(len(POSTERIORS) * HOP, np.float32)

@@ -8,7 +8,7 @@ import soundfile
 
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation import calibration
+from polysed_keras.evaluation import calibration, postprocessing
 from polysed_keras.evaluation.calibration import calibrate_run, expect_alarms, format_expectation
 from polysed_keras.evaluation.runs import Estimate
 from polysed_keras.files import read_json
@@ -41,9 +41,9 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(calibration, "_estimates", lambda *arguments: (source, list(estimates)))
         return tmp_path
 
-    monkeypatch.setattr(calibration, "TAIL", 0)
-    monkeypatch.setattr(calibration, "BORROWED", 0.0)
-    monkeypatch.setattr(calibration, "CAUTION", 1.0)
+    monkeypatch.setattr(postprocessing, "TAIL", 0)
+    monkeypatch.setattr(postprocessing, "BORROWED", 0.0)
+    monkeypatch.setattr(postprocessing, "CAUTION", 1.0)
     return predict
 
 
@@ -61,13 +61,14 @@ def test_thresholds_are_those_by_hand(run):
     assert list(found["thresholds"]) == list(expected)
     for number, thresholds in expected.items():
         assert found["thresholds"][number] == pytest.approx(thresholds, abs=1e-6)
-    assert found["median_frames"] == [1, 1]  # the shortest of those that find as many
+    assert found["median_frames"] == [1, 1] and found["edge"] == [0.5, 0.5]  # nothing that brings nothing
+    assert found["step_filter"] == [0, 0] and found["max_gap"] == [0, 0]
     assert found["min_duration"] == [4 * STEP / 2, 6 * STEP / 2]
 
 
 def test_caution_uses_up_a_share_of_the_number(run, monkeypatch):
     """Three false events in an hour are allowed by six per hour, of which half is used up, and not by five."""
-    monkeypatch.setattr(calibration, "CAUTION", 0.5)
+    monkeypatch.setattr(postprocessing, "CAUTION", 0.5)
     for number, expected in ((5, [0.75, 0.8]), (6, [0.3, 0.8])):
         found = calibrate_run(run(made(BY_HAND)), alarms_per_hour=number)
         assert found["thresholds"][str(number)] == pytest.approx(expected, abs=1e-6)
@@ -81,11 +82,13 @@ def test_all_labels_share_the_false_events(run):
     assert thresholds["20"] == pytest.approx([0.6, 0.6])
 
 
-def test_the_median_that_finds_most_is_taken_for_each_label(run):
-    spikes = [*many("b", 70, 0, 1, 0.95, False), *many("b", 20, 4000, 6, 0.8, True), *many("a", 9, 5000, 4, 0.9, True)]
-    found = calibrate_run(run(made(spikes)))
-    assert found["median_frames"] == [1, 3]
-    outcome, _ = expect_alarms(run(made(spikes)))
+def test_a_median_filter_is_taken_for_all_labels_if_it_mends_events(run):
+    dropouts = [(label, begin + place, length, posterior, True) for begin in range(0, 7000, 100) for label in "ab"
+                for place, length, posterior in ((0, 3, 0.9), (3, 1, 0.1), (4, 4, 0.9))]
+    found = calibrate_run(run(made(dropouts)))
+    assert found["median_frames"] == [3, 3]
+    assert found["edge"] == [0.5, 0.5] and found["step_filter"] == found["max_gap"] == [0, 0]
+    outcome, _ = expect_alarms(run(made(dropouts)))
     assert outcome.false_events_per_hour.tolist() == [0, 0, 0] and outcome.recall.tolist() == [1, 1, 1]
 
 
