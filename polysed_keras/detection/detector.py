@@ -14,7 +14,7 @@ SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
 
 class Card(typing.TypedDict, total=False):
-    """What `describe` and card.json say of an export, without the experiment."""
+    """The description of an export in card.json and in its graph, without the experiment."""
 
     name: str
     version: int

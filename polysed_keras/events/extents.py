@@ -1,4 +1,4 @@
-"""Where events begin and end in the values of one label: at a share of a peak's height, or at steep rises and falls."""
+"""Onsets and offsets in the values of one label: at a share of a peak's height, or at steep rises and falls."""
 import numpy as np
 
 EDGE = 0.5  # the share of its height at which an event ends
