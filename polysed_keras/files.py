@@ -115,7 +115,8 @@ def atomic_file(path):
         InputError: the folder cannot be written, or `path` is a folder, a device or a pipe.
     """
     path = pathlib.Path(path)
-    expect(path.is_file() or not path.exists(), str(path), "the name of a file to write", "something that is no file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be written (it is a {'folder' if path.is_dir() else 'device or a pipe'}).")
     with _workplace(path.parent, path.name) as workplace:
         yield workplace / path.name
         _sync(workplace / path.name)

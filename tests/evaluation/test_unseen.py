@@ -18,6 +18,7 @@ from polysed_keras.evaluation.unseen import (
     unseen_tables,
 )
 from polysed_keras.events.metrics import frame_counts
+from polysed_keras.files import read_json
 from polysed_keras.specs.experiment import Experiment
 from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.tasks import Task, decompose, task_labels
@@ -40,7 +41,7 @@ def test_what_is_trained_on_is_written_down(tmp_path):
     recordings = [recording([0, 0, 1, 1], [1, 0, 1, 1]), recording([0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0])]
     path = tmp_path / "combinations.json"
     assert record_combinations(recordings, TASKS, path) is recordings
-    assert json.loads(path.read_text()) == {"task_1": [0, 1, 2], "task_2": [0, 3]}
+    assert read_json(path) == {"task_1": [0, 1, 2], "task_2": [0, 3]}
 
 
 def test_what_is_drawn_is_written_down_epoch_by_epoch(tmp_path):
@@ -48,7 +49,7 @@ def test_what_is_drawn_is_written_down_epoch_by_epoch(tmp_path):
     path = tmp_path / "combinations.json"
 
     def written():
-        return list(json.loads(path.read_text()).values())
+        return list(read_json(path).values())
 
     draw = record_combinations(epochs.__getitem__, TASKS, path)
     assert not path.exists()

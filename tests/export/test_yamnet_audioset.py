@@ -161,7 +161,7 @@ def test_a_folder_named_as_the_preset_is_a_run(tmp_path, monkeypatch):
     (tmp_path / "yamnet_audioset").mkdir()
     (tmp_path / "yamnet_audioset" / "experiment.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="experiment: expected the fields"):
+    with pytest.raises(InputError, match="experiment: expected the field `name`"):
         export_run("yamnet_audioset", tmp_path / "export")
 
 

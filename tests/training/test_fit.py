@@ -293,12 +293,13 @@ def test_a_checkpoint_that_cannot_be_read_is_an_error(broken, tmp_path):
     ('[]', "expected `object`"), ('{"history": []}', "the field `checkpoint`"),
     ('{"checkpoint": "../a.weights.h5", "history": [], "seeds": []}', "expected names of files in"),
     ('{"checkpoint": "epoch-1.weights.h5", "history": [{"epoch": "x"}], "seeds": []}', "expected `int | float`"),
-    ('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": [[1, 2]]}', "expected the random states of")])
+    ('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": [[1, 2], [3, 4]]}', "expected the random states of")])
 def test_a_tampered_state_is_an_error(state, message, tmp_path):
-    fit_tiny(tmp_path, 1)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Dropout(0.5)])
+    model.save_weights(tmp_path / "epoch-1.weights.h5")
     (tmp_path / "state.json").write_text(state)
     with pytest.raises(InputError, match=f"state.json.*{message}"):
-        load_checkpoint(tmp_path, resolved_tiny(1))
+        restore_checkpoint(model, tmp_path)
 
 
 def test_no_flipped_bit_is_loaded(tmp_path):
