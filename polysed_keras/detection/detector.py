@@ -8,7 +8,7 @@ import numpy as np
 
 from polysed_keras.audio import audio_blocks, check_waveform
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import calibrated_rule, clip_events, posteriors_to_events, posteriors_to_tags
+from polysed_keras.events import calibrated_rule, clip_events, find_events, posteriors_to_tags
 
 SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
@@ -90,26 +90,26 @@ class Detector:
 
     def _listen(self, audio, sample_rate, segments_per_block=SEGMENTS_PER_BLOCK):
         """Return what `posteriors` returns, and the seconds of the audio."""
-        blocks, num_outputs, num_samples = self._waveform_blocks(audio, sample_rate), collections.deque(), 0
+        blocks = _Counted(self._waveform_blocks(audio, sample_rate))
+        nothing = np.zeros((0, len(self.labels)), np.float32), np.zeros((0, len(self.labels)), np.uint8)
+        parts = list(self._parts(blocks, segments_per_block)) or [nothing]
+        return *(np.concatenate(part) for part in zip(*parts)), blocks.num_samples / self.sample_rate
 
-        def counted():
-            nonlocal num_samples
-            for block in blocks:
-                num_samples += len(block)
-                yield block
+    def _parts(self, blocks, segments_per_block=SEGMENTS_PER_BLOCK):
+        """Yield (posteriors, activity) of the audio in blocks, part by part."""
+        num_outputs = collections.deque()
 
         def waveforms():
-            for waveform, number in self._cut(counted(), segments_per_block):
+            for waveform, number in self._cut(blocks, segments_per_block):
                 num_outputs.append(number)
                 yield waveform[None]
 
-        parts = [self._joinable(outputs, num_outputs.popleft()) for outputs in self._each(self._serve, waveforms())]
-        if not parts:
-            parts = [(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, len(self.labels)), np.uint8))]
-        return *(np.concatenate(part) for part in zip(*parts)), num_samples / self.sample_rate
+        for outputs in self._each(self._serve, waveforms()):
+            number = num_outputs.popleft()
+            yield tuple(np.asarray(outputs[name])[0, :number] for name in ("posteriors", "activity"))
 
     def detect(self, audio, *, sample_rate=None, threshold=None, alarms_per_hour=None, labels=None, **postprocessing):
-        """Detect events in a file or waveform.
+        """Detect events in a file or waveform of any length, in bounded memory.
 
         Args:
             audio: see posteriors.
@@ -135,9 +135,11 @@ class Detector:
             raise InputError("detect: expected a model that detects events. Received one that labels clips. Use tag.")
         self._check_labels(labels)
         rule = self.event_rule(threshold, alarms_per_hour, **postprocessing)
-        posteriors, activity, seconds = self._listen(audio, sample_rate)
-        events = clip_events(posteriors_to_events(posteriors, self.labels, self.time_resolution,
-                                                  activity=None if "threshold" in rule else activity, **rule), seconds)
+        blocks = _Counted(self._waveform_blocks(audio, sample_rate))
+        searched = 0 if "threshold" in rule else 1  # posteriors, or activity
+        parts = ((part[0], part[searched]) for part in self._parts(blocks))
+        events = find_events(parts, self.labels, self.time_resolution, **{"threshold": 0.0} | rule)
+        events = clip_events(events, blocks.num_samples / self.sample_rate)
         return events[events.event_label.isin(labels)].reset_index(drop=True) if labels else events
 
     def event_rule(self, threshold=None, alarms_per_hour=None, **postprocessing):
@@ -210,6 +212,14 @@ class Detector:
         if len(pending):
             yield pending, -(-len(pending) // self.samples_per_output)
 
-    @staticmethod
-    def _joinable(outputs, number):
-        return tuple(np.asarray(outputs[name])[0, :number] for name in ("posteriors", "activity"))
+
+class _Counted:
+    """Blocks of samples whose number is known when they have been taken."""
+
+    def __init__(self, blocks):
+        self._blocks, self.num_samples = blocks, 0
+
+    def __iter__(self):
+        for block in self._blocks:
+            self.num_samples += len(block)
+            yield block

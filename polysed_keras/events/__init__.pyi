@@ -10,6 +10,7 @@ from .alarms import (
 from .decoding import (
     calibrated_rule as calibrated_rule,
     event_finders as event_finders,
+    find_events as find_events,
     posteriors_to_events as posteriors_to_events,
     posteriors_to_tags as posteriors_to_tags,
     tags_to_events as tags_to_events,

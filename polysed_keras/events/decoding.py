@@ -44,10 +44,35 @@ def posteriors_to_events(posteriors, labels, time_resolution, *, activity=None, 
     _check_shape("posteriors", posteriors.shape, (len(posteriors), len(labels)))
     values = posteriors if activity is None else np.asarray(activity) > 0
     _check_shape("activity", values.shape, posteriors.shape)
-    finders = event_finders(labels, time_resolution, **rule | ({} if activity is None else {"threshold": 0.0}))
-    rows = [(onset * time_resolution, offset * time_resolution, label, confidence)
-            for column, (label, finder) in enumerate(zip(labels, finders))
-            for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last=True)]
+    return find_events([(posteriors, values)], labels, time_resolution,
+                       **rule | ({} if activity is None else {"threshold": 0.0}))
+
+
+def find_events(parts, labels, time_resolution, **rule):
+    """Find events in posteriors that come part by part, without keeping the parts, as posteriors_to_events does.
+
+    Args:
+        parts: iterable of (posteriors, values), float32 (frames, labels): values are the posteriors, or activity of 0
+            and 1, in which events are searched.
+        labels: as of posteriors_to_events.
+        time_resolution: as of posteriors_to_events.
+        rule: as of event_finders.
+
+    Returns:
+        DataFrame of posteriors_to_events.
+    """
+    finders, rows = event_finders(labels, time_resolution, **rule), []
+
+    def follow(posteriors, values, last=False):
+        rows.extend((onset * time_resolution, offset * time_resolution, label, confidence)
+                    for column, (label, finder) in enumerate(zip(labels, finders))
+                    for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last))
+
+    latest = (np.zeros((0, len(labels)), np.float32),) * 2
+    for part in parts:
+        follow(*latest)
+        latest = part
+    follow(*latest, last=True)
     onsets, offsets, names, confidences = zip(*sorted(rows)) if rows else ((), (), (), ())
     return pd.DataFrame({"onset": np.array(onsets, float), "offset": np.array(offsets, float),
                          "event_label": pd.Series(names, dtype=str), "confidence": np.array(confidences, float)})

@@ -1,5 +1,6 @@
 """Long audio in segments and blocks: what a network is given, and that the parts join to the whole."""
 import dataclasses
+import weakref
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from polysed_keras.detection import detector as inference
 from polysed_keras.detection.detector import Detector
 from polysed_keras.detection.streaming import EventStream
 from polysed_keras.errors import InputError
+from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.events.metrics import f_score, frame_counts
 from polysed_keras.export.saved_model import load_saved_model
@@ -343,3 +345,28 @@ def test_a_detector_is_the_run_on_features(experiment, recording):
     expected = np.concatenate([task.label_posteriors(outputs[task.name]) for task in resolved.tasks], axis=1)
     np.testing.assert_allclose(posteriors, expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(activity, decode_activity(outputs, resolved.tasks))
+
+
+def test_detecting_takes_no_more_memory_for_longer_audio(monkeypatch):
+    """Parts of posteriors are let go once their events are found; events are those of all of them at once."""
+    detector = load_saved_model(shared_export(MULTI_LABEL))
+    rng, kept, most = np.random.default_rng(0), [], 0
+
+    def serve(waveform):
+        nonlocal most
+        frames = -(-waveform.shape[1] // detector.samples_per_output)
+        outputs = {"posteriors": rng.random((1, frames, len(detector.labels)), np.float32) ** 4,
+                   "activity": np.zeros((1, frames, len(detector.labels)), np.uint8)}
+        kept.append(weakref.ref(outputs["posteriors"]))
+        most = max(most, sum(reference() is not None for reference in kept))
+        return outputs
+
+    monkeypatch.setattr(detector, "_serve", serve)
+    seconds = 40 * 16 * detector.segment_samples / detector.sample_rate
+    waveform = np.zeros(int(seconds * detector.sample_rate), np.float32)
+    events = detector.detect(waveform, threshold=0.3, median_frames=5, max_gap=0.1)
+    assert len(kept) >= 40 and most <= 4
+    rng = np.random.default_rng(0)
+    posteriors, _ = detector.posteriors(waveform)
+    pd.testing.assert_frame_equal(events, posteriors_to_events(
+        posteriors, detector.labels, detector.time_resolution, threshold=0.3, median_frames=5, max_gap=0.1))

@@ -293,7 +293,7 @@ def test_a_checkpoint_that_cannot_be_read_is_an_error(broken, tmp_path):
     ('[]', "expected `object`"), ('{"history": []}', "the field `checkpoint`"),
     ('{"checkpoint": "../a.weights.h5", "history": [], "seeds": []}', "expected names of files in"),
     ('{"checkpoint": "epoch-1.weights.h5", "history": [{"epoch": "x"}], "seeds": []}', "expected `int | float`"),
-    ('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": [[1, 2], [3, 4]]}', "expected the random states of")])
+    ('{"checkpoint": "epoch-1.weights.h5", "history": [], "seeds": [[1, 2], [3, 4]]}', "the random states of")])
 def test_a_tampered_state_is_an_error(state, message, tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Dropout(0.5)])
     model.save_weights(tmp_path / "epoch-1.weights.h5")
