@@ -19,6 +19,7 @@ import soundfile
 
 from polysed_keras.audio.files import UNKNOWN_SIZE
 
+LARGEST_LAYOUT = 1024  # bytes of a WAV file's chunk `fmt `, which has 16 to about 100
 RIFFS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 CHUNKS = (b"fmt ", b"data", b"fact", b"LIST")
 FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO always comes first, with 34 bytes.
@@ -217,7 +218,7 @@ def _riff_stream(content, start):
         name, size = content[place:place + 4], int.from_bytes(content[place + 4:place + 8], order)
         if name in RIFFS and content[place + 8:place + 12] == b"WAVE":
             return Stream(start, place)
-        if name == b"fmt ":
+        if name == b"fmt " and size <= LARGEST_LAYOUT:  # A damaged size would take memory.
             layout = content[place:place + 8 + size].ljust(8 + size + size % 2, b"\0")
         if name == b"ds64":
             ds64, long_size = place + 8, int.from_bytes(content[place + 16:place + 24], order)

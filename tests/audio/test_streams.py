@@ -2,6 +2,7 @@
 import io
 import logging
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -349,3 +350,18 @@ def test_any_bytes_are_audio_or_one_error(begin, rest, tmp_path):
         assert np.isfinite(load_audio(path, RATE)).all()
     except InputError as error:
         assert str(error).startswith(f"{path}: expected ")
+
+
+def test_a_damaged_size_takes_no_memory(tmp_path):
+    """The chunk `fmt ` states 2 GiB."""
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros(100), 16000, format="WAV")
+    damaged = bytearray(content.getvalue())
+    damaged[16:20] = b"\xff\xff\xff\x7f"
+    (tmp_path / "a.wav").write_bytes(damaged)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="a.wav: expected audio"):
+        load_audio(tmp_path / "a.wav")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 ** 24
