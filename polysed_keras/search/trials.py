@@ -30,6 +30,7 @@ class Result(typing.TypedDict):
     """The content of a trial's result.json."""
 
     trial: int
+    seed: typing.NotRequired[int]  # of a training of the best trial
     values: dict[str, typing.Any]
     planned: int
     status: str

@@ -191,10 +191,12 @@ def export_best(search, data, out, *, progress=True):
     out = pathlib.Path(out)
     table = read_trials(search, out)
     experiment, results = best_experiment(search, table), {}
-    trial = int(best_trial(search, table)["trial"])
+    best = best_trial(search, table)
+    trial = int(best["trial"])
+    record = {"trial": trial, "values": best["values"], "planned": search.epochs}
     for seed in search.seeds:
         run = out / "best" / f"seed{seed}"
-        result = run_trial(set_fields(experiment, [f"training.seed={seed}"]), data, run, {"trial": trial, "seed": seed},
+        result = run_trial(set_fields(experiment, [f"training.seed={seed}"]), data, run, record | {"seed": seed},
                            search.objective, begin=out / TRIALS / str(trial) if seed == search.seeds[0] else None)
         if result["status"] == COMPLETED:
             results[run] = result["objective"]
