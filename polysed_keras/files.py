@@ -64,22 +64,22 @@ def _workplace(parent, name):
     except OSError as error:
         raise InputError(f"{parent / name}: cannot be written ({error.strerror}). Choose a writable folder.") from error
     try:
-        with _lock(folder):
+        with lock_file(folder / _LOCK):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _lock(folder):
-    """Hold the lock of a folder while the block runs; raise filelock.Timeout if another process holds it."""
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+def lock_file(path):
+    """Hold the lock of a file while the block runs; raise filelock.Timeout at once if another process holds it."""
+    lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
         raise
     except (OSError, NotImplementedError) as error:  # Some network file systems have no locks.
-        logger.debug("%s: no lock: %s", folder, error)
+        logger.debug("%s: no lock: %s", path, error)
     try:
         yield
     finally:
@@ -94,7 +94,7 @@ def remove_leftovers(folder):
     for left in pathlib.Path(folder).glob(f".*{_PARTIAL}"):
         with contextlib.suppress(OSError):
             if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _UNLOCKED_SECONDS:
-                with _lock(left):
+                with lock_file(left / _LOCK):
                     shutil.rmtree(left)
 
 
@@ -170,7 +170,7 @@ def locked(folder):
     folder = pathlib.Path(folder)
     check_writable(folder)
     try:
-        with _lock(folder):
+        with lock_file(folder / _LOCK):
             try:
                 yield
             finally:
@@ -304,19 +304,13 @@ def write_checksums(folder):
     write_json(digests, folder / CHECKSUMS, sealed=True)
 
 
-def check_checksums(folder, *names):
-    """Raise InputError if files are missing or others than when their checksums were written.
-
-    Args:
-        folder: one with a checksums.json; without it nothing is checked.
-        names: of files in it; all those that have a checksum by default.
-    """
+def check_checksums(folder):
+    """Raise InputError if files of a folder are missing or others than when its checksums.json was written, if any."""
     folder = pathlib.Path(folder)
     if (folder / CHECKSUMS).is_file():
-        digests = read_json(folder / CHECKSUMS, dict[str, str])
-        for name in names or digests:
+        for name, digest in read_json(folder / CHECKSUMS, dict[str, str]).items():
             path = path_inside(folder, name, folder / CHECKSUMS)
-            expect(path.is_file() and file_digest(path) == digests.get(name), str(path),
+            expect(path.is_file() and file_digest(path) == digest, str(path),
                    f"the file that {CHECKSUMS} has the digest of", "another" if path.is_file() else "none",
                    "It was damaged or changed: bring it back from a copy.")
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from polysed_keras.audio import check_waveform
 from polysed_keras.errors import InputError
-from polysed_keras.events import COLUMNS, event_finders
+from polysed_keras.events import COLUMNS, closed_events, event_finders
 
 Event = collections.namedtuple("Event", [*COLUMNS, "confidence"])  # Onset and offset are seconds.
 
@@ -77,9 +77,8 @@ class EventStream:
 
     def _follow(self, posteriors, activity, last=False):
         values, end = activity if self._decoded else posteriors, self._posteriors.seconds
-        return sorted(Event(onset * self._time_resolution, min(offset * self._time_resolution, end), label, confidence)
-                      for column, label, finder in self._finders
-                      for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last))
+        return sorted(Event(onset, min(offset, end), label, confidence) for onset, offset, label, confidence
+                      in closed_events(self._finders, self._time_resolution, posteriors, values, last))
 
 
 class PosteriorStream:

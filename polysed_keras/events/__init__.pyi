@@ -9,6 +9,7 @@ from .alarms import (
 )
 from .decoding import (
     calibrated_rule as calibrated_rule,
+    closed_events as closed_events,
     event_finders as event_finders,
     find_events as find_events,
     posteriors_to_events as posteriors_to_events,

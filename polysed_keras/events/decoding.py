@@ -61,21 +61,30 @@ def find_events(parts, labels, time_resolution, **rule):
     Returns:
         DataFrame of posteriors_to_events.
     """
-    finders, rows = event_finders(labels, time_resolution, **rule), []
-
-    def follow(posteriors, values, last=False):
-        rows.extend((onset * time_resolution, offset * time_resolution, label, confidence)
-                    for column, (label, finder) in enumerate(zip(labels, finders))
-                    for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last))
-
-    latest = (np.zeros((0, len(labels)), np.float32),) * 2
+    finders = list(zip(range(len(labels)), labels, event_finders(labels, time_resolution, **rule)))
+    rows, latest = [], (np.zeros((0, len(labels)), np.float32),) * 2
     for part in parts:
-        follow(*latest)
+        rows += closed_events(finders, time_resolution, *latest)
         latest = part
-    follow(*latest, last=True)
+    rows += closed_events(finders, time_resolution, *latest, last=True)
     onsets, offsets, names, confidences = zip(*sorted(rows)) if rows else ((), (), (), ())
     return pd.DataFrame({"onset": np.array(onsets, float), "offset": np.array(offsets, float),
                          "event_label": pd.Series(names, dtype=str), "confidence": np.array(confidences, float)})
+
+
+def closed_events(finders, time_resolution, posteriors, values, last=False):
+    """Yield the events that the next frames close: (onset, offset, label, confidence), in seconds.
+
+    Args:
+        finders: list of (column, label, EventFinder).
+        time_resolution: seconds per frame.
+        posteriors: float32 array (frames, labels).
+        values: likewise, as of find_events.
+        last: whether no more frames follow.
+    """
+    for column, label, finder in finders:
+        for onset, offset, confidence in finder.follow(posteriors[:, column], values[:, column], last):
+            yield onset * time_resolution, offset * time_resolution, label, confidence
 
 
 def event_finders(labels, time_resolution, *, threshold=0.5, median_frames=1, min_duration=0.0, max_gap=0.0,

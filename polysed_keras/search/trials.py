@@ -15,7 +15,7 @@ import filelock
 import numpy as np
 
 from polysed_keras.errors import InputError
-from polysed_keras.files import atomic_directory, read_json, write_json
+from polysed_keras.files import atomic_directory, lock_file, read_json, write_json
 
 TRIAL_RESULT, LOG = "result.json", "log.txt"
 COMPLETED, FAILED = "completed", "failed"
@@ -86,15 +86,15 @@ def record_failure(run, record, reason):
 def _alone_with(path, stop):
     """Hold the lock of a file while the block runs; wait for it until the threading.Event `stop` is set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, timeout=0)
-    while True:
-        try:
-            with lock:
-                yield
-                return
-        except filelock.Timeout as error:
-            if stop.wait(POLL_SECONDS):
-                raise concurrent.futures.CancelledError from error
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock_file(path))
+                break
+            except filelock.Timeout as error:
+                if stop.wait(POLL_SECONDS):
+                    raise concurrent.futures.CancelledError from error
+        yield
 
 
 def start_process(target, *arguments):

@@ -1,5 +1,4 @@
 """Audio files as recorders, editors and accidents leave them; docs/guides/odd-files.md lists them."""
-import io
 import logging
 import os
 import pathlib
@@ -8,26 +7,16 @@ import struct
 
 import numpy as np
 import pytest
-import soundfile
 
 from polysed_keras.audio.files import audio_blocks, audio_info, find_audio, load_audio
 from polysed_keras.errors import InputError
 
+from audio_bytes import RATE, decoded, encoded
+
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "odd-files.md"
-RATE = 16000
 NOISE = np.random.default_rng(0).uniform(-0.7, 0.7, 8000)
 PCM = np.round(NOISE * 32767).astype("<i2")
 GUID = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
-
-
-def encoded(samples, format, rate=RATE, **options):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=format, **options)
-    return buffer.getvalue()
-
-
-def decoded(content):
-    return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)[0].mean(axis=1)
 
 
 def chunk(name, content, is_padded=True):

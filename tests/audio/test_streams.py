@@ -12,24 +12,14 @@ from polysed_keras.audio.files import audio_blocks, audio_info, load_audio
 from polysed_keras.audio.streams import find_streams
 from polysed_keras.errors import InputError
 
-RATE = 16000
+from audio_bytes import RATE, decoded, encoded
+
 ID3 = b"ID3\x04\0\0\0\0\x0f\x76" + bytes(2038)  # a tag of 2048 bytes
 TRAILER = b"APETAGEX" + bytes(88) + b"TAG" + bytes(125)
 
 
 def noise(seconds=1.0, rate=RATE, seed=0):
     return np.random.default_rng(seed).uniform(-0.7, 0.7, round(seconds * rate))
-
-
-def encoded(samples, format, rate=RATE, **options):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=format, **options)
-    return buffer.getvalue()
-
-
-def decoded(content):
-    """What libsndfile makes of a file that it reads to its end."""
-    return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)[0].mean(axis=1)
 
 
 def saved(folder, name, content):
