@@ -4,7 +4,16 @@ import pathlib
 import re
 import sys
 
-from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, one_of, option
+from polysed_keras.cli.parsers import (
+    DETECTION_FORMATS,
+    EVENT_OPTIONS,
+    MODEL,
+    RUNTIME,
+    RUNTIMES,
+    command,
+    one_of,
+    option,
+)
 from polysed_keras.errors import InputError, expect
 
 
@@ -16,14 +25,12 @@ from polysed_keras.errors import InputError, expect
     option("--data", help="corpus on whose test recordings the report is made; default: noise and tones"))
 def export(arguments):
     """Export a run as a SavedModel, and for other runtimes."""
-    from polysed_keras.export import export_run
+    from polysed_keras.export import export_run, export_runtimes, format_parity
     if not arguments.runtimes:
         print(export_run(arguments.run, arguments.out))
         return
-    from polysed_keras.export import check_runtimes, export_runtimes, format_parity
-    check_runtimes(arguments.runtimes)
-    print(version := export_run(arguments.run, arguments.out))
-    print(format_parity(export_runtimes(arguments.run, version, arguments.runtimes, arguments.data)))
+    version, report = export_runtimes(arguments.run, arguments.out, arguments.runtimes, arguments.data)
+    print(version, format_parity(report), sep="\n")
 
 
 @command("detect",
@@ -39,6 +46,7 @@ def export(arguments):
     option("--plot", action="store_true",
            help="draw a picture of each recording and its events too, NAME.png beside the file of events"),
     *EVENT_OPTIONS,
+    RUNTIME,
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
     option("--timeout", type=float, default=60.0, metavar="SECONDS",
@@ -128,7 +136,8 @@ def event_arguments(arguments):
 def _detector(arguments):
     if not arguments.server:
         from polysed_keras.serving import load_detector
-        return load_detector(arguments.model)
+        return load_detector(arguments.model, runtime=arguments.runtime)
+    expect(arguments.runtime is None, "--runtime", "none with --server, which has its own", arguments.runtime)
     from polysed_keras.export import default_model
     from polysed_keras.serving import connect
     return connect(arguments.server, arguments.model or default_model(), timeout=arguments.timeout)
@@ -202,6 +211,7 @@ def _write_found(found, path, arguments, tagging):
     option("--rate", type=int, metavar="HZ", help="rate of raw samples, or of the microphone; default: its own"),
     option("--channels", type=int, metavar="N", help="channels of raw samples, which are averaged; default: 1"),
     option("--device", help="microphone: number or part of its name, as `python -m sounddevice` lists them"),
+    RUNTIME,
     *EVENT_OPTIONS)
 def listen(arguments):
     """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
@@ -212,7 +222,7 @@ def listen(arguments):
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream
     from polysed_keras.serving import load_detector
-    detector = load_detector(arguments.model)
+    detector = load_detector(arguments.model, runtime=arguments.runtime)
     stream = EventStream(detector, **event_arguments(arguments))
     print(f"listening; an event is printed at most {stream.latency:.2f} s after its end, and what the network takes",
           file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 from .checkpoints import (
     CALIBRATION as CALIBRATION,
-    EXPERIMENT as EXPERIMENT,
     best_epoch as best_epoch,
     read_history as read_history,
 )

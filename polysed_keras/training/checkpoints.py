@@ -11,7 +11,7 @@ from tqdm import tqdm
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import CHECKSUMS, atomic_file, file_digest, path_inside, read_json, write_json
 
-EXPERIMENT, STATE, BEST_WEIGHTS, HISTORY = "experiment.json", "state.json", "best.weights.h5", "history.csv"
+STATE, BEST_WEIGHTS, HISTORY = "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
 
 

@@ -17,8 +17,8 @@ from polysed_keras.files import (
     read_json,
     write_json,
 )
-from polysed_keras.specs import DATA_DIGEST, PLUGINS, Experiment, load_plugin
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
+from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, Experiment, load_plugin
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
 
