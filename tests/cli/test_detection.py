@@ -222,7 +222,7 @@ def test_listening_for_nobody_ends_quietly(monkeypatch, capsys):
 
     description = {"labels": ["dog"], "sample_rate": RATE, "hop_length": 320, "win_length": 320, "segment_frames": 50,
                    "time_resolution": 0.02, "experiment": {}}
-    monkeypatch.setattr("polysed_keras.serving.load_detector", lambda model: Detector(serve, description))
+    monkeypatch.setattr("polysed_keras.serving.load_detector", lambda model, runtime: Detector(serve, description))
     stdin = types.SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(bytes(2 * RATE * 60))))
     monkeypatch.setattr(sys, "stdin", stdin)
     with os.fdopen(without_reader(), "w") as output:

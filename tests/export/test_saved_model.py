@@ -12,9 +12,9 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.export.description import default_model, describe
 from polysed_keras.export.runs import export_run
-from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
-from polysed_keras.export.signatures import describe
+from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.files import check_checksums
 from polysed_keras.specs.experiment import Experiment
 from polysed_keras.specs.tasks import task_labels
@@ -149,7 +149,7 @@ def test_the_highest_version_is_taken(tmp_path):
 
 
 def test_a_default_model_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("polysed_keras.export.saved_model.DEFAULT_MODEL", tmp_path / "everyday")
+    monkeypatch.setattr("polysed_keras.export.description.DEFAULT_MODEL", tmp_path / "everyday")
     with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*everyday "
                        ".*Export a run, or name a model"):
         default_model()
