@@ -166,11 +166,12 @@ def _checksums(drawn, soundbank, spec):
                 used["impulse_responses"].add(piece.impulse_response)
         used["background"].update(bed.recording for bed in mixture.beds)
     folders = {role: soundbank if role == "soundbank" else spec.root(role) for role in used}
-    return {role: {path: _checksum(path_inside(folders[role], path, INSTRUCTIONS)) for path in sorted(paths)}
+    return {role: {path: recording_checksum(path_inside(folders[role], path, INSTRUCTIONS)) for path in sorted(paths)}
             for role, paths in used.items() if paths}
 
 
-def _checksum(path):
+def recording_checksum(path):
+    """Return the CRC-32 of a recording's file; raise InputError if it cannot be read."""
     try:
         return zlib.crc32(path.read_bytes())
     except OSError as error:

@@ -194,6 +194,7 @@ class RecordingSource:
     Attributes:
         experiment: the Experiment with its tasks resolved.
         datasets: the corpora, a list.
+        sounds: {name: path} of the audio that training mixtures are drawn from.
 
     Raises:
         InputError: unusable data, or tasks or a mixing that do not fit them.
@@ -205,7 +206,7 @@ class RecordingSource:
         dataset = load_dataset(data, experiment.dataset)
         tasks = resolve_tasks(experiment.tasks, dataset.labels, label_affinity(experiment.tasks, dataset))
         self.experiment, self.datasets = dataclasses.replace(experiment, tasks=tasks), [dataset]
-        self._draw = fresh_recordings(mixing, dataset, self.experiment) if mixing else None
+        self._draw, self.sounds = fresh_recordings(mixing, dataset, self.experiment) if mixing else (None, {})
         self._progress = progress
 
     def load(self, partition, time_resolution=None):
@@ -235,7 +236,7 @@ class ClipSource:
         if mixing:
             raise InputError(f"--soundbank: expected a preset of recordings. Received: {experiment.name}, a preset of "
                              "clips. Make a corpus of clips by polysed standin.")
-        self._clips, self._progress = load_clips(data, experiment.dataset), progress
+        self._clips, self._progress, self.sounds = load_clips(data, experiment.dataset), progress, {}
         labels = {name: dataset.labels for name, dataset in self._clips.items()}
         self.experiment = dataclasses.replace(experiment, tasks=resolve_tasks(experiment.tasks, labels))
         self.datasets = list(self._clips.values())

@@ -1,5 +1,6 @@
 """The command line: a chain from sounds to events at a tiny size, and what a user's mistakes get."""
 import json
+import os
 import pathlib
 import shutil
 
@@ -77,6 +78,32 @@ def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "report" / "class_wise.csv")
     assert table.row.tolist() == [*LABELS, "average", "overall"]
     assert json.loads((tmp_path / "report" / "report.json").read_text())["mixtures"] == ["test0", "test1", "test2"]
+
+
+@pytest.mark.parametrize("seconds", [-1e6, 0, 1e6], ids=["older", "same time", "newer"])
+def test_the_report_is_of_the_audio_that_is_there(run, data, seconds, tmp_path):
+    """Not of features of other audio, whose size was the same, and its time if need be."""
+    def report(folder):
+        out = tmp_path / "report"
+        assert main(["evaluate", str(run), "--data", str(folder), "--out", str(out)]) == 0
+        content = {path.name: path.read_bytes() for path in out.iterdir()}
+        shutil.rmtree(out)
+        return content
+
+    copy = shutil.copytree(data, tmp_path / "data")
+    first, before = report(copy), {path: path.stat() for path in (copy / "audio").glob("test*.wav")}
+    for path, status in before.items():  # half of it is silence now
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.where(np.arange(len(samples)) < len(samples) / 2, samples, 0.0), rate)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + int(seconds * 1e9)))
+        assert path.stat().st_size == status.st_size
+    replaced = report(copy)
+    assert replaced["class_wise.csv"] != first["class_wise.csv"]
+    fresh = shutil.copytree(copy, tmp_path / "fresh", ignore=shutil.ignore_patterns("features"))
+    assert report(fresh) == replaced
+    for path in before:
+        shutil.copyfile(data / "audio" / path.name, path)
+    assert report(copy) == first
 
 
 def test_evaluate_tells_unseen_combinations(tmp_path, capsys):
@@ -430,7 +457,7 @@ def test_broken_annotation_stops_before_training(data, tmp_path, capsys):
     assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "train1.txt", "2")
     (copy / "meta" / "train1.txt").write_text("0.5\t1.0\tspaceship\n")
     assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "spaceship", "hum")
-    assert not (copy / "features").exists()
+    assert not list((copy / "features").glob("*.npy"))
 
 
 def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):

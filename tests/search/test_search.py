@@ -645,12 +645,31 @@ def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
                                          "epochs"):
         search_in(tmp_path, tiny_search(tmp_path, epochs=3))
     other = shutil.copytree(shared_corpus(), tmp_path / "other")
-    with pytest.raises(InputError, match="Received: another data"):
+    run_search(tiny_search(tmp_path), other, tmp_path / "out", progress=False)  # the same data, moved
+    before = (other / "audio" / "train0.wav").stat()
+    content = (other / "audio" / "train0.wav").read_bytes()
+    (other / "audio" / "train0.wav").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(other / "audio" / "train0.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=r"Received: another data \(labels, partitions, annotations, audio\)"):
         run_search(tiny_search(tmp_path), other, tmp_path / "out")
     with locked(tmp_path / "out"):
         with pytest.raises(InputError, match="expected no other process at work in it"):
             search_in(tmp_path, tiny_search(tmp_path))
     assert len(trained) == 4
+
+
+def test_a_search_of_an_older_version_is_known_by_the_folder_of_its_data(trained, tmp_path, caplog):
+    search_in(tmp_path, tiny_search(tmp_path))
+    content = read_json(tmp_path / "out" / "search.json", dict)
+    assert len(content.pop("data_digest")) == 25
+    write_json(content, tmp_path / "out" / "search.json")
+    other = shutil.copytree(shared_corpus(), tmp_path / "other")
+    with pytest.raises(InputError, match="Received: another data. Choose"):
+        run_search(tiny_search(tmp_path), other, tmp_path / "out")
+    caplog.clear()
+    search_in(tmp_path, tiny_search(tmp_path))
+    assert "search.json: does not say what its data were" in caplog.text and len(trained) == 4
+    assert read_json(tmp_path / "out" / "search.json", dict)["data_digest"]
 
 
 def test_nothing_is_tried_without_data(trained, tmp_path):

@@ -453,12 +453,61 @@ def test_other_data_are_not_resumed_with(tmp_path):
     with pytest.raises(InputError, match="holds another experiment .* differs in data_digest.*annotations"):
         run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
     assert (run / "state.json").read_bytes() == state
-    older = json.loads((run / "experiment.json").read_text())
-    for key in ("data_digest", "sha256"):
-        older.pop(key)
-    older["features"].pop("mel_scale")  # a field that was added later
-    (run / "experiment.json").write_text(json.dumps(older))
+
+
+@pytest.mark.parametrize("seconds", [-1e6, 0, 1e6], ids=["older", "same time", "newer"])
+def test_other_audio_is_not_resumed_with(seconds, tmp_path):
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    data = shutil.copytree(shared_corpus(), tmp_path / "data")
+    path = data / "audio" / "train0.wav"
+    content, before = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + int(seconds * 1e9)))
+    for _ in range(2):  # a refusal leaves nothing that would be accepted
+        with pytest.raises(InputError, match="differs in the audio of data_digest.*annotations, audio"):
+            run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+    path.write_bytes(content)
     assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+
+
+@pytest.mark.parametrize("digest", ["lists", None], ids=["of the lists alone", "none"])
+def test_a_run_of_an_older_version_is_read_and_what_it_does_not_know_is_said(digest, tmp_path, caplog):
+    """Its labels and annotations are compared, if it knows them; from now on its audio is too."""
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    data = shutil.copytree(shared_corpus(), tmp_path / "data")
+    older = json.loads((run / "experiment.json").read_text())
+    older.pop("sha256")
+    older["features"].pop("mel_scale")  # a field that was added later
+    lists = older.pop("data_digest").split("-")[0]
+    (run / "experiment.json").write_text(json.dumps(older | ({"data_digest": lists} if digest else {})))
+    if digest:
+        annotation = (data / "meta" / "train0.txt").read_text()
+        (data / "meta" / "train0.txt").write_text("")
+        with pytest.raises(InputError, match="differs in data_digest"):
+            run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+        (data / "meta" / "train0.txt").write_text(annotation)
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+    warned, = [record.getMessage() for record in caplog.records if "older version" in record.getMessage()]
+    assert warned.startswith(f"{run}: ") and "train anew in another folder" in warned
+    caplog.clear()
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+    assert "older version" not in caplog.text
+    shutil.copyfile(data / "audio" / "train1.wav", data / "audio" / "train0.wav")
+    with pytest.raises(InputError, match="differs in the audio of data_digest"):
+        run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("digest", [3, [], {}, "", None, "0" * 12, "x-y"])
+def test_a_tampered_digest_of_data_is_no_traceback(digest, tmp_path):
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    content = json.loads((run / "experiment.json").read_text()) | {"data_digest": digest}
+    content.pop("sha256")
+    (run / "experiment.json").write_text(json.dumps(content))
+    if digest == "":  # as if there were none
+        assert len(run_experiment(MULTI_LABEL, shared_corpus(), run, resume=True, progress=False)) == 3
+    else:
+        with pytest.raises(InputError, match="differs in data_digest"):
+            run_experiment(MULTI_LABEL, shared_corpus(), run, resume=True, progress=False)
 
 
 def test_a_run_is_not_overwritten():
