@@ -92,7 +92,7 @@ def load_runtime(directory, runtime, description):
     files = [pathlib.Path(directory) / file for file in FILES[runtime]]
     idle = queue.LifoQueue()  # networks that no thread uses; each has memory for one segment
     idle.put([open_runtime(file) for file in files])
-    threads = concurrent.futures.ThreadPoolExecutor(min(_num_cores(), MOST_THREADS))
+    threads = concurrent.futures.ThreadPoolExecutor(num_threads())
     hop, cut = description["hop_length"], description["segment_frames"] * description["hop_length"]
     reach = description["win_length"] - hop
 
@@ -133,9 +133,13 @@ def _joined(pending):
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-def _num_cores():
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def num_threads():
+    """Return how many segments are heard at a time: OMP_NUM_THREADS if it is set, else the cores that may be used."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 def open_runtime(path):

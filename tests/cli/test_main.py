@@ -25,7 +25,18 @@ from polysed_keras.synthesis.recipes import MIXTURES
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.runs import load_run
 
-from fixtures import FEATURES, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_run, write_bank, write_corpus
+from fixtures import (
+    FEATURES,
+    LABELS,
+    MULTI_LABEL,
+    POWERSET,
+    RATE,
+    shared_corpus,
+    shared_run,
+    take_detector,
+    write_bank,
+    write_corpus,
+)
 
 TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
 
@@ -124,7 +135,7 @@ def test_detect_writes_every_format(model, data, tmp_path, file_format, suffix):
     arguments = ["detect", str(data / "audio"), "--model", str(model), "--out", str(tmp_path / "events"),
                  "--format", file_format, "--threshold", "0.0", "--labels", "hum", "hiss"]
     assert main(arguments) == 0
-    written = sorted(path.name for path in (tmp_path / "events").iterdir())
+    written = sorted(path.name for path in (tmp_path / "events").glob("[!.]*"))
     assert written == sorted(path.stem + suffix for path in (data / "audio").iterdir())
     lines = (tmp_path / "events" / f"test0{suffix}").read_text().splitlines()
     # every posterior reaches 0.0: one event of the whole recording a label
@@ -174,7 +185,7 @@ def test_an_interrupted_detection_leaves_a_table_of_what_it_found(tmp_path, monk
 
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE), RATE)
-    monkeypatch.setattr("polysed_keras.cli.detection._detector", lambda arguments: Interrupted())
+    take_detector(monkeypatch, Interrupted())
     try:
         main(["detect", str(tmp_path), "--table", str(tmp_path / "table.csv"), "--format", "csv"])
     except (KeyboardInterrupt, SystemExit):
@@ -204,7 +215,7 @@ def test_detect_writes_scores(model, data, tmp_path, capsys):
     np.testing.assert_allclose(table["offset"], (np.arange(len(posteriors)) + 1) * detector.time_resolution, atol=1e-6)
     assert_mistake(capsys, arguments, "--format scores", "--out")
     assert_mistake(capsys, [*arguments, "--out", tmp_path, "--tags"], "--format scores", "detect events")
-    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--labels", "moo"], "--labels", "hum", "moo")
+    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--labels", "moo"], "labels", "hum", "moo")
 
 
 def test_evaluate_writes_scores_that_score_reads(run, data, tmp_path, capsys):
@@ -240,7 +251,7 @@ def test_detect_goes_on_after_a_bad_file(model, data, tmp_path, capsys):
     (folder / "empty.wav").write_bytes(b"")
     (folder / "notes.txt").write_text("not audio")
     assert_mistake(capsys, ["detect", folder, "--model", model, "--out", tmp_path / "events"], "empty.wav", "0 bytes")
-    assert [path.name for path in (tmp_path / "events").iterdir()] == ["good.tsv"]
+    assert [path.name for path in (tmp_path / "events").glob("[!.]*")] == ["good.tsv"]
 
 
 def test_a_run_detects_what_its_export_does(model, run, data, capsys):
@@ -277,7 +288,7 @@ def test_silent_and_short_audio_is_detected_in(model, tmp_path, capsys):
     soundfile.write(tmp_path / "one_sample.wav", np.zeros(1), RATE)
     arguments = ["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--out", str(tmp_path / "e")]
     assert main(arguments) == 0
-    assert {path.name for path in (tmp_path / "e").iterdir()} == {"silent.tsv", "one_sample.tsv"}
+    assert {path.name for path in (tmp_path / "e").glob("[!.]*")} == {"silent.tsv", "one_sample.tsv"}
 
 
 @pytest.mark.parametrize("damage, words", [
