@@ -14,7 +14,7 @@ from scipy import signal
 from polysed_keras.audio import log_of_mels, mel_matrix
 from polysed_keras.errors import InputError
 from polysed_keras.export.description import cut_samples
-from polysed_keras.export.runtimes import FILES, check_runtimes
+from polysed_keras.export.runtimes import FILES, check_runtimes, silent_stderr
 from polysed_keras.export.signatures import join_tasks
 from polysed_keras.models import NORMALIZATION
 
@@ -116,7 +116,8 @@ def _to_litert(function, precision):
         converter.optimizations = [] if precision == "float32" else [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+        with silent_stderr():
+            return converter.convert()
 
 
 def _to_onnx(function, precision):

@@ -166,15 +166,18 @@ def _open_onnx(path):
 
 def _open_litert(path):
     from ai_edge_litert.interpreter import Interpreter
-    with _silent_stderr():
+    with silent_stderr():
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
     return interpreter.get_signature_runner()
 
 
 @contextlib.contextmanager
-def _silent_stderr():
-    """Drop what C++ code writes to stderr: LiteRT says which kernels it takes, and no setting keeps it from that."""
+def silent_stderr():
+    """Drop what C++ code writes to stderr: LiteRT says which kernels it takes, and no setting keeps it from that.
+
+    Python's own messages of other threads are dropped too while the block runs.
+    """
     sys.stderr and sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
