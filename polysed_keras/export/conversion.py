@@ -73,8 +73,8 @@ def _log_mel(waveform, spec, frames):
     """Compute audio.LogMelSpectrogram of one segment by matrix products alone, because not every runtime has an FFT.
 
     The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column, a rotation, and a
-    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns.
-    Frequency k is at k % rows, k // rows.
+    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns; frequency k is at k % rows,
+    k // rows. Samples are real, so that rows above the half only mirror others, and are left out.
     """
     reach = -(-spec.win_length // spec.hop_length)
     waveform = tf.pad(waveform, [[0, 0], [0, (frames - 1 + reach) * spec.hop_length - waveform.shape[1]]])
@@ -82,18 +82,27 @@ def _log_mel(waveform, spec, frames):
     windows = tf.concat([hops[step:step + frames] for step in range(reach)], axis=1)[:, :spec.win_length]
     windows = tf.pad(windows * signal.get_window("hann", spec.win_length).astype(np.float32),
                      [[0, 0], [0, spec.n_fft - spec.win_length]])
-    rows = max(number for number in range(1, int(spec.n_fft ** 0.5) + 1) if spec.n_fft % number == 0)
-    columns, half = spec.n_fft // rows, spec.n_fft // rows // 2 + 1
+    rows = _num_rows(spec.n_fft)
+    columns, half = spec.n_fft // rows, rows // 2 + 1
     by_column = tf.transpose(tf.reshape(windows, [frames, rows, columns]), [0, 2, 1])
-    real, imaginary = tf.split(tf.matmul(by_column, np.concatenate(_rotation(rows, rows, rows), axis=1)), 2, axis=-1)
-    cos, sin = _rotation(columns, rows, spec.n_fft)
+    real, imaginary = tf.split(tf.matmul(by_column, np.concatenate(_rotation(rows, half, rows), axis=1)), 2, axis=-1)
+    cos, sin = _rotation(columns, half, spec.n_fft)
     turned = tf.concat([tf.transpose(real * cos - imaginary * sin, [0, 2, 1]),
                         tf.transpose(real * sin + imaginary * cos, [0, 2, 1])], axis=-1)
-    cos, sin = _rotation(columns, half, columns)
+    cos, sin = _rotation(columns, columns, columns)
     real, imaginary = tf.split(tf.matmul(turned, np.block([[cos, sin], [-sin, cos]])), 2, axis=-1)
-    power = tf.reshape(tf.square(real) + tf.square(imaginary), [frames, rows * half])
-    mels = tf.matmul(power if spec.power == 2 else tf.sqrt(power), _mels_by_row(spec, rows, half))
+    power = tf.reshape(tf.square(real) + tf.square(imaginary), [frames, half * columns])
+    mels = tf.matmul(power if spec.power == 2 else tf.sqrt(power), _mels_by_row(spec, rows, columns))
     return log_of_mels(mels, spec)[None]
+
+
+def _num_rows(n_fft):
+    """Return the number of rows with which the two transforms take the fewest multiply-adds."""
+    def multiply_adds(rows):
+        columns = n_fft // rows
+        return (rows // 2 + 1) * columns * (2 * rows + 4 * columns)
+
+    return min((rows for rows in range(1, n_fft + 1) if n_fft % rows == 0), key=multiply_adds)
 
 
 def _rotation(rows, columns, period):
@@ -102,11 +111,13 @@ def _rotation(rows, columns, period):
     return turns.real.astype(np.float32), turns.imag.astype(np.float32)
 
 
-def _mels_by_row(spec, rows, half):
-    """Return mel_matrix with its frequencies in the order of the transform above: (rows * half, n_mels)."""
-    frequencies = np.arange(rows)[:, None] + rows * np.arange(half)
-    matrix = np.pad(mel_matrix(spec), ((0, rows * half - spec.n_fft // 2 - 1), (0, 0)))
-    return matrix[frequencies.ravel()]
+def _mels_by_row(spec, rows, columns):
+    """Return mel_matrix with its frequencies in the order of the transform above: (half * columns, n_mels)."""
+    frequencies = (np.arange(rows // 2 + 1)[:, None] + rows * np.arange(columns)).ravel()
+    found, places = np.unique(np.minimum(frequencies, spec.n_fft - frequencies), return_index=True)
+    matrix = np.zeros((len(frequencies), spec.n_mels), np.float32)  # 0 where a frequency is there twice
+    matrix[places] = mel_matrix(spec)[found]
+    return matrix
 
 
 def _to_litert(function, precision):
