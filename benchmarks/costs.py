@@ -3,11 +3,12 @@
     python benchmarks/costs.py multilabel_small mcmt_2_small --keep build/costs
     python benchmarks/costs.py saved_models/everyday runs/mine
 
-Of a preset, with 16 labels and random weights: the peak memory of a process that makes two training steps of 32
-segments or clips; how many times faster than real time its network is for one segment and for 32, from log-mel to
-posteriors, by TensorFlow on all cores; the size of its export; and the seconds that the whole command `polysed detect`
-takes for a recording of 10 s, by LiteRT and by TensorFlow. With --keep, what the folder holds already is not measured
-again. With --only, some of these are measured, and the others are what the folder holds.
+Of a preset, with 16 labels (10 scenes, 35 events) and random weights: the peak memory of a process that makes training
+steps of 32 segments or clips, and the seconds of such a step; how many times faster than real time its network is for
+one segment and for 32, from log-mel to posteriors, by TensorFlow on all cores; the size of its export; and the seconds
+that the whole command `polysed detect` takes for a recording of 10 s, by LiteRT and by TensorFlow. With --keep, what
+the folder holds already is not measured again. With --only, some of these are measured, and the others are what the
+folder holds.
 
 Of a detector, an export or a run: size on disk, seconds to load, memory, and how many times faster than real time one
 core is. It detects events in five minutes of pink noise, from samples to events, three times; the median counts.
@@ -40,12 +41,12 @@ def peak_memory():
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
 
 
-def medians(function, least=REPETITIONS):
+def median_seconds(function, *arguments, least=REPETITIONS):
     """Return the median seconds of a function's calls after the first one, which traces."""
     times, began = [], time.perf_counter()
     while len(times) <= least or time.perf_counter() - began < 2:
         begun = time.perf_counter()
-        function()
+        function(*arguments)
         times.append(time.perf_counter() - begun)
         if len(times) > 1 and time.perf_counter() - began > MOST_SECONDS:
             break
@@ -63,11 +64,11 @@ def measure(model):
     rate = detector.sample_rate
     noise = coloured_noise("pink", SECONDS * rate, rate, 0) * 0.03
     return {"labels": len(detector.labels), "loaded": loaded, "memory": peak_memory(),
-            "speed": SECONDS / medians(lambda: detector.detect(noise))}
+            "speed": SECONDS / median_seconds(detector.detect, noise)}
 
 
 def train(name):
-    """Return the peak memory of training steps of a preset, a dict; for a process of its own."""
+    """Return the peak memory and the seconds of training steps of a preset, a dict; for a process of its own."""
     from polysed_keras.models import build_model, has_prior, learning_losses, learning_tasks, separate_priors
     from polysed_keras.training.frozen import split_frozen
     experiment = example(name)
@@ -81,9 +82,8 @@ def train(name):
     inputs = tuple(rng.normal(0, 1, (BATCH, *part.shape[1:])).astype(np.float32) for part in network.inputs)
     targets = {task.name: task.encode(np.zeros((BATCH, *network.output[task.name].shape[1:-1], len(task.labels))))
                for task in learning_tasks(experiment)}
-    for _ in range(2):
-        network.train_on_batch(inputs if len(inputs) > 1 else inputs[0], targets)
-    return {"memory": peak_memory()}
+    step = median_seconds(network.train_on_batch, inputs if len(inputs) > 1 else inputs[0], targets, least=2)
+    return {"memory": peak_memory(), "step": step}
 
 
 def export(name, folder):
@@ -103,25 +103,32 @@ def run(name):
     from polysed_keras.models import build_model
     experiment = example(name)
     network, speeds = build_model(experiment, use_cudnn=False), {}
-    predict = tf.function(lambda log_mel: network(log_mel, training=False), reduce_retracing=False)
+    graph = tf.function(lambda log_mel: network(log_mel, training=False))
+
+    def predict(log_mel):
+        return [posteriors.numpy() for posteriors in graph(log_mel).values()]
+
     seconds = experiment.training.segment_frames * experiment.features.time_resolution
     for batch in (1, BATCH):
         log_mel = tf.random.normal((batch, *experiment.input_shape))
-        speeds[str(batch)] = batch * seconds / medians(lambda: [x.numpy() for x in predict(log_mel).values()])
+        speeds[str(batch)] = batch * seconds / median_seconds(predict, log_mel)
     return {"speeds": speeds}
 
 
 def start(folder):
     """Return the seconds of the whole command `polysed detect` for 10 s, {runtime: seconds}."""
     import soundfile
+
+    def detect(runtime):
+        subprocess.run([sys.executable, "-m", "polysed_keras", "detect", str(clip), "--model", str(folder),
+                        "--runtime", runtime], cwd=ROOT, check=True, capture_output=True)
+
     with tempfile.TemporaryDirectory() as temporary:
         clip, seconds = pathlib.Path(temporary) / "clip.wav", {}
         soundfile.write(clip, np.random.default_rng(0).normal(0, 0.03, 16000 * CLIP_SECONDS), 16000)
         for runtime in RUNTIMES:
-            command = [sys.executable, "-m", "polysed_keras", "detect", str(clip), "--model", str(folder),
-                       "--runtime", runtime]
             if runtime == "tensorflow" or list(pathlib.Path(folder).rglob("float32.tflite")):
-                seconds[runtime] = medians(lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
+                seconds[runtime] = median_seconds(detect, runtime)
     return {"start": seconds}
 
 
@@ -140,10 +147,12 @@ def size(folder, pattern="*"):
 MEASURES = {"train": train, "export": export, "run": run, "start": start}
 
 
-def in_process(measure, *arguments):
-    """Run a measurement in a process of its own and return its dict."""
-    command = [sys.executable, __file__, "--one", measure, *map(str, arguments)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+def in_process(script, *arguments, environment=None):
+    """Run a script in a process of its own and return what it prints last, JSON."""
+    result = subprocess.run([sys.executable, script, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
+                            text=True)
+    if result.returncode:
+        sys.exit(result.returncode)  # the process has said why
     return json.loads(result.stdout.splitlines()[-1])
 
 
@@ -156,7 +165,7 @@ def measure_preset(name, keep, only):
             arguments = {"train": [name], "export": [name, folder], "run": [name], "start": [folder]}[measure]
             if measure == "start" and "export" not in measured:
                 continue
-            measured[measure] = in_process(measure, *arguments)
+            measured[measure] = in_process(__file__, "--one", measure, *arguments)
             path.write_text(json.dumps(measured))
     return measured
 
@@ -167,10 +176,16 @@ def preset_row(name, measured):
     cost = experiment_cost(example(name))
     counted = f"{cost.weights:,} | {cost.multiply_adds / 1e6:,.1f} | {cost.training_memory() / 1e6:,.0f}"
     speeds, starts = measured.get("run", {}).get("speeds", {}), measured.get("start", {}).get("start", {})
-    values = [(measured.get("train", {}).get("memory"), ",.0f"), (speeds.get("1"), ",.0f"),
+    trained = measured.get("train", {})
+    values = [(trained.get("memory"), ",.0f"), (trained.get("step"), ".2f"), (speeds.get("1"), ",.0f"),
               (speeds.get(str(BATCH)), ",.0f"), (measured.get("export", {}).get("size"), ",.1f"),
               *((starts.get(runtime), ".1f") for runtime in RUNTIMES)]
     return f"| {name} | {counted} | " + " | ".join(f"{value:{form}}" if value else "" for value, form in values) + " |"
+
+
+def print_header(*names):
+    """Print the first two lines of a Markdown table."""
+    print("| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|", flush=True)
 
 
 def main():
@@ -187,17 +202,18 @@ def main():
     presets = [model for model in arguments.models if model in PRESETS]
     detectors = [model for model in arguments.models if model not in PRESETS]
     if presets:
-        print("| preset | weights | million multiply-adds / s | training, MB estimated | measured | x real time, 1 | "
-              f"x real time, {BATCH} | export in MB | 10 s by LiteRT in s | by TensorFlow |\n" + "|---" * 10 + "|")
+        print_header("preset", "weights", "million multiply-adds / s", "training, MB estimated", "measured",
+                     "a step in s", "x real time, 1", f"x real time, {BATCH}", "export in MB", "10 s by LiteRT in s",
+                     "by TensorFlow")
         with tempfile.TemporaryDirectory() as temporary:
             keep = pathlib.Path(arguments.keep or temporary)
             keep.mkdir(parents=True, exist_ok=True)
             for name in presets:
                 print(preset_row(name, measure_preset(name, keep, arguments.only)), flush=True)
     if detectors:
-        print("| detector | labels | disk in MB | load in s | x real time, one core | memory in MB |\n" + "|---" * 6 + "|")
+        print_header("detector", "labels", "disk in MB", "load in s", "x real time, one core", "memory in MB")
     for model in detectors:
-        costs = in_process("measure", model)
+        costs = in_process(__file__, "--one", "measure", model)
         print(f"| {model} | {costs['labels']} | {size(model):.1f} | {costs['loaded']:.1f} | {costs['speed']:.0f} | "
               f"{costs['memory']:.0f} |", flush=True)
 

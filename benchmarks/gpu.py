@@ -14,16 +14,12 @@ import argparse
 import json
 import os
 import pathlib
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from costs import in_process, peak_memory, print_header  # it makes the package importable
 
 WAYS = {"float32": ("float32", False), "mixed precision": ("mixed_float16", False), "XLA": ("float32", True),
         "mixed precision, XLA": ("mixed_float16", True)}
@@ -81,8 +77,7 @@ def train(preset, policy, xla, steps, batch_size, on_gpu, out):
     first, _ = fit(1)
     fit(WARM_UP)
     seconds, loss = fit(steps)
-    memory = (tf.config.experimental.get_memory_info("GPU:0")["peak"] if on_gpu
-              else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    memory = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6 if on_gpu else peak_memory()
     flops = 3 * 2 * multiply_adds(model) * batch_size * steps / seconds
     dtype = "float16" if policy == "mixed_float16" else "float32"
     peak = peak_flops(dtype, 8192 if on_gpu else 512)
@@ -106,14 +101,6 @@ def detect(out):
     detector.detect(np.random.default_rng(0).normal(0, 0.1, 5 * detector.sample_rate).astype(np.float32))
     answer = detector.saved_model.signatures["log_mel"](log_mel=tf.constant(np.load(out / "log_mel.npy")))
     return {"difference": float(np.abs(answer["posteriors"].numpy() - np.load(out / "posteriors.npy")).max())}
-
-
-def in_process(arguments, environment):
-    """Run this script with other arguments and return the dict that it prints last."""
-    result = subprocess.run([sys.executable, __file__, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
-    if result.returncode:
-        sys.exit(result.returncode)
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def main():
@@ -140,15 +127,15 @@ def main():
         return
 
     on_cpu = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    print("| way | first step in s | steps per second | memory in MB | TFLOP/s | share of the peak | on a CPU differs by |"
-          "\n" + "|---" * 7 + "|", flush=True)
+    print_header("way", "first step in s", "steps per second", "memory in MB", "TFLOP/s", "share of the peak",
+                 "differs on a CPU by")
     for way in arguments.ways:
         with tempfile.TemporaryDirectory() as out:
-            measured = in_process([arguments.preset, "--steps", str(arguments.steps), "--batch-size",
-                                   str(arguments.batch_size), "--device", arguments.device, "--one", way, out],
-                                  dict(os.environ) if arguments.device == "gpu" else on_cpu)
-            difference = in_process(["--detect", out], on_cpu)["difference"]
-        print(f"| {way} | {measured['first']:.1f} | {measured['steps']:.2f} | {measured['memory'] / 1e6:,.0f} | "
+            measured = in_process(__file__, arguments.preset, "--steps", arguments.steps, "--batch-size",
+                                  arguments.batch_size, "--device", arguments.device, "--one", way, out,
+                                  environment=None if arguments.device == "gpu" else on_cpu)
+            difference = in_process(__file__, "--detect", out, environment=on_cpu)["difference"]
+        print(f"| {way} | {measured['first']:.1f} | {measured['steps']:.2f} | {measured['memory']:,.0f} | "
               f"{measured['tflops']:.3g} | {measured['share']:.0%} | {difference:.1g} |", flush=True)
         if not np.isfinite(measured["loss"]) or not difference < PRECISION[WAYS[way][0]]:
             sys.exit(f"gpu.py: {way}: expected a finite loss, and the same posteriors on a CPU within "
