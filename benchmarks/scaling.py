@@ -184,7 +184,7 @@ def draw(path, panels):
     for axis, (title, x_label, lines) in zip(axes, panels):
         for x, y, label, style in lines:
             axis.plot(x, y, style, label=label, markersize=4, linewidth=1.2)
-        axis.set(title=title, xlabel=x_label, xscale="log", yscale="log")
+        axis.set(xlabel=x_label, xscale="log", yscale="log")
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=8)
         ticks = sorted({value for x, _, _, style in lines for value in x if "o" in style})
@@ -237,7 +237,11 @@ def draw_corpus(kept, keep, pictures):
     measured = np.array([kept.get(f"{hours} h", measure_corpus, hours) for hours in HOURS])
     step = measure_preset("event_baseline_small", keep, ["train"])["train"]["step"]
     longer = np.geomspace(HOURS[-1], MOST_HOURS, 8)
-    more = lambda column: longer * measured[-1, column] / HOURS[-1]  # noqa: E731
+
+    def more(column):
+        """Return a column for `longer`, in proportion to the last measurement."""
+        return longer * measured[-1, column] / HOURS[-1]
+
     slope, offset = np.polyfit(HOURS[-3:], measured[-3:, 4], 1)
     epoch = 3600 / CLIP_SECONDS / BATCH * step
     hours = np.array(HOURS)
