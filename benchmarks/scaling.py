@@ -202,7 +202,7 @@ def draw_tasks(kept, keep, pictures):
          [(TASKS, lines[suffix][0], label, style) for suffix, label, style in names]),
         ("GB to train, batch of 32 (estimated)", "tasks",
          [(TASKS, lines[suffix][1], label, style) for suffix, label, style in names]),
-        ("x real time of one core, small presets (measured)", "tasks",
+        ("x real time, small presets (measured)", "tasks",
          [(TASKS, [speed[batch] for speed in speeds], f"{batch} segment{'s' * (batch != '1')} at a time", style)
           for batch, style in (("1", "C2o-"), (str(BATCH), "C3o-"))])])
 
