@@ -80,7 +80,8 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         if len(history) >= (last_epoch or experiment.training.epochs):
             return pd.DataFrame(history)
         recordings, validation = source.load_training(run, resume=resume), source.load("validate")
-        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
+        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress,
+                                 cache=source.datasets[0].folder / "features")
         return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
                          progress=progress, **runtime)
 

@@ -254,7 +254,7 @@ def resolved_tiny(epochs):
 
 def fit_tiny(folder, epochs, **arguments):
     recordings, experiment = random_recordings(200, 100), resolved_tiny(epochs)
-    feed = functools.partial(recording_feed, experiment, recordings, recordings)
+    feed = functools.partial(recording_feed, experiment, recordings, recordings, cache=folder / "features")
     return fit_model(experiment, feed, folder, progress=False, **arguments)
 
 
