@@ -64,7 +64,7 @@ def export_saved_model(model, experiment, directory, card=None, calibration=None
             archive.add_endpoint(signature, function, [spec])
         archive.write_out(temporary, verbose=False)
         write_warmup_requests(experiment, name, temporary)
-        write_json({**description, **(card or {})}, temporary / "card.json")
+        write_json({**description, **(card or {})}, temporary / "card.json", versioned=True)
         write_checksums(temporary)
     return target
 

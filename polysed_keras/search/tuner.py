@@ -170,7 +170,7 @@ def _check_same(search, data, out):
         if key != "trials" and stored.get(key) != content[key]:
             raise InputError(f"{path}: expected the same search of the same data. Received: another {key}. Choose "
                              "another folder.")
-    write_json(content, path)
+    write_json(content, path, versioned=True)
 
 
 def export_best(search, data, out, *, progress=True):

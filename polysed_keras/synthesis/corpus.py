@@ -193,7 +193,7 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
     files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
     write_file_lists(folder, files, labels)
-    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS)
+    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS, versioned=True)
     write_json(statistics, folder / STATISTICS)
     return statistics
 

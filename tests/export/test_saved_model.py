@@ -103,7 +103,7 @@ def test_the_card_says_what_was_exported():
     best = max(history, key=lambda row: row["val_f1"])
     resolved = load_run(shared_run(POWERSET))
     assert card == {**describe(resolved, "tiny_tasks-export", 1), "best_epoch": best["epoch"],
-                    "validation_f1": best["val_f1"]}
+                    "validation_f1": best["val_f1"], "polysed_format": 1}
 
 
 # Labels in another order

@@ -85,7 +85,7 @@ def test_a_mixture_is_rendered_from_its_instruction(corpus, partitions):
     folder, _ = corpus
     stored = json.loads((folder / "soundscapes.json").read_text())
     spec = SoundscapeSpec(**stored["spec"])
-    assert stored["seed"] == 7 and spec == SPEC
+    assert stored["seed"] == 7 and spec == SPEC and stored["polysed_format"] == 1
     stored = stored["mixtures"]["validate"][1]
     rendering = render_mixture(as_type(stored, Mixture, ""), reader(partitions["train"].folder, spec), spec)
     written, _ = soundfile.read(folder / "audio" / f"{stored['name']}.wav")
