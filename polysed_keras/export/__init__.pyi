@@ -3,6 +3,7 @@ from .runs import export_run as export_run, load_run_detector as load_run_detect
 from .runtimes import check_runtimes as check_runtimes
 from .saved_model import (
     default_model as default_model,
+    load_graph as load_graph,
     load_saved_model as load_saved_model,
     version_directory as version_directory,
 )

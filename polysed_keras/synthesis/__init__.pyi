@@ -14,7 +14,12 @@ from .procedural.procedures import (
     make_instance as make_instance,
     write_soundbank as write_soundbank,
 )
-from .recipes import MIXTURES as MIXTURES, ensure_mixtures as ensure_mixtures, mix_soundbank as mix_soundbank
+from .recipes import (
+    MIXTURES as MIXTURES,
+    ensure_mixtures as ensure_mixtures,
+    mix_soundbank as mix_soundbank,
+    recipe_spec as recipe_spec,
+)
 from .rendering import render_mixture as render_mixture
 from .soundbank import (
     count_recordings as count_recordings,

@@ -48,6 +48,7 @@ class Instructions:
     def __post_init__(self):
         for label in self.labels:
             check_label(label, "labels")
+            path_inside("stems", label, "labels")
         for partition, mixtures in self.mixtures.items():
             expect(partition in PARTITIONS, "mixtures", f"partitions of {', '.join(PARTITIONS)}", partition)
             for piece in (piece for mixture in mixtures for piece in mixture.pieces):

@@ -8,7 +8,7 @@ import keras
 import pandas as pd
 from tqdm import tqdm
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.events import CALIBRATED
 from polysed_keras.files import CHECKSUMS, Checksums, atomic_file, file_digest, path_inside, read_json, write_json
 
@@ -193,7 +193,7 @@ def restore_checkpoint(model, run):
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: expected the checkpoint that {STATE} names, of {model.name} with the same options. "
-                         f"Received: {error}. Train anew in another folder.") from error
+                         f"Received: {brief(error)}. Train anew in another folder.") from error
     states = _seed_states(model)
     expect([variable.shape for variable in states] == [(len(seed),) for seed in state["seeds"]],
            str(pathlib.Path(run) / STATE), f"the random states of {len(states)} layers", len(state["seeds"]))

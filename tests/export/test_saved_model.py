@@ -217,6 +217,20 @@ def test_no_flipped_bit_is_loaded(tmp_path):
         load_saved_model(version)
 
 
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index",
+                                  "variables/variables.data-00000-of-00001"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_truncated_model_without_checksums_is_an_error(name, share, tmp_path):
+    """As of version 0.1, or of others: TensorFlow raises exceptions of many kinds."""
+    version = shutil.copytree(shared_export(MULTI_LABEL) / "1", tmp_path / "1")
+    (version / "checksums.json").unlink()
+    content = (version / name).read_bytes()
+    (version / name).write_bytes(content[:int(share * len(content))])
+    with pytest.raises(InputError, match="expected a SavedModel") as raised:
+        load_saved_model(version)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
 def same_json(content, other):
     try:
         return json.loads(content) == json.loads(other)
