@@ -35,8 +35,10 @@ docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs
 	@echo build/docs/index.html
 
-# What takes minutes: kills, memory, damaged files. Results: tests/soak/RESULTS.md.
+# What takes minutes: kills, memory, damaged files; and known vulnerabilities. Results: tests/soak/RESULTS.md.
 soak: $(VENV)/installed-tests
+	$(INSTALL) -e '.[audit]' 2>$(VENV)/audit.log || \
+		echo "make: known vulnerabilities are not looked up: pip-audit was not installed, see $(VENV)/audit.log"
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
 

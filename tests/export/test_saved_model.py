@@ -103,7 +103,7 @@ def test_the_card_says_what_was_exported():
     best = max(history, key=lambda row: row["val_f1"])
     resolved = load_run(shared_run(POWERSET))
     assert card == {**describe(resolved, "tiny_tasks-export", 1), "best_epoch": best["epoch"],
-                    "validation_f1": best["val_f1"]}
+                    "validation_f1": best["val_f1"], "polysed_format": 1}
 
 
 # Labels in another order
@@ -215,6 +215,20 @@ def test_no_flipped_bit_is_loaded(tmp_path):
     (version / "fingerprint.pb").write_bytes(b"")
     with pytest.raises(InputError, match="fingerprint.pb: expected the file that checksums.json has the digest of"):
         load_saved_model(version)
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index",
+                                  "variables/variables.data-00000-of-00001"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_truncated_model_without_checksums_is_an_error(name, share, tmp_path):
+    """As of version 0.1, or of others: TensorFlow raises exceptions of many kinds."""
+    version = shutil.copytree(shared_export(MULTI_LABEL) / "1", tmp_path / "1")
+    (version / "checksums.json").unlink()
+    content = (version / name).read_bytes()
+    (version / name).write_bytes(content[:int(share * len(content))])
+    with pytest.raises(InputError, match="expected a SavedModel") as raised:
+        load_saved_model(version)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
 
 
 def same_json(content, other):

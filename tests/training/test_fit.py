@@ -18,6 +18,7 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events.alarms import find_alarms, recall_at_alarms
 from polysed_keras.events.decoding import posteriors_to_events
+from polysed_keras.files import locked
 from polysed_keras.models.compiling import compile_model, task_losses
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
@@ -303,7 +304,7 @@ def test_a_tampered_state_is_an_error(state, message, tmp_path):
 
 
 def test_no_flipped_bit_is_loaded(tmp_path):
-    """Thirty bits of every file that a run is loaded from."""
+    """Thirty bits of every file that a run is loaded from, and those of the line of JSON files with their digest."""
     shutil.copytree(shared_run(POWERSET), tmp_path / "run")
     run, rng = tmp_path / "run", np.random.default_rng(0)
     experiment = load_run(run)
@@ -314,7 +315,8 @@ def test_no_flipped_bit_is_loaded(tmp_path):
                        ("experiment.json", lambda: load_run(run)), ("state.json", lambda: read_history(run)),
                        ("combinations.json", lambda: read_seen(run / "combinations.json", experiment.tasks))):
         content, before = (run / name).read_bytes(), load()
-        for place in rng.integers(8 * len(content), size=30):
+        end = range(8 * (len(content) - 80), 8 * len(content)) if name.endswith(".json") else ()
+        for place in (*rng.integers(8 * len(content), size=30), *end):
             flipped = bytearray(content)
             flipped[place // 8] ^= 1 << place % 8
             (run / name).write_bytes(flipped)
@@ -442,6 +444,12 @@ def test_another_experiment_is_not_resumed():
         with pytest.raises(InputError, match="holds another experiment than asked for \\(tiny"):
             run_experiment(experiment, shared_corpus(), shared_run(MULTI_LABEL), resume=True, progress=False)
     assert load_run(shared_run(MULTI_LABEL)).training.learning_rate == 1e-2
+
+
+def test_a_run_has_one_training_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="expected no other process at work in it"):
+        run_experiment(MULTI_LABEL, shared_corpus(), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_data_are_not_resumed_with(tmp_path):
