@@ -159,7 +159,9 @@ class _Cached:
 
     def save(self, log_mel):
         with atomic_file(self.file) as temporary:
-            np.save(temporary, log_mel)
+            with open(temporary, "wb") as file:  # np.save does not say why the data cannot be written.
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(log_mel))
+                file.write(np.ascontiguousarray(log_mel).data)
             os.utime(temporary, ns=(self._time, self._time))
 
 

@@ -14,7 +14,7 @@ from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts
 from polysed_keras.export.runs import load_network
 from polysed_keras.export.runtimes import FILES, convert_runtimes, load_runtime
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.files import atomic_directory, write_json
+from polysed_keras.files import atomic_directory, write_checksums, write_json
 from polysed_keras.specs import task_labels
 
 DIRECTORY, REPORT = "runtimes", "parity.json"
@@ -60,6 +60,7 @@ def export_runtimes(run, version, runtimes, data=None):
             "latency_ms": latency_ms(detectors[runtime]),
             "files": {file: (temporary / file).stat().st_size for file in FILES[runtime]}} for runtime in runtimes}
         write_json(report, temporary / REPORT)
+        write_checksums(temporary)
     return report
 
 

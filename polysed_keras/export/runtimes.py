@@ -5,7 +5,6 @@ weights of 8 bits would be noise. The network, log_mel -> posteriors and activit
 """
 import importlib.util
 import pathlib
-import tempfile
 import warnings
 
 import keras
@@ -17,6 +16,7 @@ from polysed_keras.audio import log_of_mels, mel_matrix
 from polysed_keras.detection import Detector
 from polysed_keras.errors import InputError
 from polysed_keras.export.signatures import cut_samples, join_tasks
+from polysed_keras.files import check_checksums, temporary_folder
 from polysed_keras.models import NORMALIZATION
 
 FILES = {  # runtime: its front end and its network
@@ -134,9 +134,9 @@ def _mels_by_row(spec, rows, half):
 
 
 def _to_litert(function, precision):
-    with tempfile.TemporaryDirectory() as directory:
-        tf.saved_model.save(tf.Module(), directory, signatures=function.get_concrete_function())
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+    with temporary_folder() as directory:
+        tf.saved_model.save(tf.Module(), str(directory), signatures=function.get_concrete_function())
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(directory))
         converter.optimizations = [] if precision == "float32" else [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
@@ -174,7 +174,11 @@ def load_runtime(directory, runtime, description):
 
     Returns:
         detection.Detector.
+
+    Raises:
+        InputError: files have changed since export_runtimes wrote them.
     """
+    check_checksums(directory)
     front_end, network = (open_runtime(pathlib.Path(directory) / file) for file in FILES[runtime])
     hop, cut = description["hop_length"], description["segment_frames"] * description["hop_length"]
     reach = description["win_length"] - hop

@@ -147,7 +147,8 @@ def test_a_report_says_what_runtimes_lose(tmp_path, capsys):
     assert all(word in printed for word in (*names, "overall F1", "3 test recordings"))
     folder = tmp_path / "model" / "1" / "runtimes"
     report = json.loads((folder / "parity.json").read_text())
-    assert {path.name for path in folder.iterdir()} == {"parity.json"}.union(*(FILES[name] for name in names))
+    files = {"parity.json", "checksums.json"}.union(*(FILES[name] for name in names))
+    assert {path.name for path in folder.iterdir()} == files
     counts = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False).counts
     assert report["tensorflow"]["overall_f1"] == pytest.approx(f_score(counts.sum(axis=(0, 1))), abs=1e-6)
     reference = load_saved_model(tmp_path / "model")
