@@ -70,23 +70,24 @@ def _workplace(parent, path):
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a writable folder.") from error
     try:
-        with _told_if_full(path), lock_file(folder / _LOCK):
+        with _told_if_full(path, folder), lock_file(folder / _LOCK):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _told_if_full(path):
+def _told_if_full(path, workplace):
     """Raise InputError for `path` if the block fails because no more can be written, by whichever library.
 
-    HDF5, TensorFlow and the converters raise exceptions of their own, with the system's words in their messages.
+    HDF5, TensorFlow and the converters raise exceptions of their own, with the system's words in their messages. An
+    InputError names the path already, unless it is of a file in `workplace`, which becomes `path`.
     """
     try:
         yield
     except Exception as error:
         reason = next((words for words in _FULL if words in str(error)), None)
-        if reason is None:
+        if reason is None or isinstance(error, InputError) and str(workplace) not in str(error):
             raise
         raise InputError(f"{path}: cannot be written ({reason}). Make room, or choose another place, and start the "
                          "same command again.") from error
@@ -208,7 +209,7 @@ def locked(folder):
     folder = pathlib.Path(folder)
     check_writable(folder)
     try:
-        with _told_if_full(folder), lock_file(folder / _LOCK):
+        with _told_if_full(folder, None), lock_file(folder / _LOCK):
             try:
                 yield
             finally:

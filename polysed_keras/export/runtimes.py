@@ -66,11 +66,14 @@ def convert_runtimes(model, experiment, directory, runtimes):
             if not (path := pathlib.Path(directory) / file).exists():
                 precision = path.stem if name == "network" else "float32"
                 try:
-                    path.write_bytes(convert(functions[name], precision))
+                    content = convert(functions[name], precision)
+                except InputError:  # no room for what is converted
+                    raise
                 except Exception as error:  # the converters' own exceptions have no public classes
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                     raise InputError(f"{runtime}: expected a network of operations that it has. "
                                      f"Received: {reason}.") from error
+                path.write_bytes(content)
 
 
 def _network_function(model, experiment):
