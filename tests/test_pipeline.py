@@ -167,16 +167,17 @@ def kill(chain, process, step, after, number):
 def test_a_killed_chain_ends_as_an_undisturbed_one(seed, undisturbed, tmp_path):
     states, seconds = undisturbed
     chain = Chain(shutil.copytree(states[None].folder, tmp_path / "chain"))
-    final = states[CHAIN[-1]].files()
+    final, hits = states[CHAIN[-1]].files(), 0
     for step, kills in draw_kills(random.Random(seed), seconds, min(KILLS, KILLS_PER_CHAIN)).items():
         process, killed = chain.start(step), False
         for after, number in kills:
-            ended = kill(chain, process, step, after, number)
-            chain.check_whole(final)
-            if ended:
-                process, killed = chain.start(step, again=True), True
+            if kill(chain, process, step, after, number):
+                chain.check_whole(final)
+                process, killed, hits = chain.start(step, again=True), True, hits + 1
         chain.finish(process, again=killed)
     chain.check_equal(final)
+    print(f"{hits} kills, and the files of an undisturbed chain")
+    assert hits
 
 
 @contextlib.contextmanager
