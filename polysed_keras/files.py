@@ -1,5 +1,6 @@
 """Atomic file and folder writes: write under a temporary name, then rename."""
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -27,6 +28,7 @@ LONGEST_LABEL = 200
 _UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, line and paragraph ends
 _UNSAFE = re.compile(r'^\.|[\\/:*?"<>|\x00-\x1f]')
 _PARTIAL, _LOCK = ".partial", ".lock"
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
 _UNLOCKED_SECONDS = 60  # A temporary folder of another process may be this old and have no lock yet.
 logger = logging.getLogger(__name__)
 
@@ -59,18 +61,51 @@ def short_name(name, most=100):
 
 
 @contextlib.contextmanager
-def _workplace(parent, name):
-    """Yield a temporary folder in `parent`, locked as long as the block runs, and removed after it."""
+def _workplace(parent, path):
+    """Yield a temporary folder in `parent` for what becomes `path`, locked while the block runs, and removed after it.
+
+    Raises:
+        InputError: the folder cannot be made, or the disk was full before the block had ended.
+    """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(name)}-", suffix=_PARTIAL, dir=parent))
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(path.name)}-", suffix=_PARTIAL, dir=parent))
     except OSError as error:
-        raise InputError(f"{parent / name}: cannot be written ({error.strerror}). Choose a writable folder.") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a writable folder.") from error
     try:
-        with lock_file(folder / _LOCK):
+        with _told_if_full(path, folder), lock_file(folder / _LOCK):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_if_full(path, workplace):
+    """Raise InputError for `path` if the block fails because no more can be written, by whichever library.
+
+    HDF5, TensorFlow and the converters raise exceptions of their own, with the system's words in their messages. An
+    InputError names the path already, unless it is of a file in `workplace`, which becomes `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = next((words for words in _FULL if words in str(error)), None)
+        if reason is None or isinstance(error, InputError) and str(workplace) not in str(error):
+            raise
+        raise InputError(f"{path}: cannot be written ({reason}). Make room, or choose another place, and start the "
+                         "same command again.") from error
+
+
+@contextlib.contextmanager
+def temporary_folder():
+    """Yield a folder for the time of the block, in the system's place for temporary files (TMPDIR).
+
+    What killed processes have left there of theirs is removed first.
+    """
+    place = pathlib.Path(tempfile.gettempdir())
+    remove_leftovers(place, "polysed-")
+    with _workplace(place, place / "polysed") as folder:
+        yield folder
 
 
 @contextlib.contextmanager
@@ -89,12 +124,16 @@ def lock_file(path):
         lock.release()
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder, prefix=""):
     """Remove what processes that were killed while they wrote have left in a folder.
 
     Temporary folders in which another process is still at work are locked, and stay.
+
+    Args:
+        folder: the folder.
+        prefix: str, what the names of the files that they wrote begin with; "" for all.
     """
-    for left in pathlib.Path(folder).glob(f".*{_PARTIAL}"):
+    for left in pathlib.Path(folder).glob(f".{prefix}*{_PARTIAL}"):
         with contextlib.suppress(OSError):
             if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _UNLOCKED_SECONDS:
                 with lock_file(left / _LOCK):
@@ -120,7 +159,7 @@ def atomic_file(path):
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: cannot be written (it is a {'folder' if path.is_dir() else 'device or a pipe'}).")
-    with _workplace(path.parent, path.name) as workplace:
+    with _workplace(path.parent, path) as workplace:
         yield workplace / path.name
         _sync(workplace / path.name)
         os.replace(workplace / path.name, path)
@@ -151,7 +190,7 @@ def atomic_directory(path):
     path = pathlib.Path(path)
     remove_leftovers(path if path.is_dir() else path.parent)
     _check_absent(path)
-    with _workplace(path if path.is_dir() else path.parent, path.name) as workplace:
+    with _workplace(path if path.is_dir() else path.parent, path) as workplace:
         content = workplace / "content"
         content.mkdir()
         yield content
@@ -168,12 +207,12 @@ def locked(folder):
     """Keep other processes out of a folder, such as a run's, which is made if it does not exist.
 
     Raises:
-        InputError: another process is at work in it, or it cannot be written.
+        InputError: another process is at work in it, or it cannot be written, be it while the block runs.
     """
     folder = pathlib.Path(folder)
     check_writable(folder)
     try:
-        with lock_file(folder / _LOCK):
+        with _told_if_full(folder, None), lock_file(folder / _LOCK):
             try:
                 yield
             finally:
@@ -335,7 +374,7 @@ def check_writable(directory):
 
     Call it before hours of work whose result goes there. Raises InputError if the folder cannot be written.
     """
-    with _workplace(pathlib.Path(directory), "file"):
+    with _workplace(pathlib.Path(directory), pathlib.Path(directory)):
         remove_leftovers(directory)
 
 

@@ -76,7 +76,7 @@ def load_run_detector(run):
         InputError: no trained run there.
     """
     experiment, name = load_run(run), pathlib.Path(run).resolve().name
-    model = load_best_model(experiment, run, use_cudnn=False)
     description = describe(experiment, name, 1, read_calibration(run, task_labels(experiment.tasks)))
+    model = load_best_model(experiment, run, use_cudnn=False)
     serve, spec = build_signatures(model, experiment, description)["serving_default"]
     return make_detector(tf.function(serve, input_signature=[spec]), description)

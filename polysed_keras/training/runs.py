@@ -128,14 +128,17 @@ def load_run(run):
         run: the run's folder.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder holds no run, or a plug-in that is missing or was changed.
     """
     path = pathlib.Path(run) / EXPERIMENT
     if not path.is_file():
         raise InputError(f"{run}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     content = read_json(path, dict)
-    for name in as_type(content.get(PLUGINS, {}), dict[str, str], f"{path}: {PLUGINS}"):
-        load_plugin(path_inside(path.parent / PLUGINS, name, path))
+    for name, digest in as_type(content.get(PLUGINS, {}), dict[str, str], f"{path}: {PLUGINS}").items():
+        plugin = path_inside(path.parent / PLUGINS, name, path)
+        expect(not plugin.is_file() or file_digest(plugin) == digest, str(plugin),
+               f"the plug-in that {EXPERIMENT} has the digest of", "another", "Bring it back from a copy.")
+        load_plugin(plugin)
     return Experiment.from_dict({key: value for key, value in content.items()
                                  if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})

@@ -136,6 +136,10 @@ import sys
 from polysed_keras.training import load_best_model, load_run
 assert load_best_model(load_run(sys.argv[1]), sys.argv[1]).get_layer("halved")
 """, run)
+    with open(run / "plugins" / "halved.py", "a") as file:
+        file.write("# changed")
+    with pytest.raises(InputError, match="halved.py: expected the plug-in that experiment.json has the digest of"):
+        load_run(run)
     (run / "plugins" / "halved.py").unlink()
     with pytest.raises(InputError, match="--plugin: expected a Python file.*halved.py"):
         load_run(run)
