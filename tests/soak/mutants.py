@@ -1,12 +1,13 @@
 """Mutation testing: do the tests of a room notice small changes to its modules?
 
-    python tests/soak/mutants.py                           all modules of MODULES
+    python tests/soak/mutants.py                           25 mutants of each module
     python tests/soak/mutants.py 25 events/decoding.py     25 mutants of one
 
 cosmic-ray changes a comparison, an arithmetic or logical operator, a number, a True or False, a loop, an except or a
 decorator. A sample of the places where it can change something is drawn for each module, and one change at each of
-them. Each mutant is tested by the tests of the module's own room, those named after the module first, until one fails.
-Left out are changes within the messages of errors, and of == to `is`, which CPython's shared objects hide.
+them. Each mutant is tested by the tests of the module's own room, until one fails: by the files whose tests run the
+changed line, the one named after the module first. Tests marked slow do not run. Left out are changes within the
+messages of errors, and of == to `is`, which CPython's shared objects hide.
 
 A mutant is no file: a process forked from this one, which has imported the libraries once, compiles it in place of the
 module. Tests that start Python anew see the module as it is.
@@ -14,7 +15,9 @@ module. Tests that start Python anew see the module as it is.
 import argparse
 import ast
 import collections
+import contextlib
 import difflib
+import functools
 import importlib
 import importlib.machinery
 import os
@@ -28,6 +31,7 @@ import sys
 import tempfile
 import time
 
+import coverage
 import pytest
 from cosmic_ray import plugins
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -55,8 +59,8 @@ def find_places(source):
         if plugins.get_operator(name).arguments() or re.search("_(Eq|NotEq)_Is(Not)?$", name):
             continue
         operator = plugins.get_operator(name)()
-        for occurrence, (node, place) in enumerate((node, begin) for node in nodes
-                                                   for begin, _ in operator.mutation_positions(node)):
+        found = [(node, begin) for node in nodes for begin, _ in operator.mutation_positions(node)]
+        for occurrence, (node, place) in enumerate(found):
             if not _is_message(node):
                 places[place].append((operator, occurrence))
     return places
@@ -74,7 +78,7 @@ def _is_message(node):
 
 
 def draw_mutants(source, number, seed):
-    """Return mutated sources, at most a number of them, each changed at another place."""
+    """Return at most a number of mutants, each changed at another place, (line, source); and the number of places."""
     places, draw, mutants = find_places(source), random.Random(seed), []
     for place in draw.sample(sorted(places), len(places)):
         mutant = mutate_code(source, *draw.choice(places[place]))
@@ -83,48 +87,81 @@ def draw_mutants(source, number, seed):
         except SyntaxError:
             changed = False
         if changed:
-            mutants.append(mutant)
+            mutants.append((place[0], mutant))
         if len(mutants) == number:
             break
     return mutants, len(places)
 
 
-def list_tests(module):
-    """Return the test files of a module's room, those named after the module first."""
-    room, name = pathlib.Path(module).parent, pathlib.Path(module).stem
-    return [str(path.relative_to(ROOT)) for path in sorted(
-        (ROOT / "tests" / room).glob("test_*.py"), key=lambda path: (path.stem != f"test_{name}", path.name))]
+class Coverage:
+    """Plugin of pytest that records which lines of the package the tests of each file run."""
+
+    def __init__(self, path):
+        self._coverage = coverage.Coverage(data_file=path, source=[str(ROOT / "polysed_keras")], config_file=False)
+        self._coverage.start()
+
+    def pytest_runtest_setup(self, item):
+        """A context for each file, not for each test, because fixtures of a file run in the first of its tests."""
+        self._coverage.switch_context(str(item.path.relative_to(ROOT)))
+
+    def pytest_sessionfinish(self):
+        self._coverage.stop()
+        self._coverage.save()
 
 
-def run_tests(module, source, seconds=None):
-    """Run the tests of a module's room with another source of the module, in a process forked from this one.
-
-    Args:
-        module: such as events/decoding.py.
-        source: str, to be compiled in its place.
-        seconds: after which the process is ended.
-
-    Returns:
-        Whether all tests passed.
-    """
+def in_a_process(function, seconds=0):
+    """Return whether a function succeeds in a process forked from this one, which is ended after so many seconds."""
     child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        try:
-            os.killpg(child, signal.SIGKILL)  # What its tests have started.
-        except ProcessLookupError:
-            pass
-        return status == 0
-    os.setpgid(0, 0)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(1, 2)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    if seconds:
+    if not child:
+        os.setpgid(0, 0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         signal.alarm(seconds)
+        os._exit(function())
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # What its tests have started.
+    return status == 0
+
+
+def run_tests(files, plugins=()):
+    """Run test files until a test fails, and return pytest's exit code."""
+    return pytest.main(["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *files], plugins=plugins)
+
+
+def run_mutant(module, mutant, files):
+    """Run test files with a mutant in place of a module, until one fails; return pytest's exit code."""
     path, get_code = str(ROOT / "polysed_keras" / module), importlib.machinery.SourceFileLoader.get_code
     importlib.machinery.SourceFileLoader.get_code = lambda self, name: (
-        compile(source, path, "exec") if self.path == path else get_code(self, name))
-    os._exit(pytest.main(["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *list_tests(module)]))
+        compile(mutant, path, "exec") if self.path == path else get_code(self, name))
+    return next(filter(None, (run_tests([file]) for file in files)), 0)
+
+
+class Room:
+    """The tests of a room: its files, the lines of the package that each runs, and the seconds that they take."""
+
+    def __init__(self, name):
+        self._files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / name).glob("test_*.py"))]
+        with tempfile.TemporaryDirectory() as folder:
+            path, begin = os.path.join(folder, "coverage"), time.monotonic()
+            if not in_a_process(lambda: run_tests(self._files, [Coverage(path)])):
+                sys.exit(f"{name}: its tests fail without a mutant.")
+            self.seconds, data = round(time.monotonic() - begin), coverage.CoverageData(path)
+            data.read()
+            self._contexts = {module: data.contexts_by_lineno(module) for module in data.measured_files()}
+
+    def files(self, module, source, line):
+        """Return the test files that run a line of a module, the one named after the module first."""
+        contexts = self._contexts.get(str(ROOT / "polysed_keras" / module), {})
+        statements = [node for node in ast.walk(ast.parse(source))
+                      if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno]
+        smallest = min(statements, key=lambda node: node.end_lineno - node.lineno, default=None)
+        lines = range(smallest.lineno, smallest.end_lineno + 1) if smallest else contexts  # A decorator is in none.
+        found = {context for each in lines for context in contexts.get(each, [])}
+        own = f"tests/{module.removesuffix('.py').replace('/', '/test_')}.py"
+        return sorted((file for file in self._files if "" in found or file in found),  # "" is while it is imported.
+                      key=lambda file: file != own)
 
 
 def show_change(source, mutant):
@@ -133,19 +170,16 @@ def show_change(source, mutant):
     return [line for line in lines if not line.startswith(("---", "+++"))]
 
 
-def test_module(module, number, seed):
-    """Print how many mutants of a module its tests kill, and the others; return (killed, tested)."""
+def test_module(module, room, number, seed):
+    """Print how many mutants of a module its room's tests kill, and the others; return (killed, tested)."""
     source = (ROOT / "polysed_keras" / module).read_text()
-    (mutants, places), killed, equivalent, left = draw_mutants(source, number, f"{module} {seed}"), 0, 0, []
-    begin = time.monotonic()
-    if not run_tests(module, source):
-        sys.exit(f"{module}: its tests fail without a mutant: pytest {' '.join(list_tests(module))}")
-    seconds = 30 + 3 * round(time.monotonic() - begin)
-    for mutant in mutants:
-        change = show_change(source, mutant)
+    mutants, places = draw_mutants(source, number, f"{module} {seed}")
+    begin, killed, equivalent, left = time.monotonic(), 0, 0, []
+    for line, mutant in mutants:
+        change, files = show_change(source, mutant), room.files(module, source, line)
         if any(line[1:].strip() in EQUIVALENT.get(module, {}) for line in change if line.startswith("+")):
             equivalent += 1
-        elif run_tests(module, mutant, seconds):
+        elif in_a_process(functools.partial(run_mutant, module, mutant, files), 30 + 3 * room.seconds):
             left += change
         else:
             killed += 1
@@ -168,14 +202,17 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for library in PRELOADED:
         importlib.import_module(library)
-    rooms = collections.defaultdict(list)
+    rooms, counts = {}, collections.defaultdict(list)
     for module in arguments.modules:
-        rooms[module.split("/")[0]].append(test_module(module, arguments.number, arguments.seed))
+        name = module.split("/")[0]
+        rooms.setdefault(name, None)
+        rooms[name] = rooms[name] or Room(name)
+        counts[name].append(test_module(module, rooms[name], arguments.number, arguments.seed))
     shutil.rmtree(pathlib.Path(tempfile.gettempdir(), f"polysed-tests-{os.getpid()}"), ignore_errors=True)
     few = False
-    for room, counts in rooms.items():
-        killed, tested = map(sum, zip(*counts))
-        print(f"{room}: {killed} of {tested} killed, {killed / max(1, tested):.1%}")
+    for name, pairs in counts.items():
+        killed, tested = map(sum, zip(*pairs))
+        print(f"{name}: {killed} of {tested} killed, {killed / max(1, tested):.1%}")
         few |= killed < LEAST_KILLED * tested
     sys.exit(few)
 
