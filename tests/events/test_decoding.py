@@ -9,6 +9,7 @@ from scipy import signal
 
 from polysed_keras.errors import InputError
 from polysed_keras.events.decoding import (
+    calibrated_rule,
     event_finders,
     posteriors_to_events,
     posteriors_to_tags,
@@ -269,6 +270,16 @@ def test_settings_per_label_are_those_of_each_label_alone():
         assert min(map(len, alone)) > 0
         pd.testing.assert_frame_equal(
             events, pd.concat(alone).sort_values(["onset", "offset", "event_label"]).reset_index(drop=True))
+
+
+def test_a_calibration_is_read_by_label_and_by_number_of_alarms():
+    calibration = {"labels": ["bird", "cat", "dog"], "alarms_per_hour": "2", "hours": 1.5, "edge": [0.4, 0.5, 0.6],
+                   "thresholds": {"2": [0.9, 0.8, 0.7], "20": [0.3, 0.2, 0.1]}, "median_frames": [1, 3, 5]}
+    assert calibrated_rule(calibration, "20", ["dog", "bird"]) == {
+        "threshold": [0.1, 0.3], "median_frames": [5, 1], "edge": [0.6, 0.4]}
+    every = {"min_duration": [0.1, 0.2, 0.3], "max_gap": [0.0, 0.1, 0.2], "step_filter": [0.5, 0.6, 0.7]}
+    assert calibrated_rule(calibration | every, "2", ["bird", "cat", "dog"]) == {
+        "threshold": [0.9, 0.8, 0.7], "median_frames": [1, 3, 5], "edge": [0.4, 0.5, 0.6], **every}
 
 
 @pytest.mark.parametrize("median_frames", [3, 7])
