@@ -95,6 +95,11 @@ def test_a_broken_line_is_named(annotation, line, complaint):
     assert complaint in str(error.value)
 
 
+def test_another_header_is_no_header(annotation):
+    with pytest.raises(InputError, match="line 1: .*decimal point"):
+        read_events(annotation("start\tstop\tlabel\n0\t1\tcat\n"))
+
+
 def test_unreadable_files_are_named(tmp_path, annotation):
     with pytest.raises(InputError, match="nowhere.txt"):
         read_events(tmp_path / "nowhere.txt")
