@@ -272,6 +272,7 @@ def test_parts_of_the_error_rate_by_hand():
     counts = np.array([[6, 1, 2, 0], [0, 3, 0, 0], [6, 4, 2, 1]])
     np.testing.assert_array_equal(error_rates(counts), [
         [3 / 8, 0, 2 / 8, 1 / 8], [np.nan] * 4, [5 / 8, 1 / 8, 1 / 8, 3 / 8]])
+    np.testing.assert_array_equal(error_rates(np.stack([counts, 2 * counts])), [error_rates(counts)] * 2)
     reference, estimated = [[1, 0, 0], [1, 1, 0], [0, 1, 1]], [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
     assert error_counts(reference, estimated).tolist() == [[1, 0, 1, 0], [0, 1, 2, 0], [0, 1, 1, 0], [1, 2, 4, 2]]
 
