@@ -13,6 +13,7 @@ from polysed_keras.events.alarms import (
     Alarms,
     choose_thresholds,
     find_alarms,
+    find_posterior_alarms,
     join_alarms,
     recall_at_alarms,
 )
@@ -157,6 +158,18 @@ def test_false_events_are_those_of_a_loop(seed):
     alarms = find_alarms(reference, events, LABELS, 0.02)
     for label, false in zip(LABELS, alarms.false):
         np.testing.assert_array_equal(np.sort(false), np.array(slow_false(reference, events, label), np.float32))
+
+
+def test_alarms_of_posteriors_are_those_of_their_events_at_every_confidence():
+    reference, posteriors, events = random_recording(np.random.default_rng(0))
+    alarms = find_posterior_alarms(reference, posteriors, LABELS, 0.02)
+    expected = find_alarms(reference, events, LABELS, 0.02)
+    assert_alarms(alarms, expected.found, expected.false, 30)
+    decoding = {"threshold": 0.5, "median_frames": 9}
+    alarms = find_posterior_alarms(reference, posteriors, LABELS, 0.02, **decoding)
+    expected = find_alarms(reference, posteriors_to_events(posteriors, LABELS, 0.02, **decoding), LABELS, 0.02)
+    assert_alarms(alarms, expected.found, expected.false, 30)
+    assert 0 < sum(map(len, alarms.false)) and min(part.min() for part in alarms.false if len(part)) >= 0.5
 
 
 def test_other_labels_are_refused():
