@@ -18,6 +18,7 @@ import collections
 import contextlib
 import difflib
 import functools
+import gc
 import importlib
 import importlib.machinery
 import os
@@ -211,8 +212,10 @@ def main():
     sys.path.insert(0, str(ROOT))
     os.environ["POLYSED_TEST_RUN"] = str(os.getpid())  # What the tests share is made once, for all mutants.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # No test of the rooms needs one; to load takes 1 s.
     for library in PRELOADED:
         importlib.import_module(library)
+    gc.freeze()  # or each process would go over all objects of the libraries, and so copy their memory
     rooms, counts = {}, collections.defaultdict(list)
     for module in arguments.modules:
         name = module.split("/")[0]
