@@ -338,6 +338,25 @@ def test_rare_false_events_are_foretold_from_those_seen():
     assert per_hour(tail=20) < 8 < 10 < per_hour(tail=0)
 
 
+def test_what_is_foretold_by_hand():
+    """Of logits 3, 2, 1 and 0 the two above 1 are 1.5 higher on average: 2 exp(-(x - 1) / 1.5) false ones from x on."""
+    alarms = [alarms_of([expit([6, 4])], [expit([3, 2, 1, 0])])]
+    for number, expected in ((0.0713, None), (0.0714, 5), (0.2706, 5), (0.2707, 3.5), (1, 3.5)):
+        threshold = between(expit(6), 1 - 1e-6) if expected is None else expit(expected)
+        assert choose_thresholds(alarms, number, tail=2).item() == pytest.approx(threshold, abs=1e-6)
+    assert choose_thresholds(alarms, 0, tail=0).item() == pytest.approx(expit(3.5), abs=1e-6)
+    for false in ([3, 2], [3, 3, 3, 3]):  # nothing can be fitted to two, nor to equal ones
+        alarms = [alarms_of([expit([6, 4])], [expit(false)])]
+        assert choose_thresholds(alarms, 0, tail=2).item() == pytest.approx(expit(3.5), abs=1e-6)
+
+
+def test_borrowed_events_count_as_many_as_the_label_has():
+    """The only event of a brings 0.5 + 0.5 / 5 for a false one; it would bring 0.5 * 4 / 5 to b, which has four."""
+    alarms = [alarms_of([[0.2], [0.9] * 4], [[0.5], [0.5]])]
+    assert choose_thresholds(alarms, 1, borrowed=0.5) == pytest.approx([0.2, 0.75], abs=1e-6)
+    assert choose_thresholds(alarms, 2, borrowed=0.5) == pytest.approx([0.2, 0.2], abs=1e-6)
+
+
 def test_labels_with_few_events_borrow_from_the_others():
     """The one event of a is not heard. By b's events, which lie at 0.9, one of a's is found above the false one."""
     alarms = [alarms_of([[0.1], [0.9] * 4], [[0.5], []])]

@@ -46,6 +46,10 @@ PATIENCE = 1800  # seconds
 PRELOADED = ("pandas", "scipy.signal", "sklearn.metrics", "librosa", "sed_eval", "keras")
 # Mutants that no test can kill, because they behave as the module does: {module: {mutated line: reason}}.
 EQUIVALENT = {
+    "events/alarms.py": {
+        "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
+        "0)))": "levels are at most 1, or infinite and not used",
+        "if index + 1 < len(curves[label][ -1]):": "levels, costs and gains are equally many"},
     "events/event_lists.py": {
         'if events["offset"].to_numpy().max(initial= -1.0) <= duration:': "no offset and no duration is below 0"},
     "events/metrics.py": {
