@@ -198,6 +198,7 @@ def test_the_corpus_is_set(value):
     (lambda: TrainSpec(alpha=1.5), "training.alpha"),
     (lambda: LogMelSpec(hop_length=0), "features.win_length"),
     (lambda: LogMelSpec(fmin=100, fmax=100), "features.fmax"),
+    (lambda: LogMelSpec(fmax=22050.5), "features.fmax"),
     (lambda: LogMelSpec(n_mels=0), "features.n_mels"),
     (lambda: LogMelSpec(mel_scale="bark"), "features.mel_scale"),
     (lambda: LogMelSpec(power=3), "features.power"),
