@@ -36,7 +36,7 @@ CONNECT_SECONDS = 10  # A scheduler that is not there is told after so long.
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be detected in recordings, by which model, and how it is written.
+    """Request to detect in recordings: the model, its options, and how results are written.
 
     Attributes:
         model: an export or a run; with a server, the model there.
