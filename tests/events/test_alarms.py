@@ -312,10 +312,10 @@ def test_thousands_of_events_take_little_time():
     rng = np.random.default_rng(0)
     alarms = [alarms_of([rng.beta(2, 1, 20) for _ in range(10)], [rng.beta(1, 3, 300) for _ in range(10)], 600)
               for _ in range(60)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     joined, thresholds = join_alarms(alarms), choose_thresholds(alarms, 20, tail=20)
     recall = recall_at_alarms(alarms, 20)[-1]
-    assert time.perf_counter() - begin < 5  # it takes 0.1
+    assert time.process_time() - begin < 5  # it takes 0.1
     found, false = counts_at(joined, thresholds)
     assert sum(false) <= 200 and sum(found) / 12_000 > recall - 0.02 > 0.15
 

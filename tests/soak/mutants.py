@@ -41,8 +41,8 @@ from cosmic_ray.mutating import mutate_code
 ROOT = pathlib.Path(__file__).parents[2]
 ROOMS = ("events", "specs", "evaluation")
 LEAST_KILLED = 0.9  # of the mutants of a room
-MEMORY = 16 * 2 ** 30
-PATIENCE = 1800  # seconds
+MEMORY = 16 * 2 ** 30  # bytes per mutant
+PATIENCE = 1800  # seconds per mutant, also if it waits for something
 PRELOADED = ("pandas", "scipy.signal", "sklearn.metrics", "librosa", "sed_eval", "keras")
 # Mutants that no test can kill, because they behave as the module does: {module: {mutated line: reason}}.
 EQUIVALENT = {
@@ -112,10 +112,11 @@ class Coverage:
         self._coverage.start()
 
     def pytest_runtest_setup(self, item):
-        """A context for each file, not for each test, because fixtures of a file run in the first of its tests."""
+        """Begin a context per file, not per test, because fixtures of a file run in the first of its tests."""
         self._coverage.switch_context(str(item.path.relative_to(ROOT)))
 
     def pytest_sessionfinish(self):
+        """Write what was recorded."""
         self._coverage.stop()
         self._coverage.save()
 
@@ -187,7 +188,7 @@ def show_change(source, mutant):
     return [line for line in lines if not line.startswith(("---", "+++"))]
 
 
-def test_module(module, room, number, seed):
+def try_module(module, room, number, seed):
     """Print how many mutants of a module its room's tests kill, and the others; return (killed, tested)."""
     source = (ROOT / "polysed_keras" / module).read_text()
     mutants, places = draw_mutants(source, number, f"{module} {seed}")
@@ -221,12 +222,10 @@ def main():
     for library in PRELOADED:
         importlib.import_module(library)
     gc.freeze()  # or each process would go over all objects of the libraries, and so copy their memory
-    rooms, counts = {}, collections.defaultdict(list)
+    room, counts = functools.cache(Room), collections.defaultdict(list)
     for module in arguments.modules:
         name = module.split("/")[0]
-        rooms.setdefault(name, None)
-        rooms[name] = rooms[name] or Room(name)
-        counts[name].append(test_module(module, rooms[name], arguments.number, arguments.seed))
+        counts[name].append(try_module(module, room(name), arguments.number, arguments.seed))
     shutil.rmtree(pathlib.Path(tempfile.gettempdir(), f"polysed-tests-{os.getpid()}"), ignore_errors=True)
     few = False
     for name, pairs in counts.items():
