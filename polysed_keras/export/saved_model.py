@@ -47,7 +47,12 @@ def export_saved_model(model, experiment, directory, card=None, calibration=None
     Raises:
         InputError: the folder cannot be written; or as convert_runtimes, for `runtimes`.
     """
-    portable = build_model(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn=False)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # float16 is for training: a CPU is slow with it, and LiteRT lacks parts
+    try:
+        portable = build_model(experiment.model, experiment.tasks, experiment.input_shape, use_cudnn=False)
+    finally:
+        keras.config.set_dtype_policy(policy)
     portable.set_weights(model.get_weights())
     logging.getLogger("tensorflow").addFilter(_is_no_place)
     target = pathlib.Path(directory) / str(1 + max(map(int, list_versions(directory)), default=0))

@@ -421,6 +421,18 @@ def test_presets_are_listed(capsys):
     assert all(name in printed for name in ("multilabel ", "multilabel_small", "mcmt_16 ", "mcmt_5_small", "66.8"))
 
 
+def test_costs_of_presets_are_counted(capsys, monkeypatch):
+    names = ("multilabel", "yamnet_audioset", "scene_baseline_small")
+    monkeypatch.setattr("polysed_keras.specs.PRESETS", {name: get_preset(name) for name in names})
+    assert main(["presets", "--costs"]) == 0
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert [row[0] for row in rows] == list(names)
+    # Weights as counted by hand from the paper; YAMNet's published 3.75 million.
+    assert rows[0][1] == "3,233,360" and 3.7e6 < int(rows[1][1].replace(",", "")) < 3.8e6
+    assert rows[0][2] == "795,238,400" and 1.5 < float(rows[0][3]) < 4
+    assert rows[1][3] == "-"  # It is not trained.
+
+
 def test_groups_are_printed_and_written(data, tmp_path, capsys):
     decompose = ["decompose", str(data), "--num-tasks", "2", "--strategy"]
     assert main([*decompose, "contiguous"]) == 0 and capsys.readouterr().out == "beep, hiss\nhum, whistle\n"
