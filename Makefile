@@ -1,19 +1,21 @@
-# make demo, make test, make test-all, make notebooks, make docs, make soak: each sets up the environment first, on Debian
+# make demo, make test, make test-all, make notebooks, make docs, make soak, make bench: each sets up the environment first, on Debian
 # or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="tests/events -k merge"           pytest's arguments
+#   make bench BENCHMARKS="networks features"          some of benchmarks/ alone
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
 NOTEBOOKS ?=
+BENCHMARKS ?=
 
 SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "python3.13")
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test test-all style notebooks docs soak clean
+.PHONY: demo test test-all style notebooks docs soak bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
@@ -39,6 +41,10 @@ docs: $(VENV)/installed-docs
 soak: $(VENV)/installed-tests
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
+
+# Half an hour on two cores that do nothing else. Results: docs/results/speed.md.
+bench: $(VENV)/installed-benchmarks
+	$(VENV)/bin/python benchmarks/speed.py $(BENCHMARKS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache
@@ -72,4 +78,8 @@ $(VENV)/installed-tests: $(VENV)/installed
 	$(INSTALL) -e '.[oracles]' 2>$(VENV)/oracles.log || \
 		echo "make: the comparison with sed_scores_eval is left out: it was not installed, see" \
 			"$(VENV)/oracles.log (it needs build-essential and python3-dev)"
+	touch $@
+
+$(VENV)/installed-benchmarks: $(VENV)/installed
+	$(INSTALL) -e '.[benchmarks]'
 	touch $@
