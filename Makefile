@@ -1,21 +1,23 @@
-# make demo, make test, make test-all, make notebooks, make docs, make soak: each sets up the environment first, on Debian
+# make demo, make test, make test-all, make notebooks, make docs, make soak, make bench: each sets up the environment first, on Debian
 # or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="tests/events -k merge"           pytest's arguments
 #   make mutants MUTANTS="50 events/decoding.py"       mutants per module, and which modules
+#   make bench BENCHMARKS="networks features"          some of benchmarks/ alone
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
 NOTEBOOKS ?=
 MUTANTS ?= 25
+BENCHMARKS ?=
 
 SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "python3.13")
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test test-all style notebooks docs soak mutants clean
+.PHONY: demo test test-all style notebooks docs soak mutants bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
@@ -50,6 +52,10 @@ soak: $(VENV)/installed-tests
 # Do the tests of specs, events and evaluation notice small changes to their modules? Results: docs/results/mutation.md.
 mutants: $(VENV)/installed-mutation
 	$(VENV)/bin/python tests/soak/mutants.py $(MUTANTS)
+
+# Half an hour on two cores that do nothing else. Results: docs/results/speed.md.
+bench: $(VENV)/installed-benchmarks
+	$(VENV)/bin/python benchmarks/speed.py $(BENCHMARKS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache
@@ -87,4 +93,8 @@ $(VENV)/installed-tests: $(VENV)/installed
 
 $(VENV)/installed-mutation: $(VENV)/installed-tests
 	$(INSTALL) -e '.[mutation]'
+	touch $@
+
+$(VENV)/installed-benchmarks: $(VENV)/installed
+	$(INSTALL) -e '.[benchmarks]'
 	touch $@

@@ -120,6 +120,23 @@ def test_counts_by_polyphony_equal_a_slow_loop():
     assert counts[0, :, 1].sum() > 0  # false positives of silent frames: in no row of Table 3, but in overall
 
 
+@pytest.mark.parametrize("frames, labels, stay", [(0, 3, 0.5), (1, 3, 0.5), (400, 1, 0.9), (400, 5, 0.95),
+                                                  (400, 20, 0.0), (300, 2, 1.0), (7, 0, 0.5)])
+def test_counts_of_runs_of_equal_frames_are_sums_over_single_frames(frames, labels, stay):
+    """Rolls whose frames are mostly those before, never, or always: each frame by itself has no equal neighbour."""
+    rng = np.random.default_rng(11)
+    rolls = rng.integers(0, 2, (2, frames, labels)).astype(np.uint8)
+    for roll in rolls:
+        for frame in range(1, frames):
+            if rng.random() < stay:
+                roll[frame] = roll[frame - 1]
+    for count, shape in ((frame_counts, (labels + 1, labels, 3)), (error_counts, (labels + 1, 4))):
+        singles = sum((count(*rolls[:, frame:frame + 1]) for frame in range(frames)), np.zeros(shape, np.int64))
+        counts = count(*rolls)
+        assert counts.dtype == np.int64
+        np.testing.assert_array_equal(counts, singles)
+
+
 # Substitutions and unseen combinations
 
 def test_substitutions_are_as_many_as_in_sed_eval():
