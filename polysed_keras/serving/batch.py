@@ -80,7 +80,8 @@ def open_detector(request):
     """Load the detector that a request names, once per process."""
     if request.server is None:
         return load_detector(request.model, runtime=request.runtime)
-    return load_detector(request.server, model=request.model, timeout=request.timeout)
+    from polysed_keras.serving.client import connect  # imports TensorFlow
+    return connect(request.server, request.model, timeout=request.timeout)
 
 
 def detect_recording(request, path):

@@ -15,6 +15,7 @@ import soundfile
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.models import build_model
+from polysed_keras.serving.batch import RECORD
 from polysed_keras.training.runs import load_run
 
 from fixtures import MULTI_LABEL, RATE, shared_corpus, shared_export, tone
@@ -85,7 +86,8 @@ def audio(case):
 
 
 def files_in(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files and their content, but for the notes of detect on what audio it has read."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != RECORD}
 
 
 KINDS = {"esc50": soundbank, "from": instructions, "json_card": export, "json_exp": experiment, "json_run": run,

@@ -189,6 +189,6 @@ def take_detector(monkeypatch, detector):
     from polysed_keras import export, serving
     from polysed_keras.export.description import DEFAULT_MODEL
     from polysed_keras.serving import batch
-    for place in (batch, serving):  # A face keeps what it was asked for once.
+    for place in (serving, batch):  # A face keeps what it was asked for once, so it is asked before.
         monkeypatch.setattr(place, "open_detector", lambda request: detector)
     monkeypatch.setattr(export, "default_model", lambda: DEFAULT_MODEL)  # without saying so
