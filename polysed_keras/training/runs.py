@@ -18,7 +18,7 @@ from polysed_keras.files import (
     read_json,
     write_json,
 )
-from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, Experiment, load_plugin
+from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, RUN_KEYS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
@@ -141,4 +141,4 @@ def load_run(run):
                f"the plug-in that {EXPERIMENT} has the digest of", "another", "Bring it back from a copy.")
         load_plugin(plugin)
     return Experiment.from_dict({key: value for key, value in content.items()
-                                 if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})
+                                 if key not in RUN_KEYS})

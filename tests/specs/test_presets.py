@@ -7,6 +7,7 @@ from polysed_keras.datasets.loading import CLIP_CORPORA
 from polysed_keras.errors import InputError
 from polysed_keras.files import write_json
 from polysed_keras.specs.experiment import (
+    RUN_KEYS,
     YAMNET_FEATURES,
     AugmentSpec,
     Experiment,
@@ -14,7 +15,7 @@ from polysed_keras.specs.experiment import (
     ModelSpec,
     TrainSpec,
 )
-from polysed_keras.specs.presets import DATA_DIGEST, PLUGINS, PRESETS, get_preset, list_presets
+from polysed_keras.specs.presets import PRESETS, get_preset, list_presets
 from polysed_keras.specs.tasks import Decomposition
 
 FULL = ("scene_baseline", "event_baseline", "scene_event_joint", "event_tagger_densenet")
@@ -132,7 +133,7 @@ def test_settings_of_clips():
 def test_presets_are_listed_by_name_and_read_from_files(tmp_path):
     assert list_presets() == tuple(PRESETS) and get_preset("mcmt_8") is PRESETS["mcmt_8"]
     path = tmp_path / "best.json"
-    write_json({**PRESETS["mcmt_8"].to_dict(), DATA_DIGEST: "0123", PLUGINS: {"mine.py": "4567"}}, path)
+    write_json({**PRESETS["mcmt_8"].to_dict(), **dict.fromkeys(RUN_KEYS, "more")}, path)
     assert get_preset(path) == get_preset(str(path)) == PRESETS["mcmt_8"]  # a run's experiment.json says more
     for content in ({"name": "x", "colour": "red"}, {}, {"name": "x", "model": {"dropout": 2}}):
         write_json(content, path)
