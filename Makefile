@@ -3,17 +3,19 @@
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="tests/events -k merge"           pytest's arguments
+#   make mutants MUTANTS="50 events/decoding.py"       mutants per module, and which modules
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
 NOTEBOOKS ?=
+MUTANTS ?= 25
 
 SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "python3.13")
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test test-all style notebooks docs soak clean
+.PHONY: demo test test-all style notebooks docs soak mutants clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
@@ -35,12 +37,19 @@ docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs
 	@echo build/docs/index.html
 
-# What takes hours: kills, full disks (mounted by root, else skipped), flipped bits, memory, damaged files.
-# Results: docs/results/soak.md.
+# What takes hours: kills, full disks (mounted by root, else skipped), flipped bits, memory, damaged files; and known
+# vulnerabilities. Results: docs/results/soak.md.
 soak: $(VENV)/installed-tests
+	$(INSTALL) -e '.[audit]' 2>$(VENV)/audit.log || \
+		echo "make: known vulnerabilities are not looked up: pip-audit was not installed, see $(VENV)/audit.log"
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
 	POLYSED_SOAK_KILLS=30 POLYSED_SOAK_DISKS=10 POLYSED_SOAK_FLIPS=60 $(VENV)/bin/python -m pytest -rP tests/test_pipeline.py
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
+	$(MAKE) mutants
+
+# Do the tests of specs, events and evaluation notice small changes to their modules? Results: docs/results/mutation.md.
+mutants: $(VENV)/installed-mutation
+	$(VENV)/bin/python tests/soak/mutants.py $(MUTANTS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache
@@ -74,4 +83,8 @@ $(VENV)/installed-tests: $(VENV)/installed
 	$(INSTALL) -e '.[oracles]' 2>$(VENV)/oracles.log || \
 		echo "make: the comparison with sed_scores_eval is left out: it was not installed, see" \
 			"$(VENV)/oracles.log (it needs build-essential and python3-dev)"
+	touch $@
+
+$(VENV)/installed-mutation: $(VENV)/installed-tests
+	$(INSTALL) -e '.[mutation]'
 	touch $@

@@ -5,7 +5,6 @@ from the modules' docstrings. Some pages are files of the repository.
 """
 import argparse
 import ast
-import dataclasses
 import os
 import pathlib
 import re
@@ -19,8 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md",
          "everyday": "saved_models/everyday/README.md", "yamnet_audioset": "saved_models/yamnet_audioset/README.md"}
 BASE = "errors", "files"  # the two modules that stand in no room, on one page of the reference
-NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35  # of TUT-SED Synthetic 2016, of TUT Urban 2018, of paper 2's event sets
-HEADER = "preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s"
+HEADER = ("preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s",
+          "GB to train, batch of 32")
 
 
 def rooms():
@@ -93,16 +92,6 @@ def _link(folder, match):
     return match[1] if target.is_dir() else f"[{match[1]}]({path})"
 
 
-def _resolved(experiment):
-    """Return an Experiment with as many labels as the paper's corpora have; to be counted they need no names."""
-    from polysed_keras.models import with_num_labels
-    if not experiment.clip_level:
-        return with_num_labels(experiment, NUM_LABELS)
-    labels = {"multi_class": range(NUM_SCENES), "multi_label": range(NUM_EVENTS)}
-    tasks = tuple(dataclasses.replace(task, labels=labels[task.encoding]) for task in experiment.tasks)
-    return dataclasses.replace(experiment, tasks=tasks)
-
-
 def _tasks_text(tasks):
     encodings = [task.encoding for task in tasks]
     return " + ".join(f"{encodings.count(encoding)} {encoding}" for encoding in dict.fromkeys(encodings))
@@ -110,19 +99,17 @@ def _tasks_text(tasks):
 
 def zoo_rows(clip_level):
     """Yield a tuple of texts, as HEADER names them, per preset of clips or of recordings."""
-    import keras
-
-    from polysed_keras.models import experiment_cost
+    from polysed_keras.models import experiment_cost, with_example_labels
     from polysed_keras.specs import PRESETS
     for name, experiment in PRESETS.items():
         if experiment.clip_level == clip_level:
-            experiment = _resolved(experiment)
-            with keras.StatelessScope(initialize_variables=False):  # counted, never made: half of the time
-                cost = experiment_cost(experiment)
+            experiment = with_example_labels(experiment)
+            cost = experiment_cost(experiment)
             reference = experiment.reference.partition(" after ")[0].partition(", ")
             yield (name, (reference[2] or reference[0]).replace(" %", "\N{NO-BREAK SPACE}%"),
                    _tasks_text(experiment.tasks), f"{experiment.model.backbone}, {experiment.model.head}",
-                   f"{cost.weights:,}", f"{cost.multiply_adds / 1e6:,.1f}")
+                   f"{cost.weights:,}", f"{cost.multiply_adds / 1e6:,.1f}",
+                   f"{cost.training_memory() / 1e9:.1f}" if experiment.learns else "")
 
 
 class Zoo(SphinxDirective):

@@ -19,7 +19,10 @@ import msgspec
 from polysed_keras.errors import InputError, expect
 
 CHECKSUMS = "checksums.json"  # in a folder: {path of a file in it: file_digest}
+Checksums = dict[str, typing.Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]]  # its content
 SEAL = "sha256"  # key of a JSON file with the digest of its other keys
+FORMAT_KEY = "polysed_format"  # key of a JSON file with its format; files without it are of format 1
+FORMAT = 1  # of the files that are written; raise it if versions before would misread one, and go on reading the old
 LARGEST_JSON = 2 ** 28
 LONGEST_LABEL = 200
 _UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, line and paragraph ends
@@ -219,14 +222,18 @@ def locked(folder):
                          "choose another folder.") from None
 
 
-def write_json(data, path, *, sealed=False):
+def write_json(data, path, *, versioned=False, sealed=False):
     """Write `data` as indented JSON, atomically.
 
     Args:
-        data: what JSON can hold; a dict, if it is sealed.
+        data: what JSON can hold; a dict, if it is versioned or sealed.
         path: the file.
-        sealed: whether a digest of the content is added, by which read_json notices that it was changed since.
+        versioned: whether the number of the format is added, by which read_json of an older version refuses the file.
+            It is for files that this package reads back.
+        sealed: whether a digest of the content is added, too, by which read_json notices that it was changed since.
     """
+    if versioned or sealed:
+        data = data | {FORMAT_KEY: FORMAT}
     text = json.dumps(data, indent=2)
     if sealed:
         text = json.dumps(data | {SEAL: _seal(json.loads(text))}, indent=2)
@@ -250,23 +257,31 @@ def read_json(path, kind=typing.Any, *, others=False):
         The content, of the type.
 
     Raises:
-        InputError: the file is missing, too large, broken or changed since it was sealed, or its content is of another
-            type; the message names the file.
+        InputError: the file is missing, too large, broken, of a newer format or changed since it was sealed, or its
+            content is of another type; the message names the file.
     """
     path = pathlib.Path(path)
     try:
         size = path.stat().st_size
-        expect(size <= LARGEST_JSON, str(path), f"a JSON file of at most {LARGEST_JSON} bytes", size)
-        content = parse_json(path.read_text())
-    except InputError:
-        raise
+        content = parse_json(path.read_text()) if size <= LARGEST_JSON else None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
-    if isinstance(content, dict) and SEAL in content:
+    expect(size <= LARGEST_JSON, str(path), f"a JSON file of at most {LARGEST_JSON} bytes", size)
+    if isinstance(content, dict):
+        _check_added_keys(content, path)
+    return as_type(content, kind, path, others=others)
+
+
+def _check_added_keys(content, path):
+    """Check the keys that write_json has added to a dict, if any, and remove them."""
+    version = content.get(FORMAT_KEY, 1)
+    expect(type(version) is int and 1 <= version <= FORMAT, str(path), f"a file of format {FORMAT} or older", version,
+           "If a newer version of polysed_keras wrote it, update this one.")
+    if SEAL in content:
         seal = content.pop(SEAL)
         expect(seal == _seal(content), str(path), f"the content that its {SEAL} is of", "another",
                f"If it was changed on purpose, remove the line with its {SEAL}; else bring it back from a copy.")
-    return as_type(content, kind, path, others=others)
+    content.pop(FORMAT_KEY, None)
 
 
 def parse_json(text):
@@ -347,7 +362,7 @@ def check_checksums(folder):
     """Raise InputError if files of a folder are missing or others than when its checksums.json was written, if any."""
     folder = pathlib.Path(folder)
     if (folder / CHECKSUMS).is_file():
-        for name, digest in read_json(folder / CHECKSUMS, dict[str, str]).items():
+        for name, digest in read_json(folder / CHECKSUMS, Checksums).items():
             path = path_inside(folder, name, folder / CHECKSUMS)
             expect(path.is_file() and file_digest(path) == digest, str(path),
                    f"the file that {CHECKSUMS} has the digest of", "another" if path.is_file() else "none",

@@ -69,6 +69,22 @@ def test_file_replaces_an_old_one_only_when_it_is_whole(tmp_path):
     assert path.read_text() == "1" and os.listdir(path.parent) == [path.name]
 
 
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """After a power failure a name that is there has its content."""
+    done = []
+    real_sync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}").split("/")[-1]),
+                                                     real_sync(number)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append(f"-> {pathlib.Path(new).name}"),
+                                                         real_replace(old, new)))
+    with files.atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("1")
+    assert done == ["file", "-> file"]
+    done.clear()
+    write_tree(tmp_path / "folder")
+    assert sorted(done[:2]) == ["a", "c"] and done[2:] == ["-> folder"]
+
+
 def test_file_is_no_folder_and_no_device(tmp_path):
     for path in (tmp_path, pathlib.Path(os.devnull)):
         with pytest.raises(InputError, match=r"cannot be written \(it is a (folder|device)"), files.atomic_file(path):

@@ -15,7 +15,7 @@ ORDER = ("errors", "files", "specs", "audio", "events", "models", "datasets", "d
 LIGHT = ("errors", "files", "specs", "audio.files", "audio.live", "events", "datasets", "detection",
          "display.recordings", "display.results", "synthesis", "training.seen", "evaluation.event_lists",
          "evaluation.postprocessing", "evaluation.score_files", "evaluation.scoring", "evaluation.tables",
-         "evaluation.unseen", "serving.deployment", "cli")
+         "evaluation.unseen", "export.description", "export.runtimes", "serving.deployment", "serving.detectors", "cli")
 HEAVY = {"tensorflow", "keras", "tensorflow_io", "keras_tuner"}
 
 

@@ -1,3 +1,4 @@
+from .digests import audio_digest as audio_digest
 from .files import (
     AUDIO_SUFFIXES as AUDIO_SUFFIXES,
     AudioInfo as AudioInfo,

@@ -2,7 +2,6 @@
 import functools
 import logging
 import math
-import os
 import pathlib
 
 import keras
@@ -10,8 +9,9 @@ import librosa
 import numpy as np
 import tensorflow as tf
 
+from polysed_keras.audio.digests import audio_digest
 from polysed_keras.audio.files import audio_blocks, audio_info, load_audio
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_file, short_name
 
 logger = logging.getLogger(__name__)
@@ -138,43 +138,30 @@ def _log_mel_blocks(path, spec):
     yield compute_log_mel(pending, spec)
 
 
-class _Cached:
-    """The file in a cache that holds the features of an audio file.
+def _features_file(path, spec, cache):
+    """Return the file in a cache for the features of an audio file's content, None if the audio cannot be read."""
+    digest = audio_digest(path, cache)
+    name = short_name(pathlib.Path(path).stem, 150)
+    return digest and pathlib.Path(cache) / f"{name}-{spec.digest()}-{digest}.npy"
 
-    Its name holds the size of the audio, and its own time is set to that of the audio, which may be older or newer than
-    the features; so audio that was replaced by any other is noticed.
-    """
 
-    def __init__(self, path, spec, cache):
-        try:
-            audio = os.stat(path)
-        except OSError:
-            audio = None  # load_audio says what is wrong.
-        name = short_name(pathlib.Path(path).stem, 150)
-        self.file = pathlib.Path(cache) / f"{name}-{spec.digest()}-{audio.st_size if audio else 0}.npy"
-        self._time = audio and audio.st_mtime_ns
-
-    def is_current(self):
-        return self._time is not None and self.file.is_file() and self.file.stat().st_mtime_ns == self._time
-
-    def save(self, log_mel):
-        with atomic_file(self.file) as temporary:
-            with open(temporary, "wb") as file:  # np.save does not say why the data cannot be written.
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(log_mel))
-                file.write(np.ascontiguousarray(log_mel).data)
-            os.utime(temporary, ns=(self._time, self._time))
+def _keep(log_mel, file):
+    with atomic_file(file) as temporary:
+        with open(temporary, "wb") as opened:  # np.save does not say why the data cannot be written.
+            np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(log_mel))
+            opened.write(np.ascontiguousarray(log_mel).data)
 
 
 def cached_log_mel(path, spec, cache):
-    """Load the log-mel features of an audio file from a cache, or compute and keep them if the audio has changed.
+    """Load the log-mel features of an audio file from a cache, or compute and keep them.
 
-    Audio has changed if its time of modification or its size is another than when the features were made. A cache that
+    Features are those of the audio's content (audio_digest), whatever its times are and wherever it lies. A cache that
     cannot be written costs time but not the result: a warning is logged.
 
     Args:
         path: audio file.
         spec: LogMelSpec.
-        cache: folder for the features, which are kept as STEM-DIGEST-SIZE.npy.
+        cache: folder for the features, which are kept as STEM-DIGEST-DIGEST.npy, of the spec and of the audio.
 
     Returns:
         float32 (frames, n_mels), in dB.
@@ -182,17 +169,18 @@ def cached_log_mel(path, spec, cache):
     Raises:
         InputError: see load_audio.
     """
-    cached = _Cached(path, spec, cache)
-    if cached.is_current():
+    file = _features_file(path, spec, cache)
+    if file and file.is_file():
         try:
-            return np.load(cached.file)
+            return np.load(file)
         except (OSError, ValueError, EOFError):
-            logger.warning("%s: unreadable features are made anew.", cached.file)
+            logger.warning("%s: unreadable features are made anew.", file)
     log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
-    try:
-        cached.save(log_mel)
-    except InputError as error:
-        logger.warning("features are not kept: %s", error)
+    if file and file == _features_file(path, spec, cache):  # Otherwise the audio was replaced meanwhile.
+        try:
+            _keep(log_mel, file)
+        except InputError as error:
+            logger.warning("features are not kept: %s", error)
     return log_mel
 
 
@@ -200,12 +188,15 @@ def store_log_mel(path, spec, cache):
     """Keep the log-mel features of an audio file in a cache and return the cache file; arguments as cached_log_mel.
 
     Raises:
-        InputError: see load_audio; or the cache cannot be written.
+        InputError: see load_audio; the audio was replaced while it was read; or the cache cannot be written.
     """
-    cached = _Cached(path, spec, cache)
-    if not cached.is_current():
-        cached.save(compute_log_mel(load_audio(path, spec.sample_rate), spec))
-    return cached.file
+    file = _features_file(path, spec, cache)
+    if not (file and file.is_file()):
+        log_mel = compute_log_mel(load_audio(path, spec.sample_rate), spec)
+        expect(file and file == _features_file(path, spec, cache), path, "audio that stays as it is while it is read",
+               "audio that was replaced", "Begin again when all of it is written.")
+        _keep(log_mel, file)
+    return file
 
 
 def read_log_mel(path, frames, n_mels):

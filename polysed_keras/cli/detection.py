@@ -1,10 +1,19 @@
 """Commands that export networks, serve them and detect with them."""
-import contextlib
+import dataclasses
 import pathlib
 import re
 import sys
 
-from polysed_keras.cli.parsers import DETECTION_FORMATS, EVENT_OPTIONS, MODEL, RUNTIMES, command, one_of, option
+from polysed_keras.cli.parsers import (
+    DETECTION_FORMATS,
+    EVENT_OPTIONS,
+    MODEL,
+    RUNTIME,
+    RUNTIMES,
+    command,
+    one_of,
+    option,
+)
 from polysed_keras.errors import InputError, expect
 
 
@@ -16,14 +25,12 @@ from polysed_keras.errors import InputError, expect
     option("--data", help="corpus on whose test recordings the report is made; default: noise and tones"))
 def export(arguments):
     """Export a run as a SavedModel, and for other runtimes."""
-    from polysed_keras.export import export_run
+    from polysed_keras.export import export_run, export_runtimes, format_parity
     if not arguments.runtimes:
         print(export_run(arguments.run, arguments.out))
         return
-    from polysed_keras.export import check_runtimes, export_runtimes, format_parity
-    check_runtimes(arguments.runtimes)
-    print(version := export_run(arguments.run, arguments.out))
-    print(format_parity(export_runtimes(arguments.run, version, arguments.runtimes, arguments.data)))
+    version, report = export_runtimes(arguments.run, arguments.out, arguments.runtimes, arguments.data)
+    print(version, format_parity(report), sep="\n")
 
 
 @command("detect",
@@ -39,6 +46,12 @@ def export(arguments):
     option("--plot", action="store_true",
            help="draw a picture of each recording and its events too, NAME.png beside the file of events"),
     *EVENT_OPTIONS,
+    RUNTIME,
+    option("--workers", type=int, default=1, metavar="N",
+           help="processes that detect side by side, for many short recordings; default: 1, which takes all cores for "
+           "long ones"),
+    option("--scheduler", metavar="tcp://HOST:PORT",
+           help="a Dask scheduler, whose workers detect; they must see the same files and have this package"),
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
     option("--timeout", type=float, default=60.0, metavar="SECONDS",
@@ -56,24 +69,20 @@ def detect(arguments):
     if arguments.plot:
         expect(arguments.out and arguments.format != "scores", "--plot", "--out, and a format of events",
                arguments.format if arguments.out else "no --out", "Pictures stand beside the files of events.")
-    detector = _detector(arguments)
+    request = _request(arguments)
+    from polysed_keras.serving import open_detector
+    detector = open_detector(request)
     tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
     _check_options(arguments, tagging)
     try:
-        for path in paths:
-            try:
-                if arguments.format == "scores":
-                    _write_scores(detector, path, arguments)
-                elif arguments.table:
-                    table.append(_as_detected(_find(detector, path, arguments, tagging), path, tagging,
-                                               arguments.format))
-                else:
-                    found = _find(detector, path, arguments, tagging)
-                    _write_found(found, path, arguments, tagging)
-                    if arguments.plot:
-                        _draw(detector, path, found, arguments.out)
-            except InputError as error:
-                mistakes.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+        for path, found in _detected(request, paths, arguments):
+            if isinstance(found, InputError):
+                mistakes.append(str(found) if str(path) in str(found) else f"{path}: {found}")
+            elif arguments.table:
+                from polysed_keras.serving import as_detected
+                table.append(as_detected(found, path, tagging, arguments.format))
+            else:
+                _print_found(found, path)
     except BaseException:
         print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
         raise
@@ -84,6 +93,61 @@ def detect(arguments):
         raise InputError("\n".join(mistakes))
 
 
+def _request(arguments):
+    from polysed_keras.export import default_model
+    from polysed_keras.serving import Request
+    expect(arguments.server is None or arguments.runtime is None, "--runtime", "none with --server, which has its own",
+           arguments.runtime)
+    expect(arguments.workers >= 1, "--workers", "at least 1", arguments.workers)
+    return Request(str(arguments.model or default_model()), **{field: getattr(arguments, field) for field in (
+        "runtime", "server", "timeout", "tags", "threshold", "alarms_per_hour", "min_duration", "out",
+        "format", "plot")}, labels=arguments.labels and tuple(arguments.labels))
+
+
+def _detected(request, paths, arguments):
+    """Yield (path, result) of serving.detect_recordings for what is not there yet, under a bar in a terminal."""
+    from tqdm import tqdm
+
+    from polysed_keras.serving import Finished, detect_recordings
+    if arguments.scheduler:  # Its workers have other current folders.
+        request = dataclasses.replace(request, out=request.out and str(pathlib.Path(request.out).absolute()),
+                                      model=str(pathlib.Path(request.model).absolute()))
+        paths = [path.absolute() for path in paths]
+    finished = Finished(request) if request.out else None
+    missing = [path for path in paths if not (finished and finished.has(path))]
+    if len(missing) < len(paths):
+        print(f"{len(paths) - len(missing)} of {len(paths)} recordings are detected already, by the same model and "
+              f"options; their files in {request.out} stay", file=sys.stderr)
+    seconds, sizes = 0.0, [_size(path) for path in missing]
+    with tqdm(total=sum(sizes), disable=None if len(missing) > 1 else True, leave=False,
+              bar_format="{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]") as bar:
+        results = detect_recordings(request, missing, workers=arguments.workers, scheduler=arguments.scheduler)
+        for number, ((path, found), size) in enumerate(zip(results, sizes), 1):
+            if finished and not isinstance(found, InputError):
+                finished.add(path)
+            bar.clear()
+            yield path, found
+            if not bar.disable:
+                seconds += _seconds(path)
+                bar.set_postfix_str(f"{number} of {len(missing)} recordings, {seconds / 3600:.1f} h", refresh=False)
+                bar.update(size)
+
+
+def _size(path):
+    try:
+        return path.stat().st_size
+    except OSError:  # It is told when it is opened.
+        return 0
+
+
+def _seconds(path):
+    from polysed_keras.audio import audio_info
+    try:
+        return audio_info(path).duration or 0.0
+    except InputError:
+        return 0.0
+
+
 def _check_options(arguments, tagging):
     expect(not tagging or arguments.alarms_per_hour is None, "--alarms-per-hour", "none for tags, which are no events",
            arguments.alarms_per_hour, "Give --threshold.")
@@ -92,46 +156,10 @@ def _check_options(arguments, tagging):
                "others", "A file of scores holds the posteriors of all frames of a recording.")
 
 
-def _draw(detector, path, found, out):
-    from polysed_keras.display import plot_recording, save_figure
-    target = pathlib.Path(out) / f"{path.stem}.png"
-    figure = plot_recording(path, detector, found)
-    with _told_if_unwritable(target):
-        save_figure(figure, target)
-    print(f"{path}: picture -> {target}")
-
-
-@contextlib.contextmanager
-def _told_if_unwritable(target):
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
-
-
-def _write_scores(detector, path, arguments):
-    from polysed_keras.events import write_score_file
-    target = pathlib.Path(arguments.out) / f"{path.stem}.tsv"
-    known, labels = list(detector.labels), arguments.labels or detector.labels
-    expect(set(labels) <= set(known), "--labels", f"some of {', '.join(known)}", " ".join(labels))
-    columns, (posteriors, _) = [known.index(label) for label in labels], detector.posteriors(path)
-    write_score_file(posteriors[:, columns], labels, detector.time_resolution, target)
-    print(f"{path}: {len(posteriors)} frames -> {target}")
-
-
 def event_arguments(arguments):
     """Return the arguments of Detector.detect that EVENT_OPTIONS gave."""
     return {name: value for name in ("threshold", "alarms_per_hour", "labels", "min_duration")
             if (value := getattr(arguments, name)) is not None}
-
-
-def _detector(arguments):
-    if not arguments.server:
-        from polysed_keras.serving import load_detector
-        return load_detector(arguments.model)
-    from polysed_keras.export import default_model
-    from polysed_keras.serving import connect
-    return connect(arguments.server, arguments.model or default_model(), timeout=arguments.timeout)
 
 
 def _check_stems(paths):
@@ -140,14 +168,6 @@ def _check_stems(paths):
         if stems.setdefault(path.stem, path) != path:
             raise InputError(f"{stems[path.stem]} and {path}: expected different names, because both would be written "
                              f"to {path.stem}. Detect them into different folders.")
-
-
-def _find(detector, path, arguments, tagging):
-    """Return the tags or the events of a file."""
-    if not tagging:
-        return detector.detect(path, **event_arguments(arguments))
-    threshold = 0.5 if arguments.threshold is None else arguments.threshold
-    return detector.tag(path, threshold=threshold, labels=arguments.labels)
 
 
 def _check_table(arguments):
@@ -159,36 +179,16 @@ def _check_table(arguments):
     check_writable(pathlib.Path(arguments.table).parent)
 
 
-def _as_detected(found, path, tagging, format):
-    """Return events, or tags as events, with the length of their recording if the format and the file tell it."""
-    from polysed_keras.audio import audio_info
-    from polysed_keras.events import LENGTH_FORMATS, Detected, tags_to_events
-    events = tags_to_events(found) if tagging else found
-    if format not in LENGTH_FORMATS:
-        return Detected(events, path.as_posix())
-    try:
-        info = audio_info(path)
-    except InputError:
-        return Detected(events, path.as_posix())
-    return Detected(events, path.as_posix(), info.duration, info.sample_rate / 2)
-
-
 def _write_table(table, arguments):
     from polysed_keras.events import write_table
     write_table(table, arguments.table, arguments.format)
     print(f"{len(table)} recordings: {sum(len(detected.events) for detected in table)} events -> {arguments.table}")
 
 
-def _write_found(found, path, arguments, tagging):
-    from polysed_keras.events import DETECTION_FORMATS, write_detections, write_tags
-    if arguments.out:
-        target = pathlib.Path(arguments.out) / (path.stem + DETECTION_FORMATS[arguments.format])
-        with _told_if_unwritable(target):
-            if tagging and arguments.format in ("tsv", "csv", "audacity"):
-                write_tags(found, target, arguments.format)
-            else:
-                write_detections(_as_detected(found, path, tagging, arguments.format), target, arguments.format)
-        print(f"{path}: {len(found)} {'clips' if tagging else 'events'} -> {target}")
+def _print_found(found, path):
+    """Print the lines that say what was written, or a line per event or clip."""
+    if isinstance(found, str):
+        print(found)
         return
     name = re.sub(r"[\0-\x1f\x7f]", lambda found: repr(found[0])[1:-1], str(path))  # A tab would be another column.
     for row in found.itertuples(index=False):
@@ -202,6 +202,7 @@ def _write_found(found, path, arguments, tagging):
     option("--rate", type=int, metavar="HZ", help="rate of raw samples, or of the microphone; default: its own"),
     option("--channels", type=int, metavar="N", help="channels of raw samples, which are averaged; default: 1"),
     option("--device", help="microphone: number or part of its name, as `python -m sounddevice` lists them"),
+    RUNTIME,
     *EVENT_OPTIONS)
 def listen(arguments):
     """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
@@ -212,7 +213,7 @@ def listen(arguments):
         rate, blocks = open_microphone(arguments.rate, arguments.device)
     from polysed_keras.detection import EventStream
     from polysed_keras.serving import load_detector
-    detector = load_detector(arguments.model)
+    detector = load_detector(arguments.model, runtime=arguments.runtime)
     stream = EventStream(detector, **event_arguments(arguments))
     print(f"listening; an event is printed at most {stream.latency:.2f} s after its end, and what the network takes",
           file=sys.stderr, flush=True)

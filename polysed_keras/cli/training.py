@@ -283,11 +283,21 @@ def tune(arguments):
         print(export_best(search, arguments.data, arguments.out))
 
 
-@command("presets")
+@command("presets",
+    option("--costs", action="store_true", help="count weights, multiply-adds per second of audio, and estimate the "
+           "memory of a training with batches of 32, for 16 labels, or 10 scenes and 35 events; takes seconds"))
 def presets(arguments):
     """List the presets."""
     from polysed_keras.specs import PRESETS
+    if arguments.costs:
+        print(f"{'':29} {'weights':>12} {'multiply-adds / s':>18} {'GB to train':>12}", flush=True)
     for name, experiment in PRESETS.items():
+        if arguments.costs:
+            from polysed_keras.models import experiment_cost, with_example_labels
+            cost = experiment_cost(with_example_labels(experiment))
+            memory = f"{cost.training_memory() / 1e9:.1f}" if experiment.learns else "-"
+            print(f"{name:29} {cost.weights:12,} {cost.multiply_adds:18,.0f} {memory:>12}", flush=True)
+            continue
         tasks = experiment.tasks
         outputs = (f"{len(tasks)} {' + '.join(task.encoding for task in tasks)}" if isinstance(tasks, tuple)
                    else f"{tasks.num_tasks} {tasks.encoding}")

@@ -1,12 +1,16 @@
 """Choose and read a corpus: recordings with event lists (paper 1), or clips that are labelled as a whole (paper 2)."""
+import concurrent.futures
 import csv
 import dataclasses
 import hashlib
 import importlib
 import logging
+import os
 import pathlib
 
-from polysed_keras.audio import is_audio
+from tqdm import tqdm
+
+from polysed_keras.audio import audio_digest, is_audio
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import make_events, read_events
 from polysed_keras.specs import registered
@@ -80,23 +84,35 @@ class ClipDataset:
     missing: tuple[str, ...] = ()
 
 
-def content_digest(*datasets):
-    """Return 12 hexadecimal digits that identify the content of datasets, wherever their folders are.
+def content_digest(*datasets, sounds=None, progress=False):
+    """Return the digest that identifies the content of datasets, wherever their folders are.
 
-    The digest depends on labels and on each partition's names and annotations; no audio is opened.
+    The digest has two parts of 12 hexadecimal digits: one of the labels and of each partition's names and annotations,
+    and one of the audio, which is read only if it is new or was changed (audio.audio_digest).
 
     Args:
         *datasets: Dataset or ClipDataset.
+        sounds: {name: path} of more audio, such as a soundbank's; None for none.
+        progress: whether a bar is shown if it takes long.
+
+    Returns:
+        str, such as "0b5c3f0b6a2e-9e107d9d372b".
     """
-    digest = hashlib.sha256()
+    lists, audio = hashlib.sha256(), []
     for dataset in datasets:
-        digest.update(repr(dataset.labels).encode())
+        lists.update(repr(dataset.labels).encode())
         for partition, items in sorted(dataset.partitions.items()):
             for item in items:
                 annotation = (item.labels if isinstance(item, Clip) else
                               item.annotation.read_bytes() if item.rows is None else item.rows)
-                digest.update(repr((partition, item.name, annotation)).encode())
-    return digest.hexdigest()[:12]
+                lists.update(repr((partition, item.name, annotation)).encode())
+                audio.append((item.audio, dataset.folder / "features"))
+    audio += [(path, datasets[0].folder / "features") for path in (sounds or {}).values()]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = list(tqdm(pool.map(lambda each: audio_digest(*each), audio), "digests of audio", len(audio),
+                            unit="file", delay=2, disable=not progress))
+    content = hashlib.sha256(repr((digests, list(sounds or ()))).encode())
+    return f"{lists.hexdigest()[:12]}-{content.hexdigest()[:12]}"
 
 
 def load_dataset(folder, corpus="tut_sed_synthetic_2016"):

@@ -14,7 +14,7 @@ SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
 
 
 class Card(typing.TypedDict, total=False):
-    """The description of an export in card.json and in its graph, without the experiment."""
+    """The description of an export in card.json and in its graph."""
 
     name: str
     version: int
@@ -24,6 +24,8 @@ class Card(typing.TypedDict, total=False):
     win_length: int
     segment_frames: int
     time_resolution: float
+    experiment: dict
+    calibration: dict
 
 
 class Detector:

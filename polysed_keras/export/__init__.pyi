@@ -1,10 +1,10 @@
-from .parity import export_runtimes as export_runtimes, format_parity as format_parity
-from .runs import export_run as export_run, load_run_detector as load_run_detector
-from .runtimes import check_runtimes as check_runtimes
-from .saved_model import (
+from .description import (
     default_model as default_model,
-    load_saved_model as load_saved_model,
+    describe as describe,
     version_directory as version_directory,
 )
-from .signatures import describe as describe
+from .parity import export_runtimes as export_runtimes, format_parity as format_parity
+from .runs import export_run as export_run, load_run_detector as load_run_detector
+from .runtimes import load_export as load_export
+from .saved_model import load_graph as load_graph, load_saved_model as load_saved_model
 from .wav_bytes import encode_wav as encode_wav

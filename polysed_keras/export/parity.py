@@ -11,57 +11,55 @@ from scipy import signal
 from polysed_keras.datasets import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events import event_list_to_event_roll, f_score, frame_counts
-from polysed_keras.export.runs import load_network
-from polysed_keras.export.runtimes import FILES, convert_runtimes, load_runtime
+from polysed_keras.export.runs import export_run, load_network
+from polysed_keras.export.runtimes import DIRECTORY, FILES, check_runtimes, load_runtime
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.files import atomic_directory, write_checksums, write_json
+from polysed_keras.files import write_json
 from polysed_keras.specs import task_labels
 
-DIRECTORY, REPORT = "runtimes", "parity.json"
+REPORT = "parity.json"  # beside the converted files
 LATENCY_RUNS = 20
-PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnxruntime")
+PACKAGES = ("tensorflow", "keras", "ai_edge_litert", "tf2onnx", "onnxruntime")
 
 
-def export_runtimes(run, version, runtimes, data=None):
-    """Convert a run's best epoch for runtimes, and compare their answers with those of its SavedModel.
+def export_runtimes(run, out, runtimes, data=None):
+    """Export a run for other runtimes too, and compare their answers with those of its SavedModel.
 
     The files and the report, parity.json, are written to the folder `runtimes` of the export.
 
     Args:
         run: as of export_run.
-        version: Path of the folder that export_run made of it.
+        out: as of export_run.
         runtimes: list of str, as in check_runtimes.
         data: folder of a corpus with the run's labels, whose test recordings are compared; None for noise and tones.
 
     Returns:
-        The report, a dict. It says for each runtime: files and their bytes, differences of posteriors to the
-        SavedModel's, share of frames and labels with the same activity, overall F1 (None without data), milliseconds
-        per segment.
+        Path of the version's folder, and the report, a dict. It says for each runtime: files and their bytes,
+        differences of posteriors to the SavedModel's, share of frames and labels with the same activity, overall F1
+        (None without data), milliseconds per segment.
 
     Raises:
         InputError: a runtime whose packages are missing or whose converter refuses the network; data with other labels,
-            or with a run that labels clips.
+            or with a run that labels clips; or as export_run.
     """
-    experiment, network = load_network(run, use_cudnn=False)
-    recordings = _read_recordings(experiment, data) if data else None
-    with atomic_directory(version / DIRECTORY) as temporary:
-        convert_runtimes(network, experiment, temporary, runtimes)
-        reference = load_saved_model(version)
-        detectors = {runtime: load_runtime(temporary, runtime, reference.description) for runtime in runtimes}
-        measured = _compare(reference, detectors, recordings or [(noise_and_tones(reference), None)])
-        installed = {name: package.version
-                     for name in PACKAGES for package in importlib.metadata.distributions(name=name)}
-        report = {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones", "threads": 1,
-                  "segment_seconds": reference.segment_samples / reference.sample_rate,
-                  "packages": installed, "python": platform.python_version(),
-                  "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
-        report["tensorflow"] = {"overall_f1": measured["tensorflow"]["overall_f1"], "latency_ms": latency_ms(reference)}
-        report["runtimes"] = {runtime: measured[runtime] | {
-            "latency_ms": latency_ms(detectors[runtime]),
-            "files": {file: (temporary / file).stat().st_size for file in FILES[runtime]}} for runtime in runtimes}
-        write_json(report, temporary / REPORT)
-        write_checksums(temporary)
-    return report
+    check_runtimes(runtimes)
+    recordings = _read_recordings(load_network(run)[0], data) if data else None
+    version = export_run(run, out, runtimes=runtimes)
+    reference, folder = load_saved_model(version), version / DIRECTORY
+    detectors = {runtime: load_runtime(folder, runtime, reference.description) for runtime in runtimes}
+    measured = _compare(reference, detectors, recordings or [(noise_and_tones(reference), None)])
+    installed = {name: package.version
+                 for name in PACKAGES for package in importlib.metadata.distributions(name=name)}
+    report = {"audio": f"{len(recordings)} test recordings of {data}" if data else "noise and tones",
+              "segment_seconds": reference.segment_samples / reference.sample_rate,
+              "packages": installed, "python": platform.python_version(),
+              "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+    report["tensorflow"] = {"overall_f1": measured["tensorflow"]["overall_f1"], "latency_ms": latency_ms(reference)}
+    report["runtimes"] = {runtime: measured[runtime] | {
+        "latency_ms": latency_ms(detectors[runtime]),
+        "files": {file: (folder / file).stat().st_size for file in FILES[runtime]}} for runtime in runtimes}
+    write_json(report, folder / REPORT)
+    return version, report
 
 
 def noise_and_tones(detector, segments=8.5):

@@ -4,26 +4,27 @@ import pathlib
 import tensorflow as tf
 
 from polysed_keras.errors import InputError
+from polysed_keras.export.description import describe
 from polysed_keras.export.saved_model import export_saved_model, make_detector
-from polysed_keras.export.signatures import build_signatures, describe
-from polysed_keras.files import read_json
+from polysed_keras.export.signatures import build_signatures
 from polysed_keras.models import build_model, with_labels
-from polysed_keras.specs import PRESETS
-from polysed_keras.training import CALIBRATION, EXPERIMENT, best_epoch, load_best_model, load_run
+from polysed_keras.specs import EXPERIMENT, PRESETS, task_labels
+from polysed_keras.training import best_epoch, load_best_model, load_run, read_calibration
 
 
-def export_run(run, out):
+def export_run(run, out, *, runtimes=()):
     """Export the best epoch of a run as the next version of a model, with its calibration if it has one.
 
     Args:
         run: the run's folder, or the name of a preset that needs no training: yamnet_audioset.
         out: saved_models/NAME; a folder 1, 2, ... is made in it.
+        runtimes: list of str, as of export_saved_model.
 
     Returns:
         Path of the version's folder.
 
     Raises:
-        InputError: no trained run there, or `out` cannot be written.
+        InputError: no trained run there, or `out` cannot be written; or as export_saved_model, for `runtimes`.
 
     Example:
         >>> ps.export_run("runs/mine", "saved_models/mine").name
@@ -31,11 +32,11 @@ def export_run(run, out):
     """
     experiment, model = load_network(run)
     if not experiment.learns:
-        return export_saved_model(model, experiment, out)
+        return export_saved_model(model, experiment, out, runtimes=runtimes)
     best = best_epoch(run, experiment.measure)
     measure = experiment.measure.replace("val_", "validation_")
     return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]},
-                              _calibration(run))
+                              read_calibration(run, task_labels(experiment.tasks)), runtimes)
 
 
 def load_network(run, *, use_cudnn="auto"):
@@ -75,12 +76,7 @@ def load_run_detector(run):
         InputError: no trained run there.
     """
     experiment, name = load_run(run), pathlib.Path(run).resolve().name
-    description = describe(experiment, name, 1, _calibration(run))
+    description = describe(experiment, name, 1, read_calibration(run, task_labels(experiment.tasks)))
     model = load_best_model(experiment, run, use_cudnn=False)
     serve, spec = build_signatures(model, experiment, description)["serving_default"]
     return make_detector(tf.function(serve, input_signature=[spec]), description)
-
-
-def _calibration(run):
-    path = pathlib.Path(run) / CALIBRATION
-    return read_json(path) if path.exists() else None

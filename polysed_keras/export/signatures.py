@@ -9,41 +9,12 @@ import keras
 import tensorflow as tf
 
 from polysed_keras.audio import LogMelSpectrogram
+from polysed_keras.export.description import cut_samples
 from polysed_keras.export.wav_bytes import decode_wav
 from polysed_keras.models import NORMALIZATION
-from polysed_keras.specs import task_labels
 
 SEGMENTS_PER_STEP = 32  # bounds the memory of one request of any length
 OUTPUTS = {"posteriors": tf.float32, "activity": tf.uint8}
-
-
-def cut_samples(experiment):
-    """Return the number of samples from the begin of a segment's first window to the end of its last one."""
-    return (experiment.training.segment_frames - 1) * experiment.features.hop_length + experiment.features.win_length
-
-
-def describe(experiment, name, version, calibration=None):
-    """Return the description that travels inside an export and in its card.json.
-
-    Args:
-        experiment: Experiment whose tasks are resolved.
-        name: str, of the model's folder.
-        version: int, of the version's folder.
-        calibration: dict of evaluation.calibrate_run, with the labels in any order; None for none.
-
-    Returns:
-        dict: name, version, labels, sample_rate (Hz), hop_length and win_length (samples), segment_frames,
-        time_resolution (seconds per output: a frame, or a clip if clips are labelled as a whole), experiment (a dict),
-        calibration (a dict; empty for none).
-    """
-    features, frames = experiment.features, experiment.training.segment_frames
-    return {
-        "name": name, "version": version,
-        "labels": list(task_labels(experiment.tasks)), "sample_rate": features.sample_rate,
-        "hop_length": features.hop_length, "win_length": features.win_length, "segment_frames": frames,
-        "time_resolution": features.time_resolution * frames if experiment.clip_level else experiment.time_resolution,
-        "experiment": experiment.to_dict(), "calibration": calibration or {},
-    }
 
 
 def build_signatures(model, experiment, description):

@@ -3,6 +3,7 @@ from .costs import (
     experiment_cost as experiment_cost,
     format_widening as format_widening,
     widen as widen,
+    with_example_labels as with_example_labels,
     with_num_labels as with_num_labels,
 )
 from .network import NORMALIZATION as NORMALIZATION, build_model as build_model, with_labels as with_labels

@@ -3,12 +3,18 @@ import dataclasses
 import json
 import math
 
+import keras
 import numpy as np
 from keras import layers
 
 from polysed_keras.errors import InputError
 from polysed_keras.models.network import build_model, with_labels
 from polysed_keras.models.prior import WithPrior
+
+# Of the papers' corpora: TUT-SED Synthetic 2016, TUT Urban Acoustic Scenes 2018, and the event sets of paper 2.
+NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35
+PROCESS_BYTES, OPERATION_BYTES = 670e6, 2e6  # of Python with TensorFlow; and of what a traced step keeps per operation
+WEIGHT_BYTES, VALUE_BYTES = 16, 4  # a weight, its gradient and Adam's two moments; and an output that is kept
 
 
 def _outputs(layer):
@@ -48,20 +54,77 @@ def multiply_adds(model):
                for layer in model.layers if layer.weights)
 
 
+def learning_values(model):
+    """Count what a training step keeps of a network for its gradients.
+
+    An operation learns if it has weights that learn, or if it follows one that does; the outputs of the others, such as
+    a frozen backbone's, are let go.
+
+    Args:
+        model: network of build_model.
+
+    Returns:
+        Number of operations that learn, and number of values in their outputs for one segment or clip.
+    """
+    learnt, operations, values = set(), 0, 0
+    for operation in model.operations:
+        follows = any(id(tensor) in learnt for tensor in keras.tree.flatten(operation.input))
+        if follows or getattr(operation, "trainable_variables", ()):
+            outputs = keras.tree.flatten(operation.output)
+            learnt |= set(map(id, outputs))
+            operations += 1
+            values += sum(math.prod(output.shape[1:]) for output in outputs) * getattr(operation, "patches", 1)
+    return operations, values
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Cost of a network: multiply-adds per second of audio, and weights without the input normalisation's."""
+    """Cost of a network.
+
+    Attributes:
+        multiply_adds: float, per second of audio.
+        weights: int, without the input normalisation's.
+        operations, values: int, of learning_values.
+    """
 
     multiply_adds: float
     weights: int
+    operations: int
+    values: int
+
+    def training_memory(self, batch_size=32):
+        """Estimate the bytes that a process needs for training steps of so many segments or clips, on a CPU.
+
+        It is a sum of Python with TensorFlow, the traced graph, the weights with their gradients and Adam's moments,
+        and the outputs of all operations that learn. The training data come on top.
+        """
+        return (PROCESS_BYTES + OPERATION_BYTES * self.operations + WEIGHT_BYTES * self.weights +
+                VALUE_BYTES * self.values * batch_size)
 
 
 def experiment_cost(experiment):
-    """Build the network of an Experiment whose tasks are resolved, and return its Cost."""
+    """Build the network of an Experiment whose tasks are resolved, without values for its weights, and count its Cost.
+
+    Returns:
+        Cost.
+    """
     frames, n_mels = experiment.input_shape
-    model = build_model(experiment.model, experiment.tasks, (frames, n_mels))
-    seconds = frames * experiment.features.time_resolution
-    return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * n_mels + 1))
+    with keras.StatelessScope(initialize_variables=False):  # half of the time
+        model = build_model(experiment.model, experiment.tasks, (frames, n_mels))
+        seconds = frames * experiment.features.time_resolution
+        return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * n_mels + 1), *learning_values(model))
+
+
+def with_example_labels(experiment):
+    """Return an Experiment with as many labels as the papers' corpora have, called by numbers.
+
+    Those are NUM_LABELS for networks of recordings, and NUM_SCENES and NUM_EVENTS for networks of clips.
+    """
+    labels = [f"label_{index}" for index in range(NUM_LABELS)]
+    if experiment.clip_level:
+        labels = {"scene": [f"scene_{index}" for index in range(NUM_SCENES)],
+                  "events": [f"event_{index}" for index in range(NUM_EVENTS)]}
+    return with_labels(experiment, labels if experiment.learns else None)
 
 
 def with_num_labels(experiment, num_labels):

@@ -126,4 +126,4 @@ def _repeat_outputs(x, number, spec, task):
            f"(batch, {number}, channels), or a whole fraction of these {number} frames", tuple(x.shape))
     if x.shape[1] == number:
         return x
-    return layers.UpSampling1D(number // x.shape[1], name=f"{task.name}_repeat")(x)
+    return layers.UpSampling1D(number // x.shape[1], dtype="float32", name=f"{task.name}_repeat")(x)

@@ -12,6 +12,7 @@ from polysed_keras.specs import get_preset, set_fields
 from polysed_keras.synthesis import (
     STATISTICS,
     SoundscapeSpec,
+    check_mixtures,
     partition_soundbank,
     read_soundbank,
     synthesize,
@@ -78,7 +79,7 @@ def make_demo_data(folder, labels):
 
 
 def make_mixtures(soundbank, out, mixtures, duration_seconds):
-    """Make mixtures of a folder of sounds unless they are there.
+    """Make mixtures of a folder of sounds unless they are there, made of the same sounds.
 
     Args:
         soundbank: folder with a folder of recordings per label.
@@ -90,9 +91,11 @@ def make_mixtures(soundbank, out, mixtures, duration_seconds):
         {partition: its statistics}.
 
     Raises:
-        InputError: as synthesis.synthesize.
+        InputError: as synthesis.synthesize, or synthesis.check_mixtures if they are there.
     """
-    if not pathlib.Path(out).exists():
+    if pathlib.Path(out).exists():
+        check_mixtures(soundbank, out)
+    else:
         partitions = partition_soundbank(read_soundbank(soundbank))
         synthesize(partitions, out, SoundscapeSpec(duration_seconds=duration_seconds), mixtures)
     return read_json(pathlib.Path(out) / STATISTICS)

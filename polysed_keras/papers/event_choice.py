@@ -12,9 +12,9 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from polysed_keras.audio import load_audio
+from polysed_keras.audio import audio_digest, load_audio
 from polysed_keras.errors import InputError, expect
-from polysed_keras.export import load_saved_model
+from polysed_keras.export import load_graph, load_saved_model
 from polysed_keras.files import check_writable, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,7 @@ def load_tagger(directory, endpoint=None):
     directory = pathlib.Path(directory)
     if not (directory / "saved_model.pb").is_file():
         return _own_tagger(directory)  # the versions of an export; if there is nothing, its loader says so
-    try:
-        loaded = tf.saved_model.load(str(directory))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise InputError(f"{directory}: expected a SavedModel. Received: {error}. Copy or export it again.") from error
+    loaded = load_graph(directory)
     if "describe" in loaded.signatures:
         return _own_tagger(directory)
     mids, labels = _read_class_map(directory)
@@ -143,8 +140,8 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
     Clips that cannot be read or scored are left out and logged. InputError is raised if no clip can, or if the cache
     cannot be read or written.
     """
-    key = _cache_key(clips, tagger)
     if cache is not None:
+        key = _cache_key(clips, tagger, pathlib.Path(cache).parent)
         kept = read_json(cache, dict) if pathlib.Path(cache).is_file() else {}
         if kept.get("key") == key:
             return np.array(kept["scores"])
@@ -163,7 +160,8 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
                        "; ".join(failures[:5]))
     means = np.mean(scores, axis=0, dtype=np.float64)
     if cache is not None:
-        write_json({"key": key, "clips": len(scores), "labels": tagger.labels, "scores": means.tolist()}, cache)
+        write_json({"key": key, "clips": len(scores), "labels": tagger.labels, "scores": means.tolist()}, cache,
+                   versioned=True)
     return means
 
 
@@ -174,13 +172,11 @@ def _score(clip, tagger):
     return scores
 
 
-def _cache_key(clips, tagger):
-    """Return a digest of the tagger and of the clips' names, sizes and times."""
+def _cache_key(clips, tagger, folder):
+    """Return a digest of the tagger and of the clips' names and content; notes of the content are in a folder."""
     digest = hashlib.sha256(tagger.digest.encode())
     for clip in clips:
-        path = pathlib.Path(clip.audio)
-        status = path.stat() if path.is_file() else None
-        digest.update(f"\n{clip.name} {status and (status.st_size, status.st_mtime_ns)}".encode())
+        digest.update(f"\n{clip.name} {audio_digest(clip.audio, folder)}".encode())
     return digest.hexdigest()
 
 

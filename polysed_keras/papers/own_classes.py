@@ -6,9 +6,9 @@ from polysed_keras.errors import InputError, expect
 from polysed_keras.evaluation import DEFAULT_ALARMS, calibrate_run, check_alarms_per_hour, expect_alarms
 from polysed_keras.export import export_run, load_run_detector
 from polysed_keras.models import embed
-from polysed_keras.specs import YAMNET_FEATURES, get_preset, set_fields
+from polysed_keras.specs import EXPERIMENT, YAMNET_FEATURES, get_preset, set_fields
 from polysed_keras.synthesis import ensure_mixtures, read_soundbank
-from polysed_keras.training import EXPERIMENT, read_history, run_experiment
+from polysed_keras.training import read_history, run_experiment
 
 
 class Detector:

@@ -1,6 +1,7 @@
 """Run or resume a search of hyperparameters by KerasTuner's oracles on several workers, and export its best trial."""
 import concurrent.futures
 import functools
+import logging
 import os
 import pathlib
 import threading
@@ -13,7 +14,7 @@ from keras_tuner import oracles
 from keras_tuner.src.distribute.oracle_chief import start_server
 from keras_tuner.src.distribute.oracle_client import OracleClient
 
-from polysed_keras.datasets import load_clips, load_dataset
+from polysed_keras.datasets import content_digest, load_clips, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.export import export_run
 from polysed_keras.files import check_writable, locked, read_json, write_json
@@ -28,12 +29,13 @@ from polysed_keras.search.report import (
 )
 from polysed_keras.search.space import HYPERBAND_FACTOR, apply_values, hyperband_iteration, suggest
 from polysed_keras.search.trials import COMPLETED, record_failure, run_trial
-from polysed_keras.specs import set_fields
+from polysed_keras.specs import DATA_DIGEST, set_fields
 
 SEARCH = "search.json"
 IDLE_SECONDS = 1.0
 # KerasTuner's environment variables: the name of this process, and the address where the chief listens.
 TUNER_ID, ORACLE_IP, ORACLE_PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
+logger = logging.getLogger(__name__)
 
 
 def run_search(search, data, out, *, workers=1, progress=True):
@@ -75,8 +77,11 @@ def run_search(search, data, out, *, workers=1, progress=True):
         return None
     with locked(out):
         # without data every trial would fail, one by one
-        (load_clips if search.experiment.clip_level else load_dataset)(data, search.experiment.dataset)
-        _check_same(search, data, out)
+        if search.experiment.clip_level:
+            datasets = load_clips(data, search.experiment.dataset).values()
+        else:
+            datasets = [load_dataset(data, search.experiment.dataset)]
+        _check_same(search, data, content_digest(*datasets, progress=progress), out)
         oracle = make_oracle(search, out)
 
         def report():
@@ -161,16 +166,22 @@ def train_trial(search, data, out, trial, stop):
                      begin=begin and out / TRIALS / str(int(begin)), stop=stop)
 
 
-def _check_same(search, data, out):
-    """Check that a folder's search is this one, which may have more trials than it had."""
-    content = search.to_dict() | {"data": str(pathlib.Path(data).resolve()), "experiment": search.experiment.to_dict()}
+def _check_same(search, data, digest, out):
+    """Check that a folder's search is this one, which may have more trials than it had, and data in another place."""
+    content = search.to_dict() | {"data": str(pathlib.Path(data).resolve()), DATA_DIGEST: digest,
+                                  "experiment": search.experiment.to_dict()}
     path = out / SEARCH
     stored = read_json(path, dict) if path.exists() else content
+    if DATA_DIGEST not in stored:
+        logger.warning("%s: does not say what its data were, because an older version wrote it. Those in the same "
+                       "folder are taken for the same. If they were changed since, choose another folder.", path)
+    free = {"trials", "data" if DATA_DIGEST in stored else DATA_DIGEST}
     for key in content:
-        if key != "trials" and stored.get(key) != content[key]:
-            raise InputError(f"{path}: expected the same search of the same data. Received: another {key}. Choose "
+        if key not in free and stored.get(key) != content[key]:
+            what = "data (labels, partitions, annotations, audio)" if key == DATA_DIGEST else key
+            raise InputError(f"{path}: expected the same search of the same data. Received: another {what}. Choose "
                              "another folder.")
-    write_json(content, path)
+    write_json(content, path, versioned=True)
 
 
 def export_best(search, data, out, *, progress=True):

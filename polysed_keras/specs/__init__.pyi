@@ -2,6 +2,7 @@ from .encodings import Encoding as Encoding, likeliest as likeliest
 from .experiment import (
     CLASS_SCORES as CLASS_SCORES,
     DATA_DIGEST as DATA_DIGEST,
+    EXPERIMENT as EXPERIMENT,
     PLUGINS as PLUGINS,
     SILENCE_DB as SILENCE_DB,
     YAMNET_FEATURES as YAMNET_FEATURES,

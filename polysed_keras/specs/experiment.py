@@ -9,6 +9,7 @@ from polysed_keras.files import as_type
 from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
 
+EXPERIMENT = "experiment.json"  # in a run's folder: its Experiment
 DATA_DIGEST = "data_digest"  # key of a run's experiment.json, beside the Experiment: digest of its training data
 MEASURES = ("f1", "recall", "f1_and_recall")  # of TrainSpec.measure
 CLASS_SCORES = "class_scores"  # the head whose posteriors are YAMNet's own class scores

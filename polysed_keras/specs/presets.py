@@ -139,12 +139,12 @@ def get_preset(name):
         10
     """
     if str(name).endswith(".json"):
+        data = read_json(name, dict)
         try:
-            data = read_json(name, dict)
             return Experiment.from_dict({key: value for key, value in data.items()
                                          if key not in (DATA_DIGEST, PLUGINS)})
         except InputError as error:
             raise InputError(f"{name}: expected an Experiment, such as a search's best.json. "
-                             f"Received: {error}.") from error
+                             f"Received: {error}") from error
     expect(name in PRESETS, "preset", f"a path of a .json file, or one of {', '.join(PRESETS)}", name)
     return PRESETS[name]

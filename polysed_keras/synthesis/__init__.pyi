@@ -6,7 +6,7 @@ from .corpus import (
     synthesize as synthesize,
 )
 from .drawing import RECIPES as RECIPES, SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
-from .ingredients import gather_sounds as gather_sounds
+from .ingredients import ROLES as ROLES, gather_sounds as gather_sounds
 from .negatives import shipped_negatives as shipped_negatives
 from .procedural.procedures import (
     PROCEDURAL_SAMPLE_RATE as PROCEDURAL_SAMPLE_RATE,
@@ -14,7 +14,13 @@ from .procedural.procedures import (
     make_instance as make_instance,
     write_soundbank as write_soundbank,
 )
-from .recipes import MIXTURES as MIXTURES, ensure_mixtures as ensure_mixtures, mix_soundbank as mix_soundbank
+from .recipes import (
+    MIXTURES as MIXTURES,
+    check_mixtures as check_mixtures,
+    ensure_mixtures as ensure_mixtures,
+    mix_soundbank as mix_soundbank,
+    recipe_spec as recipe_spec,
+)
 from .rendering import render_mixture as render_mixture
 from .soundbank import (
     count_recordings as count_recordings,

@@ -48,6 +48,7 @@ class Instructions:
     def __post_init__(self):
         for label in self.labels:
             check_label(label, "labels")
+            path_inside("stems", label, "labels")
         for partition, mixtures in self.mixtures.items():
             expect(partition in PARTITIONS, "mixtures", f"partitions of {', '.join(PARTITIONS)}", partition)
             for piece in (piece for mixture in mixtures for piece in mixture.pieces):
@@ -166,11 +167,12 @@ def _checksums(drawn, soundbank, spec):
                 used["impulse_responses"].add(piece.impulse_response)
         used["background"].update(bed.recording for bed in mixture.beds)
     folders = {role: soundbank if role == "soundbank" else spec.root(role) for role in used}
-    return {role: {path: _checksum(path_inside(folders[role], path, INSTRUCTIONS)) for path in sorted(paths)}
+    return {role: {path: recording_checksum(path_inside(folders[role], path, INSTRUCTIONS)) for path in sorted(paths)}
             for role, paths in used.items() if paths}
 
 
-def _checksum(path):
+def recording_checksum(path):
+    """Return the CRC-32 of a recording's file; raise InputError if it cannot be read."""
     try:
         return zlib.crc32(path.read_bytes())
     except OSError as error:
@@ -193,7 +195,7 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
     files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
     write_file_lists(folder, files, labels)
-    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS)
+    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS, versioned=True)
     write_json(statistics, folder / STATISTICS)
     return statistics
 

@@ -5,7 +5,7 @@ import pathlib
 
 from polysed_keras.errors import expect
 from polysed_keras.specs import set_spec_fields
-from polysed_keras.synthesis.corpus import read_instructions, synthesize
+from polysed_keras.synthesis.corpus import read_instructions, recording_checksum, synthesize
 from polysed_keras.synthesis.drawing import RECIPES
 from polysed_keras.synthesis.negatives import shipped_negatives
 from polysed_keras.synthesis.soundbank import count_recordings, partition_soundbank, read_soundbank
@@ -47,8 +47,7 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
     Example:
         >>> statistics = mix_soundbank("sounds", "data", mixtures=(20, 5, 5))
     """
-    spec = RECIPES[recipe] if duration is None else dataclasses.replace(RECIPES[recipe], duration_seconds=duration)
-    spec, bank = set_spec_fields(spec, settings), read_soundbank(soundbank)
+    spec, bank = recipe_spec(recipe, duration, settings), read_soundbank(soundbank)
     partitions = partition_soundbank(bank, folds=folds, seed=seed)
     _tell_partitions(partitions)
     if negatives:
@@ -64,6 +63,12 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
                       origin={"soundbank": source or str(soundbank), "folds": folds})
 
 
+def recipe_spec(recipe, duration=None, settings=()):
+    """Return the SoundscapeSpec of a recipe; arguments and errors are those of mix_soundbank."""
+    spec = RECIPES[recipe] if duration is None else dataclasses.replace(RECIPES[recipe], duration_seconds=duration)
+    return set_spec_fields(spec, settings)
+
+
 def ensure_mixtures(soundbank, out, **options):
     """Write a corpus as mix_soundbank does, or check that the corpus of an interrupted training is of the soundbank.
 
@@ -73,18 +78,34 @@ def ensure_mixtures(soundbank, out, **options):
         options: as of mix_soundbank; a corpus that exists keeps its own.
 
     Raises:
-        InputError: the corpus has other labels, or recordings that the soundbank lacks; as of mix_soundbank and
-            read_instructions.
+        InputError: as of check_mixtures and mix_soundbank.
     """
-    if not pathlib.Path(out).exists():
+    if pathlib.Path(out).exists():
+        check_mixtures(soundbank, out)
+    else:
         mix_soundbank(soundbank, out, **options)
-        return
+
+
+def check_mixtures(soundbank, out):
+    """Check that a corpus was made of a soundbank, which may have got more recordings since.
+
+    Args:
+        soundbank: its folder.
+        out: folder of the corpus.
+
+    Raises:
+        InputError: the corpus has other labels, or recordings that the soundbank lacks or has with another content; as
+            of read_soundbank and read_instructions.
+    """
     content, bank = read_instructions(out), read_soundbank(soundbank)
     known = {instance.path.relative_to(bank.folder).as_posix() for instance in bank.instances}
     expected = f"the soundbank that {out} was made of, with the labels {', '.join(content.labels)}"
     expect(content.labels == bank.labels, str(soundbank), expected, list(bank.labels), ANOTHER_RUN)
-    lacking = sorted(set(content.recordings.get("soundbank", ())) - known)
+    used = content.recordings.get("soundbank", {})
+    lacking = sorted(set(used) - known)
     expect(not lacking, str(soundbank), expected, f"one without {', '.join(lacking[:3])}", ANOTHER_RUN)
+    changed = [name for name in sorted(used) if recording_checksum(bank.folder / name) != used[name]]
+    expect(not changed, str(soundbank), expected, f"one with other audio in {', '.join(changed[:3])}", ANOTHER_RUN)
 
 
 def _tell_partitions(partitions):

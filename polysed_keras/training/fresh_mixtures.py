@@ -3,11 +3,12 @@ import dataclasses
 import json
 import pathlib
 
-from polysed_keras.audio import compute_log_mel
+from polysed_keras.audio import compute_log_mel, visible_audio, walk_files
 from polysed_keras.errors import InputError, expect
 from polysed_keras.specs import set_spec_fields, task_labels
 from polysed_keras.synthesis import (
     INSTRUCTIONS,
+    ROLES,
     SoundscapeSpec,
     draw_mixture,
     gather_sounds,
@@ -74,7 +75,7 @@ def resolve_mixing(soundbank, data, mixtures=None, assignments=(), kept_epochs=1
 
 
 def fresh_recordings(mixing, dataset, experiment):
-    """Return a function of the epoch (0, 1, ...) that draws its list of RecordingFeatures.
+    """Return a function that draws the recordings of an epoch, and the audio that it draws from.
 
     Mixture i depends only on i, the experiment's seed and the epoch that it is drawn in: the first epoch, and every
     epoch whose number is i modulo `kept_epochs`.
@@ -83,6 +84,10 @@ def fresh_recordings(mixing, dataset, experiment):
         mixing: Mixing.
         dataset: datasets.Dataset for validation.
         experiment: Experiment with resolved tasks.
+
+    Returns:
+        Function of the epoch (0, 1, ...) to its list of RecordingFeatures; and {name: path} of all audio files of the
+        soundbank and of the other folders of the spec.
 
     Raises:
         InputError: labels other than the corpus's, a sample rate other than the experiment's, recordings that the
@@ -104,7 +109,22 @@ def fresh_recordings(mixing, dataset, experiment):
                                                        experiment.features, experiment.time_resolution)
         return [recording for _, recording in kept.values()]
 
-    return draw
+    return draw, _list_sounds(bank, spec)
+
+
+def _list_sounds(bank, spec):
+    """Return {name: path} of a soundbank's recordings and those of the spec's other folders, wherever they are."""
+    sounds = {str((instance.event_label, instance.source, instance.fold, _name(instance.path, bank.folder))):
+              instance.path for instance in bank.instances}
+    for role in ROLES[1:]:
+        for number, folder in enumerate(map(pathlib.Path, spec.folders(role))):
+            sounds |= {str((role, number, _name(path, folder))): path
+                       for path in visible_audio(walk_files(folder), folder)}
+    return sounds
+
+
+def _name(path, folder):
+    return path.relative_to(folder).as_posix()
 
 
 def draw_recording(rng, sounds, read, spec, labels, features, time_resolution=None):

@@ -1,6 +1,7 @@
 """From an Experiment and a data folder to a run's folder, and back."""
 import dataclasses
 import functools
+import logging
 import pathlib
 import shutil
 
@@ -17,10 +18,12 @@ from polysed_keras.files import (
     read_json,
     write_json,
 )
-from polysed_keras.specs import DATA_DIGEST, PLUGINS, Experiment, load_plugin
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, EXPERIMENT, STATE, read_history
+from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, Experiment, load_plugin
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
+
+logger = logging.getLogger(__name__)
 
 
 def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugins=(), resume=False, progress=True,
@@ -70,13 +73,15 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
     source = source_class(experiment)(experiment, data, mixing, progress)
     experiment = source.experiment
     with locked(run):
-        _prepare_folder(experiment, extra | {DATA_DIGEST: content_digest(*source.datasets)}, run, resume)
+        extra[DATA_DIGEST] = content_digest(*source.datasets, sounds=source.sounds, progress=progress)
+        _prepare_folder(experiment, extra, run, resume)
         _copy_plugins(plugins, run)
         history = read_history(run) if resume else []
         if len(history) >= (last_epoch or experiment.training.epochs):
             return pd.DataFrame(history)
         recordings, validation = source.load_training(run, resume=resume), source.load("validate")
-        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
+        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress,
+                                 cache=source.datasets[0].folder / "features")
         return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
                          progress=progress, **runtime)
 
@@ -86,14 +91,24 @@ def _prepare_folder(experiment, extra, run, resume):
     if path.exists():
         if not resume and (path.parent / STATE).exists():
             raise InputError(f"{run}: holds a run already. Add --resume to go on with it, or choose another folder.")
-        stored = {DATA_DIGEST: content[DATA_DIGEST]} | read_json(path, dict)  # Runs of version 0.1 have no digest.
+        stored, digest = read_json(path, dict), content[DATA_DIGEST]
+        lists = digest.partition("-")[0]
+        known = stored.setdefault(DATA_DIGEST, "")
+        if known in ("", lists):  # Runs of version 0.1 have none, and later ones had one without the audio.
+            if resume:
+                logger.warning("%s: does not say what its audio was, because an older version trained it. The audio of "
+                               "the data is taken for the same. If it was replaced since, train anew in another "
+                               "folder.", run)
+            stored[DATA_DIGEST] = digest
         # Older runs lack the fields that have been added since.
         stored |= Experiment.from_dict({key: stored[key] for key in experiment.to_dict() if key in stored}).to_dict()
         if resume and stored != content:
             differing = sorted(key for key in stored | content if stored.get(key) != content.get(key))
+            if DATA_DIGEST in differing and str(known).startswith(lists):
+                differing[differing.index(DATA_DIGEST)] = f"the audio of {DATA_DIGEST}"
             raise InputError(f"{run}: holds another experiment than asked for ({stored.get('name')}; {EXPERIMENT} "
                              f"differs in {', '.join(differing)}). Resume with the same preset, --set values, data "
-                             "(labels, partitions, annotations) and pre-training, or choose another folder.")
+                             "(labels, partitions, annotations, audio) and pre-training, or choose another folder.")
     write_json(content, path, sealed=True)
 
 

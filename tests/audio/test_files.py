@@ -1,5 +1,4 @@
 """Audio files: every format, channel count and rate as a mono waveform, broken files, and the search of folders."""
-import argparse
 import logging
 import os
 import pathlib
@@ -21,10 +20,12 @@ from polysed_keras.audio.files import (
     walk_files,
     write_audio,
 )
-from polysed_keras.cli import detection
+from polysed_keras.cli.main import main
 from polysed_keras.datasets.importing.pairs import find_recordings
 from polysed_keras.errors import InputError
 from polysed_keras.synthesis.soundbank import read_soundbank
+
+from fixtures import take_detector
 
 RATE = 44100
 
@@ -353,9 +354,8 @@ def test_detect_import_and_soundbanks_pass_over_the_same_files(tmp_path, monkeyp
             return pd.DataFrame(columns=["onset", "offset", "event_label", "confidence"])
 
     touch(tmp_path, "rain/a.wav", "rain/._a.wav", "rain/.DS_Store", "rain/.old/b.wav")
-    monkeypatch.setattr(detection, "_detector", lambda arguments: Deaf())
-    detection.detect(argparse.Namespace(audio=[tmp_path], out=None, table=None, threshold=None, labels=None,
-                                        min_duration=None, alarms_per_hour=None, tags=False, format="tsv", plot=False))
+    take_detector(monkeypatch, Deaf())
+    assert main(["detect", str(tmp_path)]) == 0
     imported = {path for paths in find_recordings(tmp_path).values() for path in paths}
     drawn = [instance.path for instance in read_soundbank(tmp_path).instances]
     assert names_of(heard, tmp_path) == names_of(imported, tmp_path) == names_of(drawn, tmp_path) == ["rain/a.wav"]

@@ -1,7 +1,9 @@
 """Log-mel features against librosa, what a frame depends on, and the cache."""
 import dataclasses
+import hashlib
 import logging
 import os
+import shutil
 
 import librosa
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from polysed_keras.audio import log_mel as log_mel_module
 from polysed_keras.audio.log_mel import (
     LogMelSpectrogram,
     cached_log_mel,
@@ -155,44 +158,72 @@ def audio(tmp_path):
     return path
 
 
-def stamp(path, other):
-    os.utime(path, ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
+def features_in(folder):
+    return sorted(path for path in folder.iterdir() if path.suffix == ".npy")
 
 
 def test_features_are_kept_and_read_again(audio, tmp_path):
     first = cached_log_mel(audio, SMALL, tmp_path / "features")
-    kept, = (tmp_path / "features").iterdir()
-    assert kept.name == f"mix-{SMALL.digest()}-{audio.stat().st_size}.npy"
+    kept, = features_in(tmp_path / "features")
+    assert kept.name == f"mix-{SMALL.digest()}-{hashlib.sha256(audio.read_bytes()).hexdigest()[:12]}.npy"
     np.testing.assert_array_equal(first, compute_log_mel(soundfile.read(audio, dtype="float32")[0], SMALL))
     np.save(kept, first + 1)
-    stamp(kept, audio)
     np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first + 1)
 
 
 @pytest.mark.parametrize("seconds", [-1e5, -1e-6, 0, 1e-6, 1e5])
 @pytest.mark.parametrize("samples", [4000, 8000])
 def test_audio_that_was_replaced_is_read_again(seconds, samples, audio, tmp_path):
-    """By newer or older audio of any length; only audio of the same time and size is taken for the same."""
+    """By newer or older audio of any length, or by some of the same time and size."""
     for keep in (cached_log_mel, lambda *arguments: np.load(store_log_mel(*arguments))):
         first = keep(audio, SMALL, tmp_path / "features")
         before = audio.stat()
         soundfile.write(audio, np.zeros(samples), 8000)
         os.utime(audio, ns=(before.st_atime_ns, before.st_mtime_ns + round(seconds * 1e9)))
         received = keep(audio, SMALL, tmp_path / "features")
-        if seconds or samples != 8000:
-            np.testing.assert_allclose(received, np.full((samples // 160, 20), -100), atol=1e-4)
-        else:
-            np.testing.assert_array_equal(received, first)
+        np.testing.assert_allclose(received, np.full((samples // 160, 20), -100), atol=1e-4)
         soundfile.write(audio, noise(8000, amplitude=0.1), 8000)
+        np.testing.assert_array_equal(keep(audio, SMALL, tmp_path / "features"), first)
 
 
-def test_audio_that_is_put_back_is_read_again(audio, tmp_path):
-    first, backup, before = cached_log_mel(audio, SMALL, tmp_path / "features"), audio.read_bytes(), audio.stat()
-    soundfile.write(audio, np.zeros(8000), 8000)
-    assert not np.array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
-    audio.write_bytes(backup)
-    os.utime(audio, ns=(before.st_atime_ns, before.st_mtime_ns))
-    np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
+@pytest.mark.parametrize("keep", [cached_log_mel, store_log_mel])
+def test_a_copied_folder_needs_no_new_features(keep, audio, tmp_path, monkeypatch):
+    keep(audio, SMALL, tmp_path / "features")
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "features", copy / "features")
+    shutil.copyfile(audio, copy / "mix.wav")
+    os.utime(copy / "mix.wav", (0, 0))
+    monkeypatch.setattr(log_mel_module, "load_audio", lambda *_: pytest.fail("the audio is decoded again"))
+    keep(copy / "mix.wav", SMALL, copy / "features")
+    assert len(features_in(copy / "features")) == 1
+
+
+def test_recordings_of_one_name_have_features_each(audio, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "mix.wav"
+    soundfile.write(other, np.zeros(8000), 8000)
+    found = {path: store_log_mel(path, SMALL, tmp_path / "features") for path in (audio, other)}
+    assert len(set(found.values())) == 2
+    monkeypatch.setattr(log_mel_module, "load_audio", lambda *_: pytest.fail("one took the place of the other"))
+    assert found == {path: store_log_mel(path, SMALL, tmp_path / "features") for path in (audio, other)}
+
+
+def test_audio_that_is_replaced_while_it_is_read_is_not_taken_for_what_it_was(audio, tmp_path, monkeypatch):
+    first, before = audio.read_bytes(), compute_log_mel(noise(8000, amplitude=0.1), SMALL)
+
+    def replaced(path, rate):
+        soundfile.write(audio, np.zeros(8000), 8000)
+        return load_audio(path, rate)
+
+    load_audio = log_mel_module.load_audio
+    with monkeypatch.context() as patch:
+        patch.setattr(log_mel_module, "load_audio", replaced)
+        assert cached_log_mel(audio, SMALL, tmp_path / "features").max() < -99
+        audio.write_bytes(first)
+        with pytest.raises(InputError, match="mix.wav: expected audio that stays as it is while it is read"):
+            store_log_mel(audio, SMALL, tmp_path / "features")
+    audio.write_bytes(first)
+    np.testing.assert_allclose(cached_log_mel(audio, SMALL, tmp_path / "features"), before, atol=0.1)
 
 
 def test_features_of_audio_with_a_long_name_are_kept(audio, tmp_path):
@@ -209,16 +240,15 @@ def test_other_specs_have_features_of_their_own(audio, tmp_path):
     cached_log_mel(audio, SMALL, tmp_path / "features")
     other = cached_log_mel(audio, LogMelSpec(8000, 320, 160, 512, 30, 0.0, 4000.0), tmp_path / "features")
     assert other.shape == (50, 30)
-    assert len(list((tmp_path / "features").iterdir())) == 2
+    assert len(features_in(tmp_path / "features")) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00", None],
                          ids=["empty", "text", "header", "cut"])
 def test_broken_features_are_made_anew(content, audio, tmp_path, caplog):
     first = cached_log_mel(audio, SMALL, tmp_path / "features")
-    kept, = (tmp_path / "features").iterdir()
+    kept, = features_in(tmp_path / "features")
     kept.write_bytes(kept.read_bytes()[:1000] if content is None else content)
-    stamp(kept, audio)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(cached_log_mel(audio, SMALL, tmp_path / "features"), first)
     assert f"{kept}: unreadable features are made anew" in caplog.text

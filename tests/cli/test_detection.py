@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from polysed_keras.cli import detection
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, atomic_file, short_name
+
+from fixtures import take_detector
 
 RATE = 16000
 EVENTS = pd.DataFrame({"onset": [0.5], "offset": [1.25], "event_label": ["dog"], "confidence": [0.75]})
@@ -21,7 +22,7 @@ EVENTS = pd.DataFrame({"onset": [0.5], "offset": [1.25], "event_label": ["dog"],
 
 class Fake:
     """A detector that finds one event in every file, and refuses those whose name says so."""
-    clip_level, sample_rate, time_resolution, labels = False, RATE, 0.02, ("dog",)
+    clip_level, sample_rate, time_resolution, labels, description = False, RATE, 0.02, ("dog",), {}
 
     def detect(self, path, **options):
         if "broken" in path.name:
@@ -33,7 +34,7 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
-    monkeypatch.setattr(detection, "_detector", lambda arguments: Fake())
+    take_detector(monkeypatch, Fake())
 
 
 ENCODINGS = pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
@@ -66,7 +67,7 @@ def test_names_of_any_bytes_are_escaped_and_all_files_done(options, encoding, tm
     assert main(["detect", "in", *options]) == 0
     lines = lines_of(output)
     if options:
-        assert {os.fsencode(path.name) for path in (tmp_path / "events").iterdir()} == {
+        assert {os.fsencode(path.name) for path in (tmp_path / "events").glob("[!.]*")} == {
             name.replace(b".wav", b".tsv") for name in NAMES}
         assert len(lines) >= len(NAMES)
     else:
@@ -93,7 +94,7 @@ def test_errors_with_names_of_any_bytes_are_lines(encoding, tmp_path, monkeypatc
 def test_names_as_long_as_file_systems_take_are_written(stem, format, suffix, tmp_path):
     (tmp_path / f"{stem}.wav").write_bytes(b"x")
     assert main(["detect", str(tmp_path), "--out", str(tmp_path / "out"), "--format", format]) == 0
-    written, = (tmp_path / "out").iterdir()
+    written, = (tmp_path / "out").glob("[!.]*")
     assert written.name == stem + suffix and "dog" in written.read_text()
 
 
@@ -132,7 +133,7 @@ def test_pictures_stand_beside_the_events_and_a_failed_one_is_a_line(tmp_path, c
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2 and errors[0].endswith("b.png: cannot be written (it is a folder).")
     assert drawn == [("a.au", 1), ("b.au", 1), ("x.y.au", 1)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {
         "a.csv", "a.png", "b.csv", "b.png", "x.y.csv", "x.y.png"}
     assert (tmp_path / "out" / "x.y.png").read_bytes().startswith(b"\x89PNG")
 
@@ -222,7 +223,7 @@ def test_listening_for_nobody_ends_quietly(monkeypatch, capsys):
 
     description = {"labels": ["dog"], "sample_rate": RATE, "hop_length": 320, "win_length": 320, "segment_frames": 50,
                    "time_resolution": 0.02, "experiment": {}}
-    monkeypatch.setattr("polysed_keras.serving.load_detector", lambda model: Detector(serve, description))
+    monkeypatch.setattr("polysed_keras.serving.load_detector", lambda model, runtime: Detector(serve, description))
     stdin = types.SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(bytes(2 * RATE * 60))))
     monkeypatch.setattr(sys, "stdin", stdin)
     with os.fdopen(without_reader(), "w") as output:

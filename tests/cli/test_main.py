@@ -1,7 +1,10 @@
 """The command line: a chain from sounds to events at a tiny size, and what a user's mistakes get."""
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -24,7 +27,18 @@ from polysed_keras.synthesis.recipes import MIXTURES
 from polysed_keras.training.recordings import load_recordings
 from polysed_keras.training.runs import load_run
 
-from fixtures import FEATURES, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_run, write_bank, write_corpus
+from fixtures import (
+    FEATURES,
+    LABELS,
+    MULTI_LABEL,
+    POWERSET,
+    RATE,
+    shared_corpus,
+    shared_run,
+    take_detector,
+    write_bank,
+    write_corpus,
+)
 
 TINY = ["training.epochs=1", "training.segment_hop=128", "training.batch_size=4"]
 
@@ -79,6 +93,32 @@ def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
     assert json.loads((tmp_path / "report" / "report.json").read_text())["mixtures"] == ["test0", "test1", "test2"]
 
 
+@pytest.mark.parametrize("seconds", [-1e6, 0, 1e6], ids=["older", "same time", "newer"])
+def test_the_report_is_of_the_audio_that_is_there(run, data, seconds, tmp_path):
+    """Not of features of other audio, whose size was the same, and its time if need be."""
+    def report(folder):
+        out = tmp_path / "report"
+        assert main(["evaluate", str(run), "--data", str(folder), "--out", str(out)]) == 0
+        content = {path.name: path.read_bytes() for path in out.iterdir()}
+        shutil.rmtree(out)
+        return content
+
+    copy = shutil.copytree(data, tmp_path / "data")
+    first, before = report(copy), {path: path.stat() for path in (copy / "audio").glob("test*.wav")}
+    for path, status in before.items():  # half of it is silence now
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.where(np.arange(len(samples)) < len(samples) / 2, samples, 0.0), rate)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + int(seconds * 1e9)))
+        assert path.stat().st_size == status.st_size
+    replaced = report(copy)
+    assert replaced["class_wise.csv"] != first["class_wise.csv"]
+    fresh = shutil.copytree(copy, tmp_path / "fresh", ignore=shutil.ignore_patterns("features"))
+    assert report(fresh) == replaced
+    for path in before:
+        shutil.copyfile(data / "audio" / path.name, path)
+    assert report(copy) == first
+
+
 def test_evaluate_tells_unseen_combinations(tmp_path, capsys):
     runs = [str(shared_run(MULTI_LABEL)), str(tmp_path / "run")]
     shutil.copytree(shared_run(POWERSET), runs[1])
@@ -97,7 +137,7 @@ def test_detect_writes_every_format(model, data, tmp_path, file_format, suffix):
     arguments = ["detect", str(data / "audio"), "--model", str(model), "--out", str(tmp_path / "events"),
                  "--format", file_format, "--threshold", "0.0", "--labels", "hum", "hiss"]
     assert main(arguments) == 0
-    written = sorted(path.name for path in (tmp_path / "events").iterdir())
+    written = sorted(path.name for path in (tmp_path / "events").glob("[!.]*"))
     assert written == sorted(path.stem + suffix for path in (data / "audio").iterdir())
     lines = (tmp_path / "events" / f"test0{suffix}").read_text().splitlines()
     # every posterior reaches 0.0: one event of the whole recording a label
@@ -147,7 +187,7 @@ def test_an_interrupted_detection_leaves_a_table_of_what_it_found(tmp_path, monk
 
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE), RATE)
-    monkeypatch.setattr("polysed_keras.cli.detection._detector", lambda arguments: Interrupted())
+    take_detector(monkeypatch, Interrupted())
     try:
         main(["detect", str(tmp_path), "--table", str(tmp_path / "table.csv"), "--format", "csv"])
     except (KeyboardInterrupt, SystemExit):
@@ -177,7 +217,7 @@ def test_detect_writes_scores(model, data, tmp_path, capsys):
     np.testing.assert_allclose(table["offset"], (np.arange(len(posteriors)) + 1) * detector.time_resolution, atol=1e-6)
     assert_mistake(capsys, arguments, "--format scores", "--out")
     assert_mistake(capsys, [*arguments, "--out", tmp_path, "--tags"], "--format scores", "detect events")
-    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--labels", "moo"], "--labels", "hum", "moo")
+    assert_mistake(capsys, [*arguments, "--out", tmp_path, "--labels", "moo"], "labels", "hum", "moo")
 
 
 def test_evaluate_writes_scores_that_score_reads(run, data, tmp_path, capsys):
@@ -213,7 +253,7 @@ def test_detect_goes_on_after_a_bad_file(model, data, tmp_path, capsys):
     (folder / "empty.wav").write_bytes(b"")
     (folder / "notes.txt").write_text("not audio")
     assert_mistake(capsys, ["detect", folder, "--model", model, "--out", tmp_path / "events"], "empty.wav", "0 bytes")
-    assert [path.name for path in (tmp_path / "events").iterdir()] == ["good.tsv"]
+    assert [path.name for path in (tmp_path / "events").glob("[!.]*")] == ["good.tsv"]
 
 
 def test_a_run_detects_what_its_export_does(model, run, data, capsys):
@@ -250,7 +290,7 @@ def test_silent_and_short_audio_is_detected_in(model, tmp_path, capsys):
     soundfile.write(tmp_path / "one_sample.wav", np.zeros(1), RATE)
     arguments = ["detect", str(tmp_path), "--model", str(model), "--threshold", "0.0", "--out", str(tmp_path / "e")]
     assert main(arguments) == 0
-    assert {path.name for path in (tmp_path / "e").iterdir()} == {"silent.tsv", "one_sample.tsv"}
+    assert {path.name for path in (tmp_path / "e").glob("[!.]*")} == {"silent.tsv", "one_sample.tsv"}
 
 
 @pytest.mark.parametrize("damage, words", [
@@ -327,6 +367,27 @@ def test_a_corpus_is_made_again(data, tmp_path, capsys):
     assert not (tmp_path / "c").exists()
 
 
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    """The limit of the size of a file stands for the disk's."""
+    limited = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+               "from polysed_keras.cli.main import main; sys.exit(main())")
+    bank = write_bank(tmp_path / "bank")
+    before = sorted(tmp_path.rglob("*"))
+    result = subprocess.run([sys.executable, "-c", limited, "synthesize", "--soundbank", bank, "--recipe", "paper",
+                             "--mixtures", "1", "0", "0", "--duration", "10", "--out", tmp_path / "data"],
+                            capture_output=True, text=True)
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert result.stderr.splitlines()[-1].startswith("polysed: ") and "File too large" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_settings_are_checked_before_sounds_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.PROCEDURES", None)
+    command = ["synthesize", "--procedural", "--out", tmp_path / "data"]
+    assert_mistake(capsys, [*command, "--set", "speed=[1"], "--set speed", "[1")
+    assert_mistake(capsys, [*command, "--duration", "-1"], "duration", "-1")
+
+
 def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.write_soundbank.__defaults__",
                         (3, 0, ("dog_barking", "glass_smash")))
@@ -358,6 +419,18 @@ def test_presets_are_listed(capsys):
     assert main(["presets"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("multilabel ", "multilabel_small", "mcmt_16 ", "mcmt_5_small", "66.8"))
+
+
+def test_costs_of_presets_are_counted(capsys, monkeypatch):
+    names = ("multilabel", "yamnet_audioset", "scene_baseline_small")
+    monkeypatch.setattr("polysed_keras.specs.PRESETS", {name: get_preset(name) for name in names})
+    assert main(["presets", "--costs"]) == 0
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert [row[0] for row in rows] == list(names)
+    # Weights as counted by hand from the paper; YAMNet's published 3.75 million.
+    assert rows[0][1] == "3,233,360" and 3.7e6 < int(rows[1][1].replace(",", "")) < 3.8e6
+    assert rows[0][2] == "795,238,400" and 1.5 < float(rows[0][3]) < 4
+    assert rows[1][3] == "-"  # It is not trained.
 
 
 def test_groups_are_printed_and_written(data, tmp_path, capsys):
@@ -430,7 +503,7 @@ def test_broken_annotation_stops_before_training(data, tmp_path, capsys):
     assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "train1.txt", "2")
     (copy / "meta" / "train1.txt").write_text("0.5\t1.0\tspaceship\n")
     assert_mistake(capsys, ["train", "multilabel_small", "--data", copy, "--out", tmp_path / "run"], "spaceship", "hum")
-    assert not (copy / "features").exists()
+    assert not list((copy / "features").glob("*.npy"))
 
 
 def test_run_and_model_mistakes(data, run, model, tmp_path, capsys):

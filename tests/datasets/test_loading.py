@@ -76,6 +76,26 @@ def test_a_digest_of_clips_is_of_their_labels(tmp_path):
     assert content_digest(*different[:2]) != content_digest(different[0])
 
 
+def test_a_digest_is_of_the_audio_in_its_second_part_alone(tmp_path):
+    def digest(folder, **sounds):
+        return content_digest(load_dataset(folder), sounds=sounds)
+
+    folder = make_corpus(tmp_path / "a", original(range(100)))
+    lists, audio = digest(folder).split("-")
+    assert lists == "2cacd68a7632"  # what versions before this second part noted, which runs of theirs are known by
+    audio_file = folder / "audio" / f"{MIX.format(70)}.wav"
+    audio_file.write_bytes(b"sound")
+    assert digest(folder).split("-")[0] == lists and digest(folder).split("-")[1] != audio
+    (tmp_path / "bark.wav").write_bytes(b"bark")
+    with_sound = digest(folder, bark=tmp_path / "bark.wav")
+    (tmp_path / "bark.wav").write_bytes(b"woof")
+    found = {digest(folder), with_sound, digest(folder, bark=tmp_path / "bark.wav"),
+             digest(folder, woof=tmp_path / "bark.wav")}
+    assert len(found) == 4 and {each.split("-")[0] for each in found} == {lists}
+    audio_file.write_bytes(b"")
+    assert digest(folder) == f"{lists}-{audio}"
+
+
 def test_setup_wins_over_the_original_partitions(tmp_path):
     setup = {"train": f"audio/{MIX.format(3)}.wav\n", "test": f"audio/{MIX.format(70)}.wav\n"}
     dataset = load_dataset(make_corpus(tmp_path, original([3, 70]), setup))

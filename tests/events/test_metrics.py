@@ -6,7 +6,11 @@ import pytest
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll
 from polysed_keras.events.metrics import (
+    calibration_error,
+    confidence_counts,
+    error_counts,
     error_rate,
+    error_rates,
     f_score,
     frame_counts,
     lwlrap,
@@ -230,6 +234,47 @@ def test_macro_accuracy_equals_scikit_learn():
 def test_macro_accuracy_takes_names_and_counts_classes_of_the_reference_only():
     assert macro_accuracy(["bus", "bus", "park"], ["bus", "tram", "park"]) == 0.75
     assert np.isnan(macro_accuracy([], []))
+
+
+# Calibration of posteriors
+
+@pytest.mark.parametrize("bins", [10, 4])
+def test_calibration_errors_equal_scikit_learn(bins):
+    calibration_curve = pytest.importorskip("sklearn.calibration").calibration_curve
+    rng = np.random.default_rng(11)
+    posteriors = rng.random((500, 3)) ** 2
+    reference = rng.random((500, 3)) < posteriors * [1, 0.5, 0.2]
+
+    def expected(reference, posteriors):
+        active, mean = calibration_curve(reference, posteriors, n_bins=bins)
+        return np.abs(active - mean) @ np.histogram(posteriors, bins, (0, 1))[0] / len(posteriors)
+
+    counts = confidence_counts(reference, posteriors, *([] if bins == 10 else [bins]))
+    np.testing.assert_allclose(calibration_error(counts), [expected(*each) for each in zip(reference.T, posteriors.T)])
+    assert calibration_error(counts.sum(axis=0)) == pytest.approx(expected(reference.ravel(), posteriors.ravel()))
+    np.testing.assert_allclose(sum(confidence_counts(reference[part], posteriors[part], bins)
+                                   for part in (slice(50), slice(50, 50), slice(50, None))), counts)
+
+
+def test_confidence_counts_by_hand():
+    """Edges belong to the range above them, and 1 to the last one."""
+    counts = confidence_counts([[1, 0], [0, 1], [1, 1]], [[0, 0.5], [0.5, 1], [0.75, 0.25]], 2)
+    assert counts.tolist() == [[[0, 1, 1], [1.25, 1, 2]], [[0.25, 1, 1], [1.5, 1, 2]]]
+    assert calibration_error(counts).tolist() == [1.25 / 3, 1.25 / 3]
+    assert np.isnan(calibration_error(confidence_counts(np.zeros((0, 2)), np.zeros((0, 2))))).all()
+    for beyond in (-0.01, 1.01, np.nan):
+        with pytest.raises(InputError, match=r"posteriors: expected numbers in 0..1"):
+            confidence_counts([[0, 1]], [[0.5, beyond]])
+
+
+def test_parts_of_the_error_rate_by_hand():
+    """Two labels are found, missed and false, with a substitution; then one that is not in the reference at all."""
+    counts = np.array([[6, 1, 2, 0], [0, 3, 0, 0], [6, 4, 2, 1]])
+    np.testing.assert_array_equal(error_rates(counts), [
+        [3 / 8, 0, 2 / 8, 1 / 8], [np.nan] * 4, [5 / 8, 1 / 8, 1 / 8, 3 / 8]])
+    np.testing.assert_array_equal(error_rates(np.stack([counts, 2 * counts])), [error_rates(counts)] * 2)
+    reference, estimated = [[1, 0, 0], [1, 1, 0], [0, 1, 1]], [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
+    assert error_counts(reference, estimated).tolist() == [[1, 0, 1, 0], [0, 1, 2, 0], [0, 1, 1, 0], [1, 2, 4, 2]]
 
 
 @pytest.mark.parametrize("call", [frame_counts, error_rate, lwlrap, macro_accuracy])

@@ -2,6 +2,8 @@
 import functools
 import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.metrics import f_score
-from polysed_keras.export import runtimes
+from polysed_keras.export import conversion, runtimes, saved_model
+from polysed_keras.export.conversion import convert_runtimes
 from polysed_keras.export.parity import noise_and_tones
-from polysed_keras.export.runtimes import FILES, check_runtimes, convert_runtimes, load_runtime, open_runtime
+from polysed_keras.export.runs import export_run
+from polysed_keras.export.runtimes import FILES, check_runtimes, load_export, load_runtime, open_runtime
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.models.network import build_model
 from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
@@ -62,7 +66,7 @@ def test_the_front_end_makes_the_features_that_the_network_learnt(spec):
     frames = 7
     waveform = np.append(waveform_of((frames - 2) * spec.hop_length), np.zeros(2 * spec.win_length))
     waveform = waveform[:(frames - 1) * spec.hop_length + spec.win_length].astype(np.float32)
-    log_mel = runtimes._log_mel(tf.constant(waveform[None]), spec, frames)
+    log_mel = conversion._log_mel(tf.constant(waveform[None]), spec, frames)
     assert log_mel.shape == (1, frames, spec.n_mels) and log_mel.dtype == tf.float32
     np.testing.assert_allclose(log_mel[0], compute_log_mel(waveform, spec)[:frames], atol=0.01)  # dB
     np.testing.assert_allclose(log_mel[0, -1], -100, atol=1e-4)
@@ -147,8 +151,8 @@ def test_a_report_says_what_runtimes_lose(tmp_path, capsys):
     assert all(word in printed for word in (*names, "overall F1", "3 test recordings"))
     folder = tmp_path / "model" / "1" / "runtimes"
     report = json.loads((folder / "parity.json").read_text())
-    files = {"parity.json", "checksums.json"}.union(*(FILES[name] for name in names))
-    assert {path.name for path in folder.iterdir()} == files
+    assert {path.name for path in folder.iterdir()} == {"parity.json"}.union(
+        *(FILES[name] for name in (runtimes.PREFERRED, *names)))
     counts = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False).counts
     assert report["tensorflow"]["overall_f1"] == pytest.approx(f_score(counts.sum(axis=(0, 1))), abs=1e-6)
     reference = load_saved_model(tmp_path / "model")
@@ -186,7 +190,7 @@ def test_mistakes_leave_no_files(tmp_path, capsys):
         assert export(shared_run(run), tmp_path / "model", "litert_float32", "--data", str(data)) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("polysed: ") and words in error
-    assert not list(tmp_path.rglob("*.tflite")) and not list(tmp_path.rglob("runtimes"))
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_missing_package_is_said_before_anything_is_exported(tmp_path, capsys, monkeypatch):
@@ -201,11 +205,88 @@ def test_a_converter_that_refuses_is_told(tmp_path, monkeypatch):
     def refuse(function, precision):
         raise RuntimeError("no operation Frobnicate\nat great length")
 
-    monkeypatch.setattr(runtimes, "_to_litert", refuse)
+    monkeypatch.setattr(conversion, "_to_litert", refuse)
     resolved = load_run(shared_run(MULTI_LABEL))
     model = load_best_model(resolved, shared_run(MULTI_LABEL), use_cudnn=False)
     with pytest.raises(InputError, match="litert_int8: expected .* Received: no operation Frobnicate.$"):
         convert_runtimes(model, resolved, tmp_path, ["litert_int8"])
+
+
+def test_an_export_goes_without_litert_if_its_converter_refuses(tmp_path, monkeypatch, caplog):
+    def refuse(function, precision):
+        raise RuntimeError("no operation Frobnicate")
+
+    monkeypatch.setattr(conversion, "_to_litert", refuse)
+    version = export_run(shared_run(MULTI_LABEL), tmp_path / "model")
+    assert "used by TensorFlow only: litert_float32: expected" in caplog.text and "Frobnicate" in caplog.text
+    assert not list(version.rglob("*.tflite"))
+    assert load_export(version).posteriors(waveform_of(SEGMENT))[0].shape == (32, len(LABELS))
+
+
+def test_large_networks_are_converted_if_asked_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "MOST_WEIGHTS", 0)
+    assert not list(export_run(shared_run(MULTI_LABEL), tmp_path / "model").rglob("*.tflite"))
+    version = export_run(shared_run(MULTI_LABEL), tmp_path / "model", runtimes=["litert_int8"])
+    assert {path.name for path in version.rglob("*.tflite")} == set(FILES["litert_int8"])
+
+
+# Detecting by LiteRT, the default
+
+DETECT = """
+import sys
+from polysed_keras.cli.main import main
+code = main(sys.argv[1:])
+print([name for name in ("tensorflow", "keras", "librosa") if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def test_detect_imports_no_tensorflow_and_finds_what_the_saved_model_finds(tmp_path):
+    recording = sorted((shared_corpus() / "audio").glob("test*.wav"))[0]
+    arguments = ["detect", str(recording), "--model", str(shared_export(POWERSET))]
+    result = subprocess.run([sys.executable, "-c", DETECT, *arguments], capture_output=True, text=True, timeout=120)
+    *lines, imported = result.stdout.splitlines()
+    assert (result.returncode, result.stderr, imported) == (0, "", "[]")
+    events = load_saved_model(shared_export(POWERSET)).detect(recording)
+    assert [line.split("\t")[1:] for line in lines] == [
+        [f"{event.onset:.3f}", f"{event.offset:.3f}", event.event_label, f"{event.confidence:.3f}"]
+        for event in events.itertuples()]
+    assert len(events) > 3
+
+
+@pytest.mark.parametrize("runtime", ["tensorflow", "litert_float32"])
+def test_a_runtime_is_chosen(runtime, monkeypatch):
+    taken = []
+    monkeypatch.setattr(runtimes, "load_runtime", lambda folder, name, description: taken.append(name))
+    load_export(shared_export(POWERSET), runtime)
+    assert taken == [runtime] * (runtime != "tensorflow")
+
+
+def test_a_runtime_that_an_export_lacks_is_told(capsys, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    arguments = ["detect", str(tmp_path / "a.wav"), "--model", str(shared_export(POWERSET)), "--runtime"]
+    assert main([*arguments, "onnx"]) == 2
+    assert "has: tensorflow, litert_float32. Received: 'onnx'" in capsys.readouterr().err
+    assert main([*arguments, "onnx", "--server", "localhost:1"]) == 2
+    assert "none with --server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET, CLIPS], ids=lambda experiment: experiment.name)
+def test_the_description_is_that_of_the_saved_model(experiment):
+    exported = shared_export(experiment)
+    assert load_export(exported).description == load_saved_model(exported).description
+
+
+def test_samples_whose_energy_is_infinite_are_refused():
+    for runtime in ("litert_float32", "tensorflow"):
+        with pytest.raises(InputError, match="energy is infinite"):
+            list(load_export(shared_export(POWERSET), runtime)._parts([np.full(9_000, 1e30, np.float32)]))
+
+
+def test_a_damaged_network_is_told(tmp_path):
+    (tmp_path / "float32.tflite").write_bytes(b"TFL3" * 100)
+    with pytest.raises(InputError, match="float32.tflite: expected a converted network"):
+        open_runtime(tmp_path / "float32.tflite")
 
 
 def test_unknown_runtimes_are_an_error():

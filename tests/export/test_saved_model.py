@@ -12,9 +12,9 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
+from polysed_keras.export.description import default_model, describe
 from polysed_keras.export.runs import export_run
-from polysed_keras.export.saved_model import default_model, export_saved_model, load_saved_model
-from polysed_keras.export.signatures import describe
+from polysed_keras.export.saved_model import export_saved_model, load_saved_model
 from polysed_keras.files import check_checksums
 from polysed_keras.specs.experiment import Experiment
 from polysed_keras.specs.tasks import task_labels
@@ -103,7 +103,7 @@ def test_the_card_says_what_was_exported():
     best = max(history, key=lambda row: row["val_f1"])
     resolved = load_run(shared_run(POWERSET))
     assert card == {**describe(resolved, "tiny_tasks-export", 1), "best_epoch": best["epoch"],
-                    "validation_f1": best["val_f1"]}
+                    "validation_f1": best["val_f1"], "polysed_format": 1}
 
 
 # Labels in another order
@@ -149,7 +149,7 @@ def test_the_highest_version_is_taken(tmp_path):
 
 
 def test_a_default_model_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("polysed_keras.export.saved_model.DEFAULT_MODEL", tmp_path / "everyday")
+    monkeypatch.setattr("polysed_keras.export.description.DEFAULT_MODEL", tmp_path / "everyday")
     with pytest.raises(InputError, match="--model: expected a choice. Received: none, .*everyday "
                        ".*Export a run, or name a model"):
         default_model()
@@ -202,6 +202,20 @@ def test_damaged_exports_are_refused(tmp_path):
     (version / "fingerprint.pb").write_bytes(b"")
     with pytest.raises(InputError, match="fingerprint.pb: expected the file that checksums.json has the digest of"):
         load_saved_model(version)
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index",
+                                  "variables/variables.data-00000-of-00001"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_truncated_model_without_checksums_is_an_error(name, share, tmp_path):
+    """As of version 0.1, or of others: TensorFlow raises exceptions of many kinds."""
+    version = shutil.copytree(shared_export(MULTI_LABEL) / "1", tmp_path / "1")
+    (version / "checksums.json").unlink()
+    content = (version / name).read_bytes()
+    (version / name).write_bytes(content[:int(share * len(content))])
+    with pytest.raises(InputError, match="expected a SavedModel") as raised:
+        load_saved_model(version)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
 
 
 def test_an_export_without_its_weights_is_an_error(tmp_path):

@@ -5,11 +5,15 @@ import pathlib
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
+from polysed_keras.audio import load_audio
 from polysed_keras.cli.main import main
-from polysed_keras.export.saved_model import DEFAULT_MODEL, load_saved_model
+from polysed_keras.export.description import DEFAULT_MODEL
+from polysed_keras.export.runtimes import load_export
+from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.export.warmup import REQUESTS
 from polysed_keras.files import read_json
 
@@ -17,7 +21,7 @@ from contract import ask, check_operations, promised, signatures, wav_bytes
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_models"
 MODELS = sorted({path.parents[1] for path in FOLDER.glob("*/*/saved_model.pb")})
-MAX_BYTES = 25 * 2 ** 20
+MAX_BYTES = 25 * 2 ** 20  # of each form of the network: SavedModel, LiteRT
 FOLD = 4  # of ESC-50: no model was trained on it
 
 
@@ -48,7 +52,10 @@ def test_a_model_keeps_the_contract(model, tmp_path):
 
 
 def test_a_model_is_small_and_has_a_card(model):
-    assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) < MAX_BYTES
+    files = [path for path in model.rglob("*") if path.is_file()]
+    litert = [path for path in files if path.suffix == ".tflite"]
+    assert sum(path.stat().st_size for path in set(files) - set(litert)) < MAX_BYTES
+    assert sum(path.stat().st_size for path in litert) < MAX_BYTES
     card = (model / "README.md").read_text()
     titles = re.findall(r"^## (.+)$", card, re.M)
     assert titles == ["What it hears", "Data and licence", "Recipe", "Scores", "Known failures", "Cost"]
@@ -57,6 +64,17 @@ def test_a_model_is_small_and_has_a_card(model):
     assert described["labels"] in lists or all(f"`{label}`" in card for label in described["labels"])
     assert f"{described['sample_rate']} Hz" in card and "polysed export" in card and "/work" not in card
     assert re.search(r"[Cc]ommits? [0-9a-f]{7}", card)
+
+
+def test_litert_detects_the_events_of_the_saved_model(esc50):
+    """In two minutes of recordings with sounds; the posteriors that decide them are equal to 1e-4."""
+    litert, reference = load_export(DEFAULT_MODEL), load_saved_model(DEFAULT_MODEL)
+    paths = sorted((esc50 / "audio").iterdir())[::80]
+    waveform = np.concatenate([load_audio(path, litert.sample_rate) for path in paths[:24]])
+    np.testing.assert_allclose(litert.posteriors(waveform)[0], reference.posteriors(waveform)[0], rtol=0, atol=1e-4)
+    events, expected = litert.detect(waveform), reference.detect(waveform)
+    assert len(expected) > 5
+    pd.testing.assert_frame_equal(events, expected, rtol=0, atol=1e-4)
 
 
 def test_detect_takes_the_default_and_says_so(tmp_path, monkeypatch, capsys):

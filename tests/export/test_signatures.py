@@ -9,8 +9,8 @@ import tensorflow as tf
 from polysed_keras.audio.files import load_audio
 from polysed_keras.audio.log_mel import compute_log_mel
 from polysed_keras.errors import InputError
+from polysed_keras.export.description import describe
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.export.signatures import describe
 from polysed_keras.specs.tasks import task_labels
 from polysed_keras.training.runs import load_run
 

@@ -1,12 +1,21 @@
 """What networks cost: against TensorFlow's profiler and by hand; and widened networks against all others."""
 import dataclasses
 
+import keras
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from polysed_keras.errors import InputError
-from polysed_keras.models.costs import experiment_cost, format_widening, multiply_adds, widen, with_num_labels
+from polysed_keras.models.costs import (
+    experiment_cost,
+    format_widening,
+    learning_values,
+    multiply_adds,
+    widen,
+    with_example_labels,
+    with_num_labels,
+)
 from polysed_keras.models.network import build_model
 from polysed_keras.specs.experiment import ModelSpec
 from polysed_keras.specs.overrides import set_fields
@@ -71,6 +80,23 @@ def scaled(experiment, width):
     model = dataclasses.replace(experiment.model, filters=(width, width, 2 * width, 2 * width, 4 * width),
                                 recurrent_units=4 * width, dense_units=(8 * width, 8 * width))
     return dataclasses.replace(experiment, model=model)
+
+
+def test_values_that_a_step_keeps_are_those_of_the_outputs_that_learn():
+    """By hand, of a network of clips: a frozen part is let go, and what follows a layer that learns is kept."""
+    log_mel = keras.Input((4, 3))
+    frozen = keras.layers.Dense(7, trainable=False)(log_mel)
+    learnt = keras.layers.Dense(5)(frozen)
+    model = keras.Model(log_mel, keras.layers.ReLU()(learnt) + keras.layers.Dense(5, trainable=False)(frozen))
+    assert learning_values(model) == (3, 3 * 4 * 5)
+
+
+def test_memory_of_a_training_grows_with_the_batch_by_its_values():
+    cost = experiment_cost(with_example_labels(get_preset("multilabel_small")))
+    assert cost.training_memory(64) - cost.training_memory(32) == 32 * 4 * cost.values
+    frozen = experiment_cost(with_example_labels(get_preset("yamnet")))
+    whole = experiment_cost(with_example_labels(set_fields(get_preset("yamnet"), ["model.freeze_backbone=false"])))
+    assert whole.multiply_adds == frozen.multiply_adds and whole.values > 3 * frozen.values
 
 
 def test_no_width_is_nearer():

@@ -1,11 +1,13 @@
 """The demo, at a size that only shows that every step hands over to the next."""
 import pathlib
+import shutil
 
 import pandas as pd
 import pytest
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
+from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.papers import demo
@@ -61,6 +63,16 @@ def test_mixtures_are_made_once(data):
     statistics = demo.make_mixtures(data.parent / "sounds", data, (9, 9, 9), 1.0)
     assert (data / "statistics.json").stat().st_mtime_ns == before
     assert statistics["train"]["recordings"] == 2 and plot_polyphony(statistics).containers
+
+
+def test_mixtures_of_sounds_that_were_replaced_are_not_taken(data, tmp_path):
+    sounds = shutil.copytree(data.parent / "sounds", tmp_path / "sounds")
+    demo.make_mixtures(sounds, data, (2, 1, 1), 8.0)
+    for label in sounds.iterdir():
+        for path in label.iterdir():
+            path.write_bytes(path.read_bytes()[:-2] + b"\1\1")
+    with pytest.raises(InputError, match="with other audio in beep/"):
+        demo.make_mixtures(sounds, data, (2, 1, 1), 8.0)
 
 
 def test_a_picture_of_the_beginning_ends_there(data):

@@ -3,7 +3,9 @@ import dataclasses
 import gc
 import json
 import logging
+import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -255,6 +257,24 @@ def test_cache(saved, tmp_path):
     assert number == 1
     np.testing.assert_allclose(replaced, 0.8 * WEIGHTS, atol=1e-5)
     assert mean_scores(clips, hub, progress=False).shape == (5,) and scored(clips[:1], served)[1] == 0
+
+
+def test_scores_are_those_of_the_clips_content(saved, tmp_path):
+    calls = []
+    (tmp_path / "data").mkdir()
+    clips = write_clips(tmp_path / "data", [0.2, 0.6])
+    tagger = counting(load_tagger(saved / "hub"), calls)
+    scores = mean_scores(clips, tagger, tmp_path / "data" / "scores.json", progress=False)
+    copy = shutil.copytree(tmp_path / "data", tmp_path / "copy", copy_function=shutil.copyfile)
+    moved = [dataclasses.replace(clip, audio=copy / clip.audio.name) for clip in clips]
+    assert np.array_equal(mean_scores(moved, tagger, copy / "scores.json", progress=False), scores) and len(calls) == 2
+    before = clips[0].audio.stat()
+    soundfile.write(clips[0].audio, np.full(2 * PATCH, 0.8), 16000, subtype="FLOAT")
+    os.utime(clips[0].audio, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert clips[0].audio.stat().st_size == before.st_size
+    replaced = mean_scores(clips, tagger, tmp_path / "data" / "scores.json", progress=False)
+    assert len(calls) == 4
+    np.testing.assert_allclose(replaced, (0.8 + 0.6) / 2 * WEIGHTS, atol=1e-5)
 
 
 def test_broken_or_unwritable_cache_is_said_before_the_work(saved, tmp_path):

@@ -1,6 +1,7 @@
 """Paper 2's experiments on tiny corpora: what points are, that nothing is done twice, tables and figures."""
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -141,8 +142,16 @@ def test_a_sweep_ends_in_a_table_and_a_figure_and_does_nothing_twice(tiny_preset
         raise AssertionError("trained again")
 
     monkeypatch.setattr("polysed_keras.training.fit.new_model", no_training)
-    again = run_sweep("alpha", build, (0.5,), shared_clips(), tmp_path, seeds=(0,))
-    pd.testing.assert_frame_equal(again, table)
+    copy = shutil.copytree(shared_clips(), tmp_path / "copy", copy_function=shutil.copyfile)  # with other times
+    for data in (shared_clips(), copy):
+        again = run_sweep("alpha", build, (0.5,), data, tmp_path, seeds=(0,))
+        pd.testing.assert_frame_equal(again, table)
+    path = load_clips(copy, CLIPS.dataset)["scene"].partitions["test"][0].audio
+    content, before = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 10 ** 12))
+    with pytest.raises(InputError, match="differs in the audio of data_digest"):
+        run_sweep("alpha", build, (0.5,), copy, tmp_path, seeds=(0,))
 
 
 def test_seeds_and_fine_tuning_are_trained_in_order(tiny_presets, tmp_path, monkeypatch):

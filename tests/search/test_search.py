@@ -641,16 +641,36 @@ def test_an_error_of_one_worker_ends_the_search_and_the_others(trained, tmp_path
 
 def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
     search_in(tmp_path, tiny_search(tmp_path))
+    assert json.loads((tmp_path / "out" / "search.json").read_text())["polysed_format"] == 1
     with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another "
                                          "epochs"):
         search_in(tmp_path, tiny_search(tmp_path, epochs=3))
     other = shutil.copytree(shared_corpus(), tmp_path / "other")
-    with pytest.raises(InputError, match="Received: another data"):
+    run_search(tiny_search(tmp_path), other, tmp_path / "out", progress=False)  # the same data, moved
+    before = (other / "audio" / "train0.wav").stat()
+    content = (other / "audio" / "train0.wav").read_bytes()
+    (other / "audio" / "train0.wav").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(other / "audio" / "train0.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=r"Received: another data \(labels, partitions, annotations, audio\)"):
         run_search(tiny_search(tmp_path), other, tmp_path / "out")
     with locked(tmp_path / "out"):
         with pytest.raises(InputError, match="expected no other process at work in it"):
             search_in(tmp_path, tiny_search(tmp_path))
     assert len(trained) == 4
+
+
+def test_a_search_of_an_older_version_is_known_by_the_folder_of_its_data(trained, tmp_path, caplog):
+    search_in(tmp_path, tiny_search(tmp_path))
+    content = read_json(tmp_path / "out" / "search.json", dict)
+    assert len(content.pop("data_digest")) == 25
+    write_json(content, tmp_path / "out" / "search.json")
+    other = shutil.copytree(shared_corpus(), tmp_path / "other")
+    with pytest.raises(InputError, match="Received: another data. Choose"):
+        run_search(tiny_search(tmp_path), other, tmp_path / "out")
+    caplog.clear()
+    search_in(tmp_path, tiny_search(tmp_path))
+    assert "search.json: does not say what its data were" in caplog.text and len(trained) == 4
+    assert read_json(tmp_path / "out" / "search.json", dict)["data_digest"]
 
 
 def test_nothing_is_tried_without_data(trained, tmp_path):
@@ -811,7 +831,8 @@ def test_mistakes_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert_mistake(["tune", path, "--data", tmp_path / "no", "--out", tmp_path / "out"], tmp_path / "no")
     assert_mistake(["tune", path, "--data", tmp_path, "--out", tmp_path / "out", "--workers", "0"], "--workers", "0")
     assert_mistake(["tune", path, "--data", tmp_path, "--out", path / "out"], "cannot be written")
-    for content, word in (("[]", "Experiment"), ('{"name": "x", "width": 3}', "width"), ("{", "readable JSON")):
+    for content, word in (("[]", "expected `object`. Received: `array`."), ('{"name": "x", "width": 3}', "width"),
+                          ("{", "readable JSON")):
         (tmp_path / "best.json").write_text(content)
         assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json",
                        word)

@@ -6,8 +6,8 @@ import pytest
 
 from polysed_keras.errors import InputError
 from polysed_keras.export import load_saved_model
+from polysed_keras.export.description import DEFAULT_MODEL
 from polysed_keras.export.runs import load_run_detector
-from polysed_keras.export.saved_model import DEFAULT_MODEL
 from polysed_keras.serving import load_detector
 
 from fixtures import CLIPS, MULTI_LABEL, POWERSET, RATE, shared_export, shared_run

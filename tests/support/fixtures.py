@@ -182,3 +182,13 @@ def run_python(code, *arguments, python=sys.executable):
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output
+
+
+def take_detector(monkeypatch, detector):
+    """Have the command `detect` use a detector in place of the one that it would load."""
+    from polysed_keras import export, serving
+    from polysed_keras.export.description import DEFAULT_MODEL
+    from polysed_keras.serving import batch
+    for place in (batch, serving):  # A face keeps what it was asked for once.
+        monkeypatch.setattr(place, "open_detector", lambda request: detector)
+    monkeypatch.setattr(export, "default_model", lambda: DEFAULT_MODEL)  # without saying so

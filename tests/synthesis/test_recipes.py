@@ -1,6 +1,7 @@
 """Recipes: what a soundbank becomes by each, what is said about it, and whose mixtures a folder holds."""
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_mixtures_of_another_soundbank_are_told(bank, yard, tmp_path):
     shutil.copytree(bank, more)
     soundfile.write(more / "ring" / "new.wav", 0.1 * np.ones(RATE), RATE)
     ensure_mixtures(more, tmp_path / "data")  # what was heard is still there
+    used = more / sorted(instructions(tmp_path / "data")["recordings"]["soundbank"])[0]
+    content, before = used.read_bytes(), used.stat()
+    used.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(used, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=f"more: expected .* with other audio in {used.parent.name}/{used.name}"):
+        ensure_mixtures(more, tmp_path / "data")
+    used.write_bytes(content)
+    ensure_mixtures(more, tmp_path / "data")
     for path in (more / "ring").iterdir():
         path.rename(path.with_name(f"other_{path.name}"))
     for path in (more / "beep").iterdir():

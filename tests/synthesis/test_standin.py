@@ -188,6 +188,13 @@ def heard_tones(path, frequencies):
     return {recording for recording, frequency in frequencies.items() if stands_out(frequency)}
 
 
+def test_recordings_are_known_by_their_content(bank, made):
+    content = json.loads((made[0] / "standin.json").read_text())
+    assert set(content["recordings"]) == set(content["sources"])
+    for name, digest in content["recordings"].items():
+        assert hashlib.sha256((bank / name).read_bytes()).hexdigest().startswith(digest) and len(digest) == 12
+
+
 def test_what_is_heard_is_what_is_listed_and_is_in_one_partition_and_corpus(tones):
     folder, frequencies = tones
     content = json.loads((folder / "standin.json").read_text())

@@ -18,6 +18,7 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events.alarms import find_alarms, recall_at_alarms
 from polysed_keras.events.decoding import posteriors_to_events
+from polysed_keras.files import locked
 from polysed_keras.models.compiling import compile_model, task_losses
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
@@ -253,7 +254,7 @@ def resolved_tiny(epochs):
 
 def fit_tiny(folder, epochs, **arguments):
     recordings, experiment = random_recordings(200, 100), resolved_tiny(epochs)
-    feed = functools.partial(recording_feed, experiment, recordings, recordings)
+    feed = functools.partial(recording_feed, experiment, recordings, recordings, cache=folder / "features")
     return fit_model(experiment, feed, folder, progress=False, **arguments)
 
 
@@ -425,6 +426,12 @@ def test_another_experiment_is_not_resumed():
     assert load_run(shared_run(MULTI_LABEL)).training.learning_rate == 1e-2
 
 
+def test_a_run_has_one_training_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="expected no other process at work in it"):
+        run_experiment(MULTI_LABEL, shared_corpus(), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_data_are_not_resumed_with(tmp_path):
     run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
     data = shutil.copytree(shared_corpus(), tmp_path / "data")
@@ -434,12 +441,61 @@ def test_other_data_are_not_resumed_with(tmp_path):
     with pytest.raises(InputError, match="holds another experiment .* differs in data_digest.*annotations"):
         run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
     assert (run / "state.json").read_bytes() == state
-    older = json.loads((run / "experiment.json").read_text())
-    for key in ("data_digest", "sha256"):
-        older.pop(key)
-    older["features"].pop("mel_scale")  # a field that was added later
-    (run / "experiment.json").write_text(json.dumps(older))
+
+
+@pytest.mark.parametrize("seconds", [-1e6, 0, 1e6], ids=["older", "same time", "newer"])
+def test_other_audio_is_not_resumed_with(seconds, tmp_path):
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    data = shutil.copytree(shared_corpus(), tmp_path / "data")
+    path = data / "audio" / "train0.wav"
+    content, before = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + int(seconds * 1e9)))
+    for _ in range(2):  # a refusal leaves nothing that would be accepted
+        with pytest.raises(InputError, match="differs in the audio of data_digest.*annotations, audio"):
+            run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+    path.write_bytes(content)
     assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+
+
+@pytest.mark.parametrize("digest", ["lists", None], ids=["of the lists alone", "none"])
+def test_a_run_of_an_older_version_is_read_and_what_it_does_not_know_is_said(digest, tmp_path, caplog):
+    """Its labels and annotations are compared, if it knows them; from now on its audio is too."""
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    data = shutil.copytree(shared_corpus(), tmp_path / "data")
+    older = json.loads((run / "experiment.json").read_text())
+    older.pop("sha256")
+    older["features"].pop("mel_scale")  # a field that was added later
+    lists = older.pop("data_digest").split("-")[0]
+    (run / "experiment.json").write_text(json.dumps(older | ({"data_digest": lists} if digest else {})))
+    if digest:
+        annotation = (data / "meta" / "train0.txt").read_text()
+        (data / "meta" / "train0.txt").write_text("")
+        with pytest.raises(InputError, match="differs in data_digest"):
+            run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+        (data / "meta" / "train0.txt").write_text(annotation)
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+    warned, = [record.getMessage() for record in caplog.records if "older version" in record.getMessage()]
+    assert warned.startswith(f"{run}: ") and "train anew in another folder" in warned
+    caplog.clear()
+    assert len(run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)) == 3
+    assert "older version" not in caplog.text
+    shutil.copyfile(data / "audio" / "train1.wav", data / "audio" / "train0.wav")
+    with pytest.raises(InputError, match="differs in the audio of data_digest"):
+        run_experiment(MULTI_LABEL, data, run, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("digest", [3, [], {}, "", None, "0" * 12, "x-y"])
+def test_a_tampered_digest_of_data_is_no_traceback(digest, tmp_path):
+    run = shutil.copytree(shared_run(MULTI_LABEL), tmp_path / "run")
+    content = json.loads((run / "experiment.json").read_text()) | {"data_digest": digest}
+    content.pop("sha256")
+    (run / "experiment.json").write_text(json.dumps(content))
+    if digest == "":  # as if there were none
+        assert len(run_experiment(MULTI_LABEL, shared_corpus(), run, resume=True, progress=False)) == 3
+    else:
+        with pytest.raises(InputError, match="differs in data_digest"):
+            run_experiment(MULTI_LABEL, shared_corpus(), run, resume=True, progress=False)
 
 
 def test_a_run_is_not_overwritten():

@@ -1,10 +1,13 @@
 """Mixtures that are drawn while a network trains: what is drawn, what it is trained on, resuming, and mistakes."""
 import dataclasses
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_dataset
@@ -48,7 +51,7 @@ def resolved(experiment, **training):
 
 def drawing(bank, data, experiment=None, **changes):
     mixing = dataclasses.replace(resolve_mixing(bank, data), **changes)
-    return fresh_recordings(mixing, load_dataset(data), experiment or resolved(MULTI_LABEL))
+    return fresh_recordings(mixing, load_dataset(data), experiment or resolved(MULTI_LABEL))[0]
 
 
 # What is drawn
@@ -149,6 +152,29 @@ def test_an_interrupted_training_goes_on_with_the_same_mixtures(bank, data, tmp_
     assert 0 < finished < 3
     resumed = run_experiment(MULTI_LABEL, data, tmp_path / "broken", mixing=mixing, resume=True, progress=False)
     pd.testing.assert_frame_equal(resumed, unbroken, rtol=0, atol=1e-6)
+
+
+def test_the_sounds_are_those_of_all_folders_that_mixtures_are_drawn_of(bank, data, tmp_path):
+    soundfile.write(tmp_path / "yard.wav", 0.1 * np.random.default_rng(0).standard_normal(8000), RATE)
+    mixing = resolve_mixing(bank, data, assignments=[f"background=pink+{tmp_path}"])
+    _, sounds = fresh_recordings(mixing, load_dataset(data), resolved(MULTI_LABEL))
+    assert sorted(sounds.values()) == sorted([*bank.rglob("*.wav"), tmp_path / "yard.wav"])
+    assert not any(str(tmp_path) in name or str(bank) in name for name in sounds)  # wherever they are
+
+
+@pytest.mark.slow
+def test_sounds_that_were_replaced_are_other_data(bank, data, tmp_path):
+    sounds = shutil.copytree(bank, tmp_path / "sounds")
+    experiment = dataclasses.replace(MULTI_LABEL, training=dataclasses.replace(MULTI_LABEL.training, epochs=1))
+    mixing = resolve_mixing(sounds, data)
+    run_experiment(experiment, data, tmp_path / "run", mixing=mixing, progress=False)
+    run_experiment(experiment, data, tmp_path / "run", mixing=mixing, progress=False, resume=True)
+    path = next(sounds.rglob("*.wav"))
+    content, before = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match="differs in the audio of data_digest"):
+        run_experiment(experiment, data, tmp_path / "run", mixing=mixing, progress=False, resume=True)
 
 
 @pytest.mark.slow

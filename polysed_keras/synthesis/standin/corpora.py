@@ -14,7 +14,7 @@ from tqdm import tqdm
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_directory, temporary_folder, write_json
+from polysed_keras.files import atomic_directory, file_digest, temporary_folder, write_json
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.procedural.procedures import write_soundbank
@@ -37,6 +37,7 @@ PROCEDURAL_INSTANCES = 20  # per label: in training 6 for scenes and 6 for event
 def make_standin(soundbank, out, spec=None, *, folds=None, seed=0, origin=None, progress=False):
     """Write clips of scenes and of events, each in its corpus's layout, and standin.json, their full instructions.
 
+    standin.json also has the digest of each recording (files.file_digest), by which its sounds are known anywhere.
     A clip depends on the seed, the corpus, the partition, its number there and the spec, but not on the hours.
 
     Args:
@@ -76,7 +77,8 @@ def make_standin(soundbank, out, spec=None, *, folds=None, seed=0, origin=None, 
         sources = {instance.recording: instance.source for corpora in sounds.values() for by_label in corpora.values()
                    for instances in by_label.values() for instance in instances}
         content = {"seed": seed, **origin, "spec": dataclasses.asdict(spec), "labels": labels, **_plain(scenes),
-                   "sources": sources, "clips": _plain(clips)}
+                   "sources": sources, "recordings": {path: file_digest(bank.folder / path) for path in sources},
+                   "clips": _plain(clips)}
         write_json(content, folder / STANDIN_INSTRUCTIONS)
     return _report(clips, labels, spec)
 
