@@ -118,8 +118,10 @@ class Chain:
         if any(name.startswith("models/tiny/2/") for name in made):  # killed after the export: it is exported twice
             made, expected = ({name: path for name, path in each.items() if not name.startswith("models/")}
                               for each in (made, expected))
-        assert sorted(made) == sorted(expected)
-        assert [name for name in made if made[name].read_bytes() != expected[name].read_bytes()] == []
+        made, expected = ({name: path.read_bytes() for name, path in each.items()} for each in (made, expected))
+        differing = {name for name in made | expected if made.get(name) != expected.get(name)}
+        # Features that a full disk did not take are made anew by the next command that needs them.
+        assert [name for name in sorted(differing) if name in made or not name.startswith("data/features/")] == []
 
 
 @pytest.fixture(scope="module")
