@@ -67,7 +67,7 @@ def _inference(name, network, rounds, exported):
     from polysed_keras.export.runtimes import open_runtime
     experiment, model, peer = network
     log_mel = np.random.default_rng(1).standard_normal((1, *experiment.input_shape)).astype(np.float32)
-    tensors, function = (tf.constant(log_mel), torch.tensor(log_mel)), tf.function(lambda x: model(x, training=False))
+    tensors, graph = (tf.constant(log_mel), torch.tensor(log_mel)), tf.function(lambda x: model(x, training=False))
 
     def by_torch(function):
         def answer():
@@ -75,15 +75,15 @@ def _inference(name, network, rounds, exported):
                 return function(tensors[1])
         return answer
 
-    functions = {"TensorFlow": lambda: {task: output.numpy() for task, output in function(tensors[0]).items()},
+    functions = {"TensorFlow": lambda: {task: output.numpy() for task, output in graph(tensors[0]).items()},
                  "PyTorch, eager": by_torch(peer)}
     compiled, note = _compiled(peer, tensors[1])
-    if compiled:
+    if compiled is not None:
         functions["PyTorch, compiled"] = by_torch(compiled)
     if exported:
-        network, waveform = open_runtime(exported / "runtimes" / "float32.tflite"), _noise(experiment)
+        converted, waveform = open_runtime(exported / "runtimes" / "float32.tflite"), _noise(experiment)
         detectors = {runtime: load_export(exported, runtime) for runtime in ("litert_float32", "tensorflow")}
-        functions["LiteRT"] = lambda: network(log_mel=log_mel)
+        functions["LiteRT"] = lambda: converted(log_mel=log_mel)
         functions["samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
         functions["samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
     for function in functions.values():
@@ -158,7 +158,7 @@ def measure(cores, exports, rounds):
     import torch
     torch.set_num_threads(cores)
 
-    from polysed_keras.models import multiply_adds
+    from polysed_keras.models.costs import multiply_adds
     most, rows, notes = peak(), [], []
     for name in (*SMALL, LARGE):
         network = _network(name)

@@ -1,5 +1,6 @@
 """Timing by turns, the machine and its measured peak, and Markdown tables, for the scripts beside this one."""
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
@@ -42,17 +43,11 @@ def by_turns(functions, rounds, *, calls=1, clock=time.perf_counter):
 
 
 def in_words(values, digits=3):
-    """Format the median of numbers, and their range."""
-    median, least, most = (f"{value:,.{_places(value, digits)}f}"
-                           for value in (statistics.median(values), min(values), max(values)))
-    return f"{median} ({least} to {most})"
+    """Format the median of numbers above 0 and their range, with so many digits that count."""
+    def number(value):
+        return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
 
-
-def _places(value, digits):
-    places = digits - 1
-    while value >= 10 and places:
-        value, places = value / 10, places - 1
-    return places
+    return f"{number(statistics.median(values))} ({number(min(values))} to {number(max(values))})"
 
 
 def ratios(peer, ours):
