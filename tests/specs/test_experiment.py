@@ -8,7 +8,7 @@ import pytest
 
 from polysed_keras.errors import InputError
 from polysed_keras.specs.experiment import YAMNET_FEATURES, AugmentSpec, Experiment, LogMelSpec, ModelSpec, TrainSpec
-from polysed_keras.specs.overrides import set_fields
+from polysed_keras.specs.overrides import set_fields, set_spec_fields
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.specs.tasks import Decomposition, Task, resolve_tasks
 
@@ -120,6 +120,13 @@ def test_the_name_says_what_was_changed_but_for_the_seed():
     changed = set_fields(get_preset("multilabel"), ["training.seed=5", "model.dropout=0.3", "training.epochs=10"])
     assert changed.training.seed == 5
     assert changed.name == "multilabel dropout=0.3"
+    assert set_fields(get_preset("multilabel"), ["training.segment_hop=3"]).name == "multilabel segment_hop=3"
+
+
+def test_fields_of_one_spec_are_set():
+    assert set_spec_fields(TrainSpec(), ["epochs=3", "alpha=0.5"]) == TrainSpec(epochs=3, alpha=0.5)
+    with pytest.raises(InputError, match="--set: expected one of batch_size, .*'training.epochs'"):
+        set_spec_fields(TrainSpec(), ["training.epochs=3"])
 
 
 @pytest.mark.parametrize("assignment, message", [
@@ -168,7 +175,7 @@ def test_the_name_says_what_was_changed_but_for_the_seed():
     ("tasks.encoding=one_hot", "encoding"),
     ("tasks.strategy=by_height", "strategy: expected one of contiguous, random"),
     ("tasks.seed=1.5", "--set tasks.seed"),
-    ("training.learning_rate=" + "9" * 400, "--set training.learning_rate.*such as 0.0001. Received: '9{80}"),
+    ("training.learning_rate=" + "9" * 400, "--set training.learning_rate.*such as 0.0001. Received: '9{200}[.]{3}'"),
     ("training.event_hours=" + "[" * 5000, "--set training.event_hours.*expected `float"),
     ("model.filters=[[4]]", "--set model.filters"),
 ])
