@@ -14,7 +14,7 @@ from polysed_keras.models.prior import WithPrior
 # Of the papers' corpora: TUT-SED Synthetic 2016, TUT Urban Acoustic Scenes 2018, and the event sets of paper 2.
 NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35
 PROCESS_BYTES, OPERATION_BYTES = 670e6, 2e6  # of Python with TensorFlow; and of what a traced step keeps per operation
-WEIGHT_BYTES, VALUE_BYTES = 16, 4  # a weight, its gradient and Adam's two moments; and an output that is kept
+WEIGHT_BYTES, VALUE_BYTES = 16, 4  # a weight, its gradient and Adam's two moments; and a value that is kept
 
 
 def _outputs(layer):
@@ -57,24 +57,24 @@ def multiply_adds(model):
 def learning_values(model):
     """Count what a training step keeps of a network for its gradients.
 
-    An operation learns if it has weights that learn, or if it follows one that does; the outputs of the others, such as
-    a frozen backbone's, are let go.
+    An operation learns if it has weights that learn, or if it follows one that does. Its inputs and outputs are kept;
+    what lies between others, such as within a frozen backbone, is let go.
 
     Args:
         model: network of build_model.
 
     Returns:
-        Number of operations that learn, and number of values in their outputs for one segment or clip.
+        Number of operations that learn, and number of values in their inputs and outputs for one segment or clip.
     """
-    learnt, operations, values = set(), 0, 0
+    learnt, kept, operations = set(), {}, 0
     for operation in model.operations:
-        follows = any(id(tensor) in learnt for tensor in keras.tree.flatten(operation.input))
-        if follows or getattr(operation, "trainable_variables", ()):
-            outputs = keras.tree.flatten(operation.output)
+        inputs, outputs = (keras.tree.flatten(tensors) for tensors in (operation.input, operation.output))
+        if getattr(operation, "trainable_variables", ()) or any(id(tensor) in learnt for tensor in inputs):
             learnt |= set(map(id, outputs))
             operations += 1
-            values += sum(math.prod(output.shape[1:]) for output in outputs) * getattr(operation, "patches", 1)
-    return operations, values
+            parts = getattr(operation, "patches", 1)
+            kept |= {id(tensor): math.prod(tensor.shape[1:]) * parts for tensor in inputs + outputs}
+    return operations, sum(kept.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Cost:
         """Estimate the bytes that a process needs for training steps of so many segments or clips, on a CPU.
 
         It is a sum of Python with TensorFlow, the traced graph, the weights with their gradients and Adam's moments,
-        and the outputs of all operations that learn. The training data come on top.
+        and the inputs and outputs of all operations that learn. The training data come on top.
         """
         return (PROCESS_BYTES + OPERATION_BYTES * self.operations + WEIGHT_BYTES * self.weights +
                 VALUE_BYTES * self.values * batch_size)
