@@ -1,7 +1,11 @@
 """Keras callbacks for resumable checkpoints and progress, and the files that they write."""
+import contextlib
+import gc
+import io
 import pathlib
 import shutil
 import sys
+import traceback
 import typing
 
 import keras
@@ -14,6 +18,17 @@ from polysed_keras.files import CHECKSUMS, Checksums, atomic_file, file_digest, 
 
 STATE, BEST_WEIGHTS, HISTORY = "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
+
+
+def _save_weights(network, path):
+    """Save weights without what HDF5 prints of each object that it could not close on a full disk."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            network.save_weights(path)
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # They hold the objects.
+            gc.collect()
+            raise
 
 
 class State(typing.TypedDict):
@@ -101,7 +116,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
         checkpoint = f"epoch-{epoch + 1}.weights.h5"
         with atomic_file(self.run / checkpoint) as temporary:
-            self.network.save_weights(temporary)
+            _save_weights(self.network, temporary)
         self._note_digest(checkpoint)
         if logs[self.measure] > best:
             with atomic_file(self.run / BEST_WEIGHTS) as temporary:
