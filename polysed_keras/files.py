@@ -96,6 +96,15 @@ def _told_if_full(path, workplace):
                          "same command again.") from error
 
 
+def check_room(path, size):
+    """Raise OSError, as a full disk does, if the disk of a path's folder has less room than `size` bytes.
+
+    It is for libraries that do not survive a disk that gets full; all others say so themselves.
+    """
+    if shutil.disk_usage(pathlib.Path(path).parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 @contextlib.contextmanager
 def temporary_folder():
     """Yield a folder for the time of the block, in the system's place for temporary files (TMPDIR).

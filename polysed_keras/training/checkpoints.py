@@ -1,34 +1,36 @@
 """Keras callbacks for resumable checkpoints and progress, and the files that they write."""
-import contextlib
-import gc
-import io
 import pathlib
 import shutil
 import sys
-import traceback
 import typing
 
 import keras
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.events import CALIBRATED
-from polysed_keras.files import CHECKSUMS, Checksums, atomic_file, file_digest, path_inside, read_json, write_json
+from polysed_keras.files import (
+    CHECKSUMS,
+    Checksums,
+    atomic_file,
+    check_room,
+    file_digest,
+    path_inside,
+    read_json,
+    write_json,
+)
 
 STATE, BEST_WEIGHTS, HISTORY = "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
 
 
 def _save_weights(network, path):
-    """Save weights without what HDF5 prints of each object that it could not close on a full disk."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            network.save_weights(path)
-        except Exception as error:
-            traceback.clear_frames(error.__traceback__)  # They hold the objects.
-            gc.collect()
-            raise
+    """Save weights, if there is room: HDF5 does not survive a disk that gets full while it writes."""
+    variables = network.variables + network.optimizer.variables
+    check_room(path, sum(int(np.prod(variable.shape)) * 4 + 8192 for variable in variables))  # and its own tables
+    network.save_weights(path)
 
 
 class State(typing.TypedDict):
