@@ -5,10 +5,10 @@
 
 Of a preset, with 16 labels (10 scenes, 35 events) and random weights: the peak memory of a process that makes training
 steps of 32 segments or clips, and the seconds of such a step; how many times faster than real time its network is for
-one segment and for 32, from log-mel to posteriors, by TensorFlow on all cores; the size of its export; and the seconds
-that the whole command `polysed detect` takes for a recording of 10 s, by LiteRT and by TensorFlow. With --keep, what
-the folder holds already is not measured again. With --only, some of these are measured, and the others are what the
-folder holds.
+one segment and for 32, from log-mel to posteriors, by TensorFlow; the size of its export; and the seconds that the
+whole command `polysed detect` takes for a recording of 10 s, by LiteRT and by TensorFlow. Seconds are those of one
+core, the processor's time, because they depend least on what else runs. With --keep, what the folder holds already is
+not measured again. With --only, some of these are measured, and the others are what the folder holds.
 
 Of a detector, an export or a run: size on disk, seconds to load, memory, and how many times faster than real time one
 core is. It detects events in five minutes of pink noise, from samples to events, three times; the median counts.
@@ -42,15 +42,26 @@ def peak_memory():
 
 
 def median_seconds(function, *arguments, least=REPETITIONS):
-    """Return the median seconds of a function's calls after the first one, which traces."""
+    """Return the median seconds of one core of a function's calls after the first one, which traces."""
     times, began = [], time.perf_counter()
     while len(times) <= least or time.perf_counter() - began < 2:
-        begun = time.perf_counter()
+        begun = time.process_time()
         function(*arguments)
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
         if len(times) > 1 and time.perf_counter() - began > MOST_SECONDS:
             break
     return statistics.median(times[1:])
+
+
+def run_polysed(*arguments):
+    """Run a command of polysed and return its seconds of one core, and its peak memory in MB."""
+    process = subprocess.Popen([sys.executable, "-m", "polysed_keras", *map(str, arguments)], cwd=ROOT,
+                               stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(process.returncode)  # the process has said why
+    return [usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6]
 
 
 def measure(model):
@@ -65,6 +76,13 @@ def measure(model):
     noise = coloured_noise("pink", SECONDS * rate, rate, 0) * 0.03
     return {"labels": len(detector.labels), "loaded": loaded, "memory": peak_memory(),
             "speed": SECONDS / median_seconds(detector.detect, noise)}
+
+
+def count(name):
+    """Return what `polysed presets --costs` counts of a preset, a dict."""
+    from polysed_keras.models import experiment_cost
+    cost = experiment_cost(example(name))
+    return {"weights": cost.weights, "multiply_adds": cost.multiply_adds, "memory": cost.training_memory(BATCH) / 1e6}
 
 
 def train(name):
@@ -119,16 +137,13 @@ def start(folder):
     """Return the seconds of the whole command `polysed detect` for 10 s, {runtime: seconds}."""
     import soundfile
 
-    def detect(runtime):
-        subprocess.run([sys.executable, "-m", "polysed_keras", "detect", str(clip), "--model", str(folder),
-                        "--runtime", runtime], cwd=ROOT, check=True, capture_output=True)
-
     with tempfile.TemporaryDirectory() as temporary:
         clip, seconds = pathlib.Path(temporary) / "clip.wav", {}
         soundfile.write(clip, np.random.default_rng(0).normal(0, 0.03, 16000 * CLIP_SECONDS), 16000)
         for runtime in RUNTIMES:
             if runtime == "tensorflow" or list(pathlib.Path(folder).rglob("float32.tflite")):
-                seconds[runtime] = median_seconds(detect, runtime)
+                seconds[runtime] = statistics.median(
+                    run_polysed("detect", clip, "--model", folder, "--runtime", runtime)[0] for _ in range(REPETITIONS))
     return {"start": seconds}
 
 
@@ -144,7 +159,7 @@ def size(folder, pattern="*"):
     return sum(path.stat().st_size for path in pathlib.Path(folder).rglob(pattern) if path.is_file()) / 1e6
 
 
-MEASURES = {"train": train, "export": export, "run": run, "start": start}
+MEASURES = {"count": count, "train": train, "export": export, "run": run, "start": start}
 
 
 def in_process(script, *arguments, environment=None):
@@ -162,7 +177,7 @@ def measure_preset(name, keep, only):
     measured = json.loads(path.read_text()) if path.exists() else {}
     for measure in only:
         if measure not in measured:
-            arguments = {"train": [name], "export": [name, folder], "run": [name], "start": [folder]}[measure]
+            arguments = {"export": [name, folder], "start": [folder]}.get(measure, [name])
             if measure == "start" and "export" not in measured:
                 continue
             measured[measure] = in_process(__file__, "--one", measure, *arguments)
@@ -171,16 +186,15 @@ def measure_preset(name, keep, only):
 
 
 def preset_row(name, measured):
-    """Format the counted and the measured costs of a preset."""
-    from polysed_keras.models import experiment_cost
-    cost = experiment_cost(example(name))
-    counted = f"{cost.weights:,} | {cost.multiply_adds / 1e6:,.1f} | {cost.training_memory() / 1e6:,.0f}"
+    """Format the counted and the measured costs of a preset; what was not measured stays empty."""
+    counted, trained = measured.get("count", {}), measured.get("train", {})
     speeds, starts = measured.get("run", {}).get("speeds", {}), measured.get("start", {}).get("start", {})
-    trained = measured.get("train", {})
-    values = [(trained.get("memory"), ",.0f"), (trained.get("step"), ".2f"), (speeds.get("1"), ",.0f"),
-              (speeds.get(str(BATCH)), ",.0f"), (measured.get("export", {}).get("size"), ",.1f"),
+    values = [(counted.get("weights"), ",.0f"), (counted.get("multiply_adds", 0) / 1e6, ",.1f"),
+              (counted.get("memory"), ",.0f"), (trained.get("memory"), ",.0f"), (trained.get("step"), ".2f"),
+              (speeds.get("1"), ",.0f"), (speeds.get(str(BATCH)), ",.0f"),
+              (measured.get("export", {}).get("size"), ",.1f"),
               *((starts.get(runtime), ".1f") for runtime in RUNTIMES)]
-    return f"| {name} | {counted} | " + " | ".join(f"{value:{form}}" if value else "" for value, form in values) + " |"
+    return f"| {name} | " + " | ".join(f"{value:{form}}" if value else "" for value, form in values) + " |"
 
 
 def print_header(*names):
@@ -203,8 +217,8 @@ def main():
     detectors = [model for model in arguments.models if model not in PRESETS]
     if presets:
         print_header("preset", "weights", "million multiply-adds / s", "training, MB estimated", "measured",
-                     "a step in s", "x real time, 1", f"x real time, {BATCH}", "export in MB", "10 s by LiteRT in s",
-                     "by TensorFlow")
+                     "a step in s", "x real time of a core, 1", str(BATCH), "export in MB",
+                     "detect 10 s by LiteRT in s", "by TensorFlow")
         with tempfile.TemporaryDirectory() as temporary:
             keep = pathlib.Path(arguments.keep or temporary)
             keep.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def train(preset, policy, xla, steps, batch_size, on_gpu, out):
 
     def fit(number):
         begun = time.perf_counter()
-        history = model.fit(batches, steps_per_epoch=number, verbose=0)
+        history = model.fit(batches, steps_per_epoch=number, verbose=0, shuffle=False)
         return time.perf_counter() - begun, history.history["loss"][-1]
 
     first, _ = fit(1)
@@ -136,7 +136,7 @@ def main():
                                   environment=None if arguments.device == "gpu" else on_cpu)
             difference = in_process(__file__, "--detect", out, environment=on_cpu)["difference"]
         print(f"| {way} | {measured['first']:.1f} | {measured['steps']:.2f} | {measured['memory']:,.0f} | "
-              f"{measured['tflops']:.3g} | {measured['share']:.0%} | {difference:.1g} |", flush=True)
+              f"{measured['tflops']:.3g} | {measured['share']:.1%} | {difference:.1g} |", flush=True)
         if not np.isfinite(measured["loss"]) or not difference < PRECISION[WAYS[way][0]]:
             sys.exit(f"gpu.py: {way}: expected a finite loss, and the same posteriors on a CPU within "
                      f"{PRECISION[WAYS[way][0]]}. Received: {measured['loss']} and {difference:.2g}.")

@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py --keep build/costs --pictures docs/results
 
-Tasks: multiply-adds, memory of a training with batches of 32 (both counted) and speed (measured) of the `_small`
-presets, beside the counted ones of the full sizes. Labels: the same counts from 16 labels to 64. Recordings: seconds
+Tasks: multiply-adds, memory of a training with batches of 32 (both counted) and speed (measured, of one core) of the
+`_small` presets, beside the counts of the full sizes. Labels: the same counts from 16 labels to 64. Recordings: seconds
 and peak memory of the whole command `polysed detect`, from a minute to eight hours of 16 kHz with sounds in it.
 Corpora: seconds to make the features of clips of 10 s, their size on disk, and the memory of a training that reads
 clips from disk, or that holds recordings in memory; lines go on to 5,600 hours, which AudioSet has, by arithmetic.
@@ -14,13 +14,11 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
-from costs import BATCH, ROOT, in_process, measure_preset, peak_memory  # it makes the package importable
+from costs import BATCH, in_process, measure_preset, peak_memory, run_polysed  # it makes the package importable
 
 RATE, CLIP_RATE, CLIP_SECONDS = 16000, 44100, 10
 TASKS, LABELS = (1, 2, 4, 8, 16), (16, 24, 32, 40, 48, 56, 64)
@@ -78,15 +76,7 @@ def detect_minutes(minutes):
     with tempfile.TemporaryDirectory() as temporary:
         recording = pathlib.Path(temporary) / "recording.wav"
         write_recording(recording, minutes)
-        begun = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "polysed_keras", "detect", str(recording),
-                                    "--out", temporary], cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"scaling.py: expected that polysed detect finds events in {minutes} minutes of audio. Received: "
-                     f"exit code {process.returncode}.")
-        return [time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e6]
+        return run_polysed("detect", recording, "--out", temporary)
 
 
 def make_features(folder, hours):
@@ -108,9 +98,9 @@ def make_features(folder, hours):
                 soundfile.write(path, noise[begin:begin + CLIP_RATE * CLIP_SECONDS] * rng.uniform(0.5, 2), CLIP_RATE)
             if not first:
                 store_log_mel(paths[0], spec, pathlib.Path(folder))  # traces the front end
-            begun = time.perf_counter()
+            begun = time.process_time()
             list(pool.map(lambda path: store_log_mel(path, spec, pathlib.Path(folder)), paths))
-            seconds += time.perf_counter() - begun
+            seconds += time.process_time() - begun
             for path in paths:
                 path.unlink()
     return [seconds, sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*.npy")) / 1e6]
@@ -124,11 +114,11 @@ def read_clips(folder):
     activity = (np.random.default_rng(0).random((len(paths), 35)) < 0.1).astype(np.uint8)
     clips = ClipFeatures(tuple(map(str, paths)), tuple(paths), activity, 500, spec.n_mels)
     tasks = (Task("events", tuple(map(str, range(35))), "multi_label"),)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in joint_dataset({"events": clips}, tasks, {"events": BATCH}, spec=AugmentSpec(), seed=0).take(
             len(paths) // BATCH):
         pass
-    return [time.perf_counter() - begun, peak_memory()]
+    return [time.process_time() - begun, peak_memory()]
 
 
 def hold_recordings(folder):
@@ -184,13 +174,16 @@ def draw(path, panels):
     for axis, (title, x_label, lines) in zip(axes, panels):
         for x, y, label, style in lines:
             axis.plot(x, y, style, label=label, markersize=4, linewidth=1.2)
-        axis.set(title=title, xlabel=x_label, xscale="log", yscale="log")
+        axis.set(xlabel=x_label, xscale="log", yscale="log")
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=8)
-        ticks = sorted({value for x, _, _, style in lines for value in x if "o" in style})
-        if len(ticks) <= 8:
-            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
-            axis.set_xticks([], minor=True)
+        ticks = sorted({value for x, _, _, style in lines for value in (*(x if "o" in style else ()), x[-1])})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_xticks([], minor=True)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(pyplot.LogLocator(subs=(2, 5)))
+        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.tick_params(which="minor", labelsize=7)
         axis.grid(alpha=0.3)
         if len(lines) > 1:
             axis.legend(fontsize=7)
@@ -203,13 +196,13 @@ def draw_tasks(kept, keep, pictures):
     lines = {suffix: [[counted[preset_of(number, suffix)][column] for number in TASKS] for column in range(2)]
              for suffix in ("", "_small")}
     speeds = [measure_preset(preset_of(number, "_small"), keep, ["run"])["run"]["speeds"] for number in TASKS]
-    names = (("", "papers' sizes", "C0o--"), ("_small", "_small", "C1o--"))
+    names = (("", "papers' sizes", "C0o--"), ("_small", "small presets", "C1o--"))
     draw(pictures / "scaling-tasks.png", [
-        ("million multiply-adds per second of audio (counted)", "tasks",
+        ("million multiply-adds per second (counted)", "tasks",
          [(TASKS, lines[suffix][0], label, style) for suffix, label, style in names]),
-        ("GB to train, batches of 32 (estimated)", "tasks",
+        ("GB to train, batch of 32 (estimated)", "tasks",
          [(TASKS, lines[suffix][1], label, style) for suffix, label, style in names]),
-        ("x real time of _small networks (measured)", "tasks",
+        ("x real time of one core, small presets (measured)", "tasks",
          [(TASKS, [speed[batch] for speed in speeds], f"{batch} segment{'s' * (batch != '1')} at a time", style)
           for batch, style in (("1", "C2o-"), (str(BATCH), "C3o-"))])])
 
@@ -220,14 +213,14 @@ def draw_labels(kept, keep, pictures):
     draw(pictures / "scaling-labels.png", [
         (title, "labels", [(*zip(*((row[0], row[column]) for row in rows)), f"{number} task{'s' * (number != '1')}",
                             styles[number]) for number, rows in counted.items()])
-        for column, title in ((1, "million weights of _small presets (counted)"),
-                              (2, "GB to train, batches of 32 (estimated)"))])
+        for column, title in ((1, "million weights, small presets (counted)"),
+                              (2, "GB to train, batch of 32 (estimated)"))])
 
 
 def draw_length(kept, keep, pictures):
     seconds, memory = zip(*(kept.get(f"{minutes} min", detect_minutes, minutes) for minutes in MINUTES))
     draw(pictures / "scaling-length.png", [
-        ("seconds of polysed detect (measured)", "minutes of 16 kHz", [(MINUTES, seconds, "", "C0o-")]),
+        ("seconds of one core, polysed detect (measured)", "minutes of 16 kHz", [(MINUTES, seconds, "", "C0o-")]),
         ("MB of memory (measured)", "minutes of 16 kHz", [
             (MINUTES, memory, "polysed detect", "C0o-"),
             (MINUTES, [minutes * 60 * RATE * 4 / 1e6 for minutes in MINUTES], "the samples alone", "C7:")])])
@@ -237,12 +230,16 @@ def draw_corpus(kept, keep, pictures):
     measured = np.array([kept.get(f"{hours} h", measure_corpus, hours) for hours in HOURS])
     step = measure_preset("event_baseline_small", keep, ["train"])["train"]["step"]
     longer = np.geomspace(HOURS[-1], MOST_HOURS, 8)
-    more = lambda column: longer * measured[-1, column] / HOURS[-1]  # noqa: E731
+
+    def more(column):
+        """Return a column for `longer`, in proportion to the last measurement."""
+        return longer * measured[-1, column] / HOURS[-1]
+
     slope, offset = np.polyfit(HOURS[-3:], measured[-3:, 4], 1)
     epoch = 3600 / CLIP_SECONDS / BATCH * step
     hours = np.array(HOURS)
     draw(pictures / "scaling-corpus.png", [
-        ("seconds", "hours of audio", [
+        ("seconds of one core", "hours of audio", [
             (hours, measured[:, 0], "features, once", "C0o-"), (longer, more(0), "", "C0--"),
             (hours, measured[:, 2], "reading an epoch of clips", "C1o-"), (longer, more(2), "", "C1--"),
             (np.append(hours, longer), epoch * np.append(hours, longer), "training an epoch, event_baseline_small",
