@@ -117,7 +117,7 @@ def _training(network, rounds, batch=4):
         optimizer.step()
         return float(loss)
 
-    functions = {"TensorFlow": lambda: float(model.train_on_batch(*ours)), "PyTorch, eager": torch_step}
+    functions = {"TensorFlow": lambda: np.ravel(model.train_on_batch(*ours))[0], "PyTorch, eager": torch_step}
     losses = [function() for function in functions.values()]
     assert abs(losses[0] - losses[1]) < 0.1 * losses[1], losses  # They differ in what dropout drops alone.
     return by_turns(functions, rounds)
