@@ -19,7 +19,6 @@ from timing import IDLE, ROOT, commit, load, machine, wait_until_idle
 PAGE = ROOT / "docs" / "results" / "speed.md"
 SCRIPTS = {"networks": [], "start_up": [], "many_files": [], "features": [], "input_pipeline": [], "frame_scores": []}
 QUICK = {"many_files": ["--clips", "20", "--seconds", "60"]}
-WAIT = 120  # seconds for other programs to end
 
 
 def replace_section(page, name, text):
@@ -46,6 +45,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"default: {' '.join(SCRIPTS)}")
     parser.add_argument("--quick", action="store_true", help="print the tables, and leave the page")
+    parser.add_argument("--wait", type=float, default=120, metavar="SECONDS",
+                        help="how long to wait before each script for other programs to end; default: 120")
     arguments = parser.parse_args()
     if unknown := set(arguments.scripts) - set(SCRIPTS):
         parser.error(f"SCRIPT: expected some of {' '.join(SCRIPTS)}. Received: {' '.join(sorted(unknown))}.")
@@ -54,7 +55,7 @@ def main():
         print(f"{name}: begins at a load of {load():.1f}", file=sys.stderr, flush=True)
         try:
             options = ["--rounds", "1", *QUICK.get(name, [])] if arguments.quick else SCRIPTS[name]
-            text = run(name, options, 0 if arguments.quick else WAIT)
+            text = run(name, options, 0 if arguments.quick else arguments.wait)
         except subprocess.CalledProcessError as error:
             failed.append(name)
             print(f"{name}: failed: {error}", file=sys.stderr, flush=True)
