@@ -13,7 +13,7 @@ from polysed_keras.models.prior import WithPrior
 
 # Of the papers' corpora: TUT-SED Synthetic 2016, TUT Urban Acoustic Scenes 2018, and the event sets of paper 2.
 NUM_LABELS, NUM_SCENES, NUM_EVENTS = 16, 10, 35
-PROCESS_BYTES, OPERATION_BYTES = 670e6, 2e6  # of Python with TensorFlow; and of what a traced step keeps per operation
+PROCESS_BYTES, OPERATION_BYTES = 670e6, 1.25e6  # of Python with TensorFlow; of each operation that is traced
 WEIGHT_BYTES, VALUE_BYTES = 16, 4  # a weight, its gradient and Adam's two moments; and a value that is kept
 
 
