@@ -135,7 +135,8 @@ def _yamnet(rounds):
     theirs = getattr(tf.saved_model.load(str(folder)), "layer-1")
     ours = load_export(ROOT / "saved_models" / "yamnet_audioset", "tensorflow")
     functions = {"SavedModel": lambda: ours.posteriors(waveform)[0],
-                 "YAMNet's SavedModel, whose patches overlap by half": lambda: theirs(waveform[None])["scores"][0].numpy()}
+                 "YAMNet's SavedModel, whose patches overlap by half":
+                     lambda: theirs(waveform[None])["scores"][0].numpy()}
     here, there = (function() for function in functions.values())
     np.testing.assert_allclose(here[:600], there[::2][:600], atol=2e-3)  # Their patches begin twice as often.
     return by_turns(functions, rounds)
