@@ -1,19 +1,23 @@
-# make demo, make test, make test-all, make notebooks, make docs, make soak: each sets up the environment first, on Debian
+# make demo, make test, make test-all, make notebooks, make docs, make soak, make bench: each sets up the environment first, on Debian
 # or Ubuntu with Python 3.11, 3.12 or 3.13.
 #   make test PYTHON=python3.13 VENV=.venv-3.13        another Python, in an environment of its own
 #   make notebooks NOTEBOOKS="00_start_here"           some of notebooks/, stored again with their outputs
 #   make test PYTEST="tests/events -k merge"           pytest's arguments
+#   make mutants MUTANTS="50 events/decoding.py"       mutants per module, and which modules
+#   make bench BENCHMARKS="networks features"          some of benchmarks/ alone
 VENV ?= .venv
 PYTHON ?=
 PYTEST ?=
 NOTEBOOKS ?=
+MUTANTS ?= 25
+BENCHMARKS ?=
 
 SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 LANE = import sys; print("python3.11-3.12" if sys.version_info < (3, 13) else "python3.13")
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints/$$($(VENV)/bin/python -c '$(LANE)').txt
 
-.PHONY: demo test test-all style notebooks docs soak clean
+.PHONY: demo test test-all style notebooks docs soak mutants bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/polysed demo --out demo
@@ -35,10 +39,23 @@ docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs
 	@echo build/docs/index.html
 
-# What takes minutes: kills, memory, damaged files. Results: tests/soak/RESULTS.md.
+# What takes hours: kills, full disks (mounted by root, else skipped), flipped bits, memory, damaged files; and known
+# vulnerabilities. Results: docs/results/soak.md.
 soak: $(VENV)/installed-tests
+	$(INSTALL) -e '.[audit]' 2>$(VENV)/audit.log || \
+		echo "make: known vulnerabilities are not looked up: pip-audit was not installed, see $(VENV)/audit.log"
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
+	POLYSED_SOAK_KILLS=30 POLYSED_SOAK_DISKS=10 POLYSED_SOAK_FLIPS=60 $(VENV)/bin/python -m pytest -rP tests/test_pipeline.py
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
+	$(MAKE) mutants
+
+# Do the tests of specs, events and evaluation notice small changes to their modules? Results: docs/results/mutation.md.
+mutants: $(VENV)/installed-mutation
+	$(VENV)/bin/python tests/soak/mutants.py $(MUTANTS)
+
+# Half an hour on two cores that do nothing else. Results: docs/results/speed.md.
+bench: $(VENV)/installed-benchmarks
+	$(VENV)/bin/python benchmarks/speed.py $(BENCHMARKS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache
@@ -72,4 +89,12 @@ $(VENV)/installed-tests: $(VENV)/installed
 	$(INSTALL) -e '.[oracles]' 2>$(VENV)/oracles.log || \
 		echo "make: the comparison with sed_scores_eval is left out: it was not installed, see" \
 			"$(VENV)/oracles.log (it needs build-essential and python3-dev)"
+	touch $@
+
+$(VENV)/installed-mutation: $(VENV)/installed-tests
+	$(INSTALL) -e '.[mutation]'
+	touch $@
+
+$(VENV)/installed-benchmarks: $(VENV)/installed
+	$(INSTALL) -e '.[benchmarks]'
 	touch $@

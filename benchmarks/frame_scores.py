@@ -2,22 +2,18 @@
 
     python benchmarks/frame_scores.py
 
-Both get the same event lists of 16 labels and compute F1 and error rate, overall and by label. They take turns, and
-the medians of the rounds are compared, in seconds of processor time, of which other programs take none. The scores are
-equal, or the script fails.
+Both get the same event lists of 16 labels and compute F1 and error rate, overall and by label, in turns, in seconds of
+processor time, of which other programs take none. The scores are equal, or the script fails.
 """
 import argparse
-import pathlib
-import statistics
-import sys
 import time
 import warnings
 
 import numpy as np
 import pandas as pd
+from timing import by_turns, in_words, ratios, table, verdict
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
-from polysed_keras.events import (  # noqa: E402
+from polysed_keras.events import (
     COLUMNS,
     error_counts,
     error_rates,
@@ -25,7 +21,7 @@ from polysed_keras.events import (  # noqa: E402
     f_score,
 )
 
-RESOLUTION, SECONDS, RECORDINGS = 0.02, 340.0, 20
+RESOLUTION, SECONDS, RECORDINGS, AT_LEAST = 0.02, 340.0, 20, 400
 LABELS = [f"label {number:02d}" for number in range(16)]
 
 
@@ -64,7 +60,7 @@ def score_by_sed_eval(pairs):
 
 
 def main():
-    """Score by turns and print the medians and their ratio."""
+    """Score by turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -74,17 +70,13 @@ def main():
     theirs = [[[{"event_onset": onset, "event_offset": offset, "event_label": label, "file": str(number)}
                 for onset, offset, label in events.itertuples(index=False)] for events in pair]
               for number, pair in enumerate(ours)]
-    seconds = {"here": [], "sed_eval": []}
     np.testing.assert_allclose(score_here(ours), score_by_sed_eval(theirs), atol=1e-9)  # and both are imported
-    for _ in range(arguments.rounds):
-        for name, score, pairs in (("here", score_here, ours), ("sed_eval", score_by_sed_eval, theirs)):
-            start = time.process_time()
-            score(pairs)
-            seconds[name].append(time.process_time() - start)
-    here, other = (statistics.median(times) for times in seconds.values())
-    ratios = [theirs / ours for ours, theirs in zip(*seconds.values())]
-    print(f"{arguments.rounds} rounds, medians of processor time: {here:.3f} s here, {other:.3f} s in sed_eval; "
-          f"the ratio is {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    seconds = by_turns({"here": lambda: score_here(ours), "sed_eval": lambda: score_by_sed_eval(theirs)},
+                       arguments.rounds, clock=time.process_time)
+    gain = ratios(seconds["sed_eval"], seconds["here"])
+    print(table(("frame-based F1 and error rate", "here, s", "sed_eval, s", "ratio", "at least"), [
+        (f"{RECORDINGS * SECONDS / RESOLUTION:,.0f} frames, {len(LABELS)} labels", in_words(seconds["here"]),
+         in_words(seconds["sed_eval"]), in_words(gain), verdict(gain, AT_LEAST))]))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from polysed_keras.evaluation.postprocessing import (  # noqa: E402
     CHOICES,
     cautious_thresholds,
     choose_postprocessing,
+    events_above,
     least_durations,
 )
 from polysed_keras.events import (  # noqa: E402
@@ -60,9 +61,9 @@ def share_found(alarms, thresholds):
 
 def count_kept(estimates, events, labels, resolution, thresholds):
     """F1 counts per recording of the events above thresholds, and the share of the time active outside events."""
-    least, counts, outside = dict(zip(labels, np.float32(thresholds))), [], 0
+    counts, outside = [], 0
     for each, found in zip(estimates, events):
-        kept = found[found.confidence.astype(np.float32) >= found.event_label.map(least).astype(np.float32)]
+        kept = events_above(found, labels, thresholds)
         reference = event_roll_to_event_list(each.reference, labels, resolution)
         counts.append([count(reference, kept, labels)[-1, :3] for count in (event_counts, intersection_counts)])
         roll = event_list_to_event_roll(kept, labels, len(each.reference), resolution)

@@ -13,6 +13,17 @@ class InputError(ValueError):
     """
 
 
+def brief(error, most=300):
+    """Return the message of a library's exception as one line, which is cut if it is long.
+
+    Example:
+        >>> brief(ValueError("no such layer.  See the log."))
+        'no such layer. See the log'
+    """
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def expect(condition, field, expected, received, hint=""):
     """Raise InputError unless a condition holds.
 

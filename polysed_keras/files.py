@@ -1,5 +1,6 @@
 """Atomic file and folder writes: write under a temporary name, then rename."""
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -18,12 +19,16 @@ import msgspec
 from polysed_keras.errors import InputError, expect
 
 CHECKSUMS = "checksums.json"  # in a folder: {path of a file in it: file_digest}
+Checksums = dict[str, typing.Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]]  # its content
 SEAL = "sha256"  # key of a JSON file with the digest of its other keys
+FORMAT_KEY = "polysed_format"  # key of a JSON file with its format; files without it are of format 1
+FORMAT = 1  # of the files that are written; raise it if versions before would misread one, and go on reading the old
 LARGEST_JSON = 2 ** 28
 LONGEST_LABEL = 200
 _UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, line and paragraph ends
 _UNSAFE = re.compile(r'^\.|[\\/:*?"<>|\x00-\x1f]')
 _PARTIAL, _LOCK = ".partial", ".lock"
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
 _UNLOCKED_SECONDS = 60  # A temporary folder of another process may be this old and have no lock yet.
 logger = logging.getLogger(__name__)
 
@@ -56,18 +61,60 @@ def short_name(name, most=100):
 
 
 @contextlib.contextmanager
-def _workplace(parent, name):
-    """Yield a temporary folder in `parent`, locked as long as the block runs, and removed after it."""
+def _workplace(parent, path):
+    """Yield a temporary folder in `parent` for what becomes `path`, locked while the block runs, and removed after it.
+
+    Raises:
+        InputError: the folder cannot be made, or the disk was full before the block had ended.
+    """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(name)}-", suffix=_PARTIAL, dir=parent))
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{short_name(path.name)}-", suffix=_PARTIAL, dir=parent))
     except OSError as error:
-        raise InputError(f"{parent / name}: cannot be written ({error.strerror}). Choose a writable folder.") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a writable folder.") from error
     try:
-        with lock_file(folder / _LOCK):
+        with _told_if_full(path, folder), lock_file(folder / _LOCK):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_if_full(path, workplace):
+    """Raise InputError for `path` if the block fails because no more can be written, by whichever library.
+
+    HDF5, TensorFlow and the converters raise exceptions of their own, with the system's words in their messages. An
+    InputError names the path already, unless it is of a file in `workplace`, which becomes `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = next((words for words in _FULL if words in str(error)), None)
+        if reason is None or isinstance(error, InputError) and str(workplace) not in str(error):
+            raise
+        raise InputError(f"{path}: cannot be written ({reason}). Make room, or choose another place, and start the "
+                         "same command again.") from error
+
+
+def check_room(path, size):
+    """Raise OSError, as a full disk does, if the disk of a path's folder has less room than `size` bytes.
+
+    It is for libraries that do not survive a disk that gets full; all others say so themselves.
+    """
+    if shutil.disk_usage(pathlib.Path(path).parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@contextlib.contextmanager
+def temporary_folder():
+    """Yield a folder for the time of the block, in the system's place for temporary files (TMPDIR).
+
+    What killed processes have left there of theirs is removed first.
+    """
+    place = pathlib.Path(tempfile.gettempdir())
+    remove_leftovers(place, "polysed-")
+    with _workplace(place, place / "polysed") as folder:
+        yield folder
 
 
 @contextlib.contextmanager
@@ -86,12 +133,16 @@ def lock_file(path):
         lock.release()
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder, prefix=""):
     """Remove what processes that were killed while they wrote have left in a folder.
 
     Temporary folders in which another process is still at work are locked, and stay.
+
+    Args:
+        folder: the folder.
+        prefix: str, what the names of the files that they wrote begin with; "" for all.
     """
-    for left in pathlib.Path(folder).glob(f".*{_PARTIAL}"):
+    for left in pathlib.Path(folder).glob(f".{prefix}*{_PARTIAL}"):
         with contextlib.suppress(OSError):
             if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _UNLOCKED_SECONDS:
                 with lock_file(left / _LOCK):
@@ -117,7 +168,7 @@ def atomic_file(path):
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: cannot be written (it is a {'folder' if path.is_dir() else 'device or a pipe'}).")
-    with _workplace(path.parent, path.name) as workplace:
+    with _workplace(path.parent, path) as workplace:
         yield workplace / path.name
         _sync(workplace / path.name)
         os.replace(workplace / path.name, path)
@@ -148,7 +199,7 @@ def atomic_directory(path):
     path = pathlib.Path(path)
     remove_leftovers(path if path.is_dir() else path.parent)
     _check_absent(path)
-    with _workplace(path if path.is_dir() else path.parent, path.name) as workplace:
+    with _workplace(path if path.is_dir() else path.parent, path) as workplace:
         content = workplace / "content"
         content.mkdir()
         yield content
@@ -165,12 +216,12 @@ def locked(folder):
     """Keep other processes out of a folder, such as a run's, which is made if it does not exist.
 
     Raises:
-        InputError: another process is at work in it, or it cannot be written.
+        InputError: another process is at work in it, or it cannot be written, be it while the block runs.
     """
     folder = pathlib.Path(folder)
     check_writable(folder)
     try:
-        with lock_file(folder / _LOCK):
+        with _told_if_full(folder, None), lock_file(folder / _LOCK):
             try:
                 yield
             finally:
@@ -180,14 +231,18 @@ def locked(folder):
                          "choose another folder.") from None
 
 
-def write_json(data, path, *, sealed=False):
+def write_json(data, path, *, versioned=False, sealed=False):
     """Write `data` as indented JSON, atomically.
 
     Args:
-        data: what JSON can hold; a dict, if it is sealed.
+        data: what JSON can hold; a dict, if it is versioned or sealed.
         path: the file.
-        sealed: whether a digest of the content is added, by which read_json notices that it was changed since.
+        versioned: whether the number of the format is added, by which read_json of an older version refuses the file.
+            It is for files that this package reads back.
+        sealed: whether a digest of the content is added, too, by which read_json notices that it was changed since.
     """
+    if versioned or sealed:
+        data = data | {FORMAT_KEY: FORMAT}
     text = json.dumps(data, indent=2)
     if sealed:
         text = json.dumps(data | {SEAL: _seal(json.loads(text))}, indent=2)
@@ -211,23 +266,31 @@ def read_json(path, kind=typing.Any, *, others=False):
         The content, of the type.
 
     Raises:
-        InputError: the file is missing, too large, broken or changed since it was sealed, or its content is of another
-            type; the message names the file.
+        InputError: the file is missing, too large, broken, of a newer format or changed since it was sealed, or its
+            content is of another type; the message names the file.
     """
     path = pathlib.Path(path)
     try:
         size = path.stat().st_size
-        expect(size <= LARGEST_JSON, str(path), f"a JSON file of at most {LARGEST_JSON} bytes", size)
-        content = parse_json(path.read_text())
-    except InputError:
-        raise
+        content = parse_json(path.read_text()) if size <= LARGEST_JSON else None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a readable JSON file, received: {error}.") from error
-    if isinstance(content, dict) and SEAL in content:
+    expect(size <= LARGEST_JSON, str(path), f"a JSON file of at most {LARGEST_JSON} bytes", size)
+    if isinstance(content, dict):
+        _check_added_keys(content, path)
+    return as_type(content, kind, path, others=others)
+
+
+def _check_added_keys(content, path):
+    """Check the keys that write_json has added to a dict, if any, and remove them."""
+    version = content.get(FORMAT_KEY, 1)
+    expect(type(version) is int and 1 <= version <= FORMAT, str(path), f"a file of format {FORMAT} or older", version,
+           "If a newer version of polysed_keras wrote it, update this one.")
+    if SEAL in content:
         seal = content.pop(SEAL)
         expect(seal == _seal(content), str(path), f"the content that its {SEAL} is of", "another",
                f"If it was changed on purpose, remove the line with its {SEAL}; else bring it back from a copy.")
-    return as_type(content, kind, path, others=others)
+    content.pop(FORMAT_KEY, None)
 
 
 def parse_json(text):
@@ -308,7 +371,7 @@ def check_checksums(folder):
     """Raise InputError if files of a folder are missing or others than when its checksums.json was written, if any."""
     folder = pathlib.Path(folder)
     if (folder / CHECKSUMS).is_file():
-        for name, digest in read_json(folder / CHECKSUMS, dict[str, str]).items():
+        for name, digest in read_json(folder / CHECKSUMS, Checksums).items():
             path = path_inside(folder, name, folder / CHECKSUMS)
             expect(path.is_file() and file_digest(path) == digest, str(path),
                    f"the file that {CHECKSUMS} has the digest of", "another" if path.is_file() else "none",
@@ -320,7 +383,7 @@ def check_writable(directory):
 
     Call it before hours of work whose result goes there. Raises InputError if the folder cannot be written.
     """
-    with _workplace(pathlib.Path(directory), "file"):
+    with _workplace(pathlib.Path(directory), pathlib.Path(directory)):
         remove_leftovers(directory)
 
 

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_sessionfinish(session):
-    """Remove what the run's processes shared."""
-    if not hasattr(session.config, "workerinput"):
+    """Remove what the run's processes shared, in the process that began the run."""
+    if os.environ["POLYSED_TEST_RUN"] == str(os.getpid()):
         from fixtures import shared_folder
         shutil.rmtree(shared_folder(), ignore_errors=True)

@@ -1,9 +1,11 @@
 """Atomic writes: whole or not at all, whatever the target is, and nothing left by processes that were killed."""
+import errno
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -13,8 +15,8 @@ from polysed_keras.errors import InputError
 WORKER = """
 import pathlib, sys, time
 from polysed_keras import files
-kind, path = sys.argv[1:]
-with getattr(files, kind)(path) as temporary:
+kind, *path = sys.argv[1:]
+with getattr(files, kind)(*path) as temporary:
     if kind == "atomic_directory":
         (temporary / "half").write_text("x" * 1000)
     elif kind == "atomic_file":
@@ -65,6 +67,22 @@ def test_file_replaces_an_old_one_only_when_it_is_whole(tmp_path):
         temporary.write_text("2")
         assert 1 / 0
     assert path.read_text() == "1" and os.listdir(path.parent) == [path.name]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """After a power failure a name that is there has its content."""
+    done = []
+    real_sync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}").split("/")[-1]),
+                                                     real_sync(number)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append(f"-> {pathlib.Path(new).name}"),
+                                                         real_replace(old, new)))
+    with files.atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("1")
+    assert done == ["file", "-> file"]
+    done.clear()
+    write_tree(tmp_path / "folder")
+    assert sorted(done[:2]) == ["a", "c"] and done[2:] == ["-> folder"]
 
 
 def test_file_is_no_folder_and_no_device(tmp_path):
@@ -146,6 +164,38 @@ def test_what_a_killed_process_left_is_removed_by_the_next(kind, tmp_path):
     assert len(os.listdir(tmp_path)) == 1
     files.check_writable(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_in_the_system_s_folder_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / ".other.partial").mkdir()  # of another program, long ago
+    os.utime(tmp_path / ".other.partial", (0, 0))
+    kill(start(WORKER, "temporary_folder"))
+    assert len(os.listdir(tmp_path)) == 2
+    with files.temporary_folder() as folder:
+        assert sorted(os.listdir(tmp_path)) == sorted([".other.partial", folder.name]) and folder.is_dir()
+    assert os.listdir(tmp_path) == [".other.partial"]
+
+
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory", "locked"])
+@pytest.mark.parametrize("error, name", [
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "there"),
+    (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "there"),
+    (RuntimeError("file write failed, error message = 'No space left on device'\nin HDF5"), "there"),  # of a library
+    (InputError("elsewhere: cannot be written (No space left on device). Make room"), "elsewhere")])
+def test_full_disk_is_told_with_the_final_name(kind, error, name, tmp_path):
+    words = rf"{name}: cannot be written \((No space left on device|Disk quota exceeded)\). Make room"
+    with pytest.raises(InputError, match=words), getattr(files, kind)(tmp_path / "there"):
+        raise error
+    assert tree(tmp_path) == ["there"] * (kind == "locked")
+
+
+def test_full_disk_is_told_with_the_name_of_the_folder_that_was_to_be_there(tmp_path):
+    with pytest.raises(InputError, match="there: cannot be written") as raised, files.atomic_directory(
+            tmp_path / "there") as temporary, files.atomic_file(temporary / "a.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert ".partial" not in str(raised.value) and tree(tmp_path) == []
 
 
 def test_folder_that_a_killed_process_half_wrote_is_written_again(tmp_path):

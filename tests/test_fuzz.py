@@ -28,7 +28,7 @@ from polysed_keras.specs import Task, get_preset, set_fields, set_spec_fields
 from polysed_keras.synthesis.corpus import read_instructions
 from polysed_keras.synthesis.drawing import Mixture, Piece, SoundscapeSpec
 from polysed_keras.synthesis.soundbank import read_soundbank
-from polysed_keras.training.checkpoints import State
+from polysed_keras.training.checkpoints import State, read_calibration
 from polysed_keras.training.runs import load_run
 from polysed_keras.training.seen import read_seen
 
@@ -128,6 +128,8 @@ SEARCH = {"preset": "multilabel_small", "ranges": {"training.learning_rate": {"l
                                                    "model.dropout": [0.1, 0.2]},
           "objective": "val_f1", "direction": "max", "algorithm": "hyperband", "trials": 23, "epochs": 9,
           "seeds": [0, 1]}
+CALIBRATION = {"labels": ["cat", "dog"], "alarms_per_hour": "20", "thresholds": {"2": [0.9, 0.8], "20": [0.5, 0.4]},
+               "hours": 0.5, "median_frames": [1, 3], "min_duration": [0.1, 0.0], "edge": [0.5, 0.2]}
 CARD = {"name": "a", "version": 1, "labels": ["dog"], "sample_rate": 16000, "hop_length": 160, "win_length": 400,
         "segment_frames": 100, "time_resolution": 0.01, "experiment": EXPERIMENT}
 LABEL_STUDIO = [{"data": {"audio": "a.wav"}, "annotations": [{"result": [
@@ -140,6 +142,7 @@ READERS = {
     "preset.json": (EXPERIMENT, lambda folder: get_preset(str(folder / "preset.json"))),
     "state.json": (STATE, lambda folder: read_json(folder / "state.json", State)),
     "combinations.json": ({"task_1": [0, 1, 3]}, lambda folder: read_seen(folder / "combinations.json", TASKS)),
+    "calibration.json": (CALIBRATION, lambda folder: read_calibration(folder, ("dog", "cat"))),
     "search.json": (SEARCH, lambda folder: read_search(folder / "search.json")),
     "a/1/card.json": (CARD, find_exports),
     "checksums.json": ({"a": "0123456789ab"}, check_checksums),

@@ -237,7 +237,7 @@ def write_audio(path, waveform, sample_rate, subtype):
     import soundfile
     content = io.BytesIO()
     soundfile.write(content, waveform, sample_rate, subtype, format=pathlib.Path(path).suffix[1:])
-    pathlib.Path(path).write_bytes(content.getbuffer())
+    pathlib.Path(path).write_bytes(content.getvalue())
 
 
 def check_waveform(samples, name="waveform"):

@@ -147,7 +147,9 @@ def _features_file(path, spec, cache):
 
 def _keep(log_mel, file):
     with atomic_file(file) as temporary:
-        np.save(temporary, log_mel)
+        with open(temporary, "wb") as opened:  # np.save does not say why the data cannot be written.
+            np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(log_mel))
+            opened.write(np.ascontiguousarray(log_mel).data)
 
 
 def cached_log_mel(path, spec, cache):

@@ -1,5 +1,4 @@
 """Commands that make corpora and check them."""
-import pathlib
 
 from polysed_keras.cli.parsers import (
     ANNOTATION_FORMATS,
@@ -26,25 +25,24 @@ from polysed_keras.errors import InputError
     option("--seed", type=int, default=0))
 def synthesize(arguments):
     """Make a corpus of mixtures from a soundbank."""
-    import tempfile
-
     from polysed_keras.datasets import format_statistics
-    from polysed_keras.files import check_new_directory
-    from polysed_keras.synthesis import corpus as corpora, mix_soundbank, write_soundbank
+    from polysed_keras.files import check_new_directory, temporary_folder
+    from polysed_keras.synthesis import corpus as corpora, mix_soundbank, recipe_spec, write_soundbank
     again = corpora.read_instructions(arguments.instructions) if arguments.instructions else None
     check_new_directory(arguments.out)
     source = arguments.soundbank or again and again.soundbank
     if not source and not arguments.procedural:
         raise InputError("synthesize: expected --soundbank DIR, --procedural or --from CORPUS. Received: none of them.")
     source = source or {"procedural_seed": arguments.seed}
-    with tempfile.TemporaryDirectory() as temporary:
+    recipe = arguments.recipe or ("field" if arguments.soundbank else "paper")
+    recipe_spec(recipe, arguments.duration, arguments.set)  # A mistake is told before sounds are made, for minutes.
+    with temporary_folder() as temporary:
         folder = source
         if isinstance(source, dict):  # of sounds that the program makes
-            folder = write_soundbank(pathlib.Path(temporary) / "soundbank", seed=source.get("procedural_seed", 0))
+            folder = write_soundbank(temporary / "soundbank", seed=source.get("procedural_seed", 0))
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
-            recipe = arguments.recipe or ("field" if arguments.soundbank else "paper")
             statistics = mix_soundbank(folder, arguments.out, recipe=recipe, mixtures=arguments.mixtures,
                                        negatives=arguments.negatives, duration=arguments.duration,
                                        settings=arguments.set, folds=arguments.folds, seed=arguments.seed,

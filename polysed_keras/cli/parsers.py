@@ -75,8 +75,8 @@ PLUGIN = option("--plugin", nargs="+", action="extend", default=[], metavar="FIL
                 help="run these files, which register backbones, heads, corpora or encodings; a run keeps copies")
 ALARMS_PER_HOUR = option("--alarms-per-hour", type=float, default=20, metavar="N",
                          help="how many false events per hour thresholds allow by default; default: %(default)s")
-MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run; "
-               "default: the project's own model, saved_models/everyday")
+MODEL = option("--model", help="an export (saved_models/NAME or saved_models/NAME/VERSION) or a run, "
+               "which you trust, because models are programs; default: the project's own model, saved_models/everyday")
 RUNTIME = option("--runtime", choices=("tensorflow", *RUNTIMES), help="what runs the network; default: litert_float32, "
                  "which starts at once, if the export has it, else tensorflow")
 EVENT_OPTIONS = (

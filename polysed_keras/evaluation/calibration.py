@@ -19,8 +19,9 @@ from polysed_keras.events import (
     posteriors_to_events,
     share,
 )
-from polysed_keras.files import read_json, write_json
-from polysed_keras.training import CALIBRATION, RecordingSource, load_negatives, load_run
+from polysed_keras.files import write_json
+from polysed_keras.specs import task_labels
+from polysed_keras.training import CALIBRATION, RecordingSource, load_negatives, load_run, read_calibration
 
 DEFAULT_ALARMS = 20  # false alarms per hour that detectors keep to unless another number is asked for
 
@@ -101,9 +102,8 @@ def expect_alarms(run, data=None, partition="test", *, negatives=None, resamples
     Raises:
         InputError: a run without a calibration; as calibrate_run.
     """
-    path = pathlib.Path(run) / CALIBRATION
-    expect(path.is_file(), str(run), "a run with a calibration (polysed calibrate)", "none")
-    calibration = read_json(path)
+    calibration = read_calibration(run, task_labels(load_run(run).tasks))
+    expect(calibration, str(run), "a run with a calibration (polysed calibrate)", "none")
     source, estimates = _estimates(run, data, partition, negatives, progress)
     resolution, rows, by_label = source.experiment.time_resolution, [], {}
     labels = source.datasets[0].labels  # in the order of the estimates, which another corpus may have

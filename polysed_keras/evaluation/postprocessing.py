@@ -70,6 +70,18 @@ def choose_postprocessing(estimates, labels, time_resolution, alarms_per_hour, *
     return chosen
 
 
+def events_above(events, labels, thresholds):
+    """Return the events whose confidence reaches the threshold of their label, compared as the float32 of posteriors.
+
+    Args:
+        events: DataFrame of events.posteriors_to_events.
+        labels: list of str.
+        thresholds: numbers in the order of the labels.
+    """
+    least = events["event_label"].map(dict(zip(labels, np.float32(thresholds)))).astype(np.float32)
+    return events[events["confidence"].astype(np.float32) >= least]
+
+
 def fit_of_rule(estimates, references, labels, time_resolution, alarms_per_hour, **rule):
     """Return how well the events of a rule fit the references: the overall event-based F1, 0 to 1.
 
@@ -79,9 +91,7 @@ def fit_of_rule(estimates, references, labels, time_resolution, alarms_per_hour,
     found = [posteriors_to_events(each.posteriors, labels, time_resolution, **rule | {"threshold": 0.0})
              for each in estimates]
     alarms = [find_alarms(each.reference, events, labels, time_resolution) for each, events in zip(estimates, found)]
-    least = dict(zip(labels, cautious_thresholds(alarms, alarms_per_hour).astype(np.float32)))
-    counts = 0
+    thresholds, counts = cautious_thresholds(alarms, alarms_per_hour), 0
     for reference, events in zip(references, found):
-        kept = events[events["confidence"].astype(np.float32) >= events["event_label"].map(least).astype(np.float32)]
-        counts = counts + event_counts(reference, kept, labels)
+        counts = counts + event_counts(reference, events_above(events, labels, thresholds), labels)
     return float(np.nan_to_num(f_score(counts[-1:, :3], "micro")))

@@ -18,7 +18,7 @@ from polysed_keras.events import (
     merge_events,
     write_score_file,
 )
-from polysed_keras.files import atomic_file
+from polysed_keras.files import atomic_file, short_name
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ MAX_EFPR = 100.0  # false events per hour, up to which PSD-ROC curves go
 MEDIAN_FILTERS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds; with none, piPSDS takes the best of them for each rate
 MAX_FPR = 0.1  # of mpAUC
 MOST_FRAMES = 10_000
+LONGEST_NAME = 200  # bytes of a system's or a recording's name in names of files
 
 
 def write_run_scores(estimates, names, labels, time_resolution, folder, *, system):
@@ -47,11 +48,11 @@ def write_run_scores(estimates, names, labels, time_resolution, folder, *, syste
         system: name of the run.
     """
     folder = pathlib.Path(folder)
-    names = [name.replace("/", "_") for name in names]
+    names = [short_name(name, LONGEST_NAME) for name in names]
     events, durations = ["filename\tonset\toffset\tevent_label\n"], ["filename\tduration\n"]
     for name, estimate in zip(names, estimates, strict=True):
         write_score_file(estimate.posteriors, labels, time_resolution,
-                         folder / system.replace("/", "_") / f"{name}.tsv")
+                         folder / short_name(system, LONGEST_NAME) / f"{name}.tsv")
         rows = event_roll_to_event_list(estimate.reference, labels, time_resolution).itertuples(index=False)
         events += [f"{name}.wav\t{onset:.6f}\t{offset:.6f}\t{label}\n" for onset, offset, label in rows] or [
             f"{name}.wav\t\t\t\n"]

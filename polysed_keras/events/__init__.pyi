@@ -8,6 +8,7 @@ from .alarms import (
     recall_at_alarms as recall_at_alarms,
 )
 from .decoding import (
+    CALIBRATED as CALIBRATED,
     calibrated_rule as calibrated_rule,
     closed_events as closed_events,
     event_finders as event_finders,

@@ -108,15 +108,16 @@ def event_list_to_event_roll(events, labels, num_frames, time_resolution):
     Raises:
         InputError: an event has a label that is not in `labels`.
     """
-    labels = list(labels)
-    unknown = sorted(set(events["event_label"]) - set(labels))
+    columns = {label: column for column, label in enumerate(labels)}
+    names = events["event_label"].tolist()
+    unknown = sorted(set(names) - set(columns))
     if unknown:
-        raise InputError(f"events: unknown label {unknown[0]!r}. Known labels: {', '.join(labels)}.")
+        raise InputError(f"events: unknown label {unknown[0]!r}. Known labels: {', '.join(columns)}.")
     onsets = np.clip(np.floor(_in_frames(events["onset"], time_resolution)), 0, num_frames).astype(int)
     offsets = np.clip(np.ceil(_in_frames(events["offset"], time_resolution)), 0, num_frames).astype(int)
-    event_roll = np.zeros((num_frames, len(labels)), np.uint8)
-    for onset, offset, label in zip(onsets, offsets, events["event_label"]):
-        event_roll[onset:offset, labels.index(label)] = 1
+    event_roll = np.zeros((num_frames, len(columns)), np.uint8)
+    for onset, offset, name in zip(onsets.tolist(), offsets.tolist(), names):
+        event_roll[onset:offset, columns[name]] = 1
     return event_roll
 
 

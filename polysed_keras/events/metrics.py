@@ -23,13 +23,14 @@ def frame_counts(reference, estimated):
     Example:
         >>> f_score(frame_counts(reference, estimated).sum(axis=0))
     """
-    reference, estimated = _activity_pair(reference, estimated)
+    reference, estimated, lengths = _equal_frames(*_activity_pair(reference, estimated))
     num_labels = reference.shape[1]
     degree = reference.sum(axis=1)[:, None]
-    cell = degree * num_labels + np.arange(num_labels)
+    cell, lengths = degree * num_labels + np.arange(num_labels), np.broadcast_to(lengths[:, None], reference.shape)
 
     def count(mask):
-        return np.bincount(cell[mask], minlength=(num_labels + 1) * num_labels).reshape(num_labels + 1, num_labels)
+        frames = np.bincount(cell[mask], lengths[mask], (num_labels + 1) * num_labels)
+        return frames.astype(np.int64).reshape(num_labels + 1, num_labels)
 
     masks = reference & estimated, ~reference & estimated, reference & ~estimated
     return np.stack([count(mask) for mask in masks], axis=-1)
@@ -78,10 +79,10 @@ def error_counts(reference, estimated):
     Raises:
         InputError: the shapes differ.
     """
-    reference, estimated = _activity_pair(reference, estimated)
+    reference, estimated, lengths = _equal_frames(*_activity_pair(reference, estimated))
     missed, false = reference & ~estimated, ~reference & estimated
-    replaced = np.minimum(missed.sum(axis=1), false.sum(axis=1)).sum()
-    return join_counts((reference & estimated).sum(axis=0), false.sum(axis=0), missed.sum(axis=0), replaced)
+    replaced = lengths @ np.minimum(missed.sum(axis=1), false.sum(axis=1))
+    return join_counts(lengths @ (reference & estimated), lengths @ false, lengths @ missed, replaced)
 
 
 def join_counts(tp, fp, fn, replaced):
@@ -328,6 +329,21 @@ def _activity_pair(reference, estimated):
     reference, estimated = np.asarray(reference) > 0, np.asarray(estimated) > 0
     _check_shapes(reference, estimated)
     return reference, estimated
+
+
+def _equal_frames(reference, estimated):
+    """Join neighbouring frames that are equal in both rolls, because events last for many frames.
+
+    Returns:
+        The first frame of each run of equal frames in both rolls, and the int64 lengths of the runs.
+    """
+    frames, labels = reference.shape
+    begins = np.zeros(frames, bool)
+    begins[:1] = True
+    for roll in (reference, estimated):
+        begins[np.flatnonzero(roll[1:] != roll[:-1]) // max(labels, 1) + 1] = True
+    first, = np.nonzero(begins)
+    return reference[first], estimated[first], np.diff(first, append=frames)
 
 
 def _check_shapes(reference, estimated):

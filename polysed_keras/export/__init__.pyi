@@ -6,5 +6,5 @@ from .description import (
 from .parity import export_runtimes as export_runtimes, format_parity as format_parity
 from .runs import export_run as export_run, load_run_detector as load_run_detector
 from .runtimes import load_export as load_export
-from .saved_model import load_saved_model as load_saved_model
+from .saved_model import load_graph as load_graph, load_saved_model as load_saved_model
 from .wav_bytes import encode_wav as encode_wav

@@ -4,7 +4,6 @@ A network becomes two files. The front end, waveform -> log_mel, is always in fl
 weights of 8 bits would be noise. The network, log_mel -> posteriors and activity, has the precision of its name.
 """
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
@@ -16,6 +15,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.export.description import cut_samples
 from polysed_keras.export.runtimes import FILES, check_runtimes, silent_stderr
 from polysed_keras.export.signatures import join_tasks
+from polysed_keras.files import temporary_folder
 from polysed_keras.models import NORMALIZATION
 
 OPSET = 17
@@ -42,11 +42,14 @@ def convert_runtimes(model, experiment, directory, runtimes):
             if not (path := pathlib.Path(directory) / file).exists():
                 precision = path.stem if name == "network" else "float32"
                 try:
-                    path.write_bytes(convert(functions[name], precision))
+                    content = convert(functions[name], precision)
+                except InputError:  # no room for what is converted
+                    raise
                 except Exception as error:  # the converters' own exceptions have no public classes
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                     raise InputError(f"{runtime}: expected a network of operations that it has. "
                                      f"Received: {reason}.") from error
+                path.write_bytes(content)
 
 
 def _network_function(model, experiment):
@@ -121,9 +124,9 @@ def _mels_by_row(spec, rows, columns):
 
 
 def _to_litert(function, precision):
-    with tempfile.TemporaryDirectory() as directory:
-        tf.saved_model.save(tf.Module(), directory, signatures=function.get_concrete_function())
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+    with temporary_folder() as directory:
+        tf.saved_model.save(tf.Module(), str(directory), signatures=function.get_concrete_function())
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(directory))
         converter.optimizations = [] if precision == "float32" else [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]

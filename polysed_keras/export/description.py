@@ -1,4 +1,4 @@
-"""What an export says of itself, where it stands, and the model that comes with the project."""
+"""Describe exports, find their versions, and name the model that comes with the project."""
 import logging
 import pathlib
 

@@ -7,10 +7,9 @@ from polysed_keras.errors import InputError
 from polysed_keras.export.description import describe
 from polysed_keras.export.saved_model import export_saved_model, make_detector
 from polysed_keras.export.signatures import build_signatures
-from polysed_keras.files import read_json
 from polysed_keras.models import build_model, with_labels
-from polysed_keras.specs import EXPERIMENT, PRESETS
-from polysed_keras.training import CALIBRATION, best_epoch, load_best_model, load_run
+from polysed_keras.specs import EXPERIMENT, PRESETS, task_labels
+from polysed_keras.training import best_epoch, load_best_model, load_run, read_calibration
 
 
 def export_run(run, out, *, runtimes=()):
@@ -37,7 +36,7 @@ def export_run(run, out, *, runtimes=()):
     best = best_epoch(run, experiment.measure)
     measure = experiment.measure.replace("val_", "validation_")
     return export_saved_model(model, experiment, out, {"best_epoch": best["epoch"], measure: best[experiment.measure]},
-                              _calibration(run), runtimes)
+                              read_calibration(run, task_labels(experiment.tasks)), runtimes)
 
 
 def load_network(run, *, use_cudnn="auto"):
@@ -77,12 +76,7 @@ def load_run_detector(run):
         InputError: no trained run there.
     """
     experiment, name = load_run(run), pathlib.Path(run).resolve().name
+    description = describe(experiment, name, 1, read_calibration(run, task_labels(experiment.tasks)))
     model = load_best_model(experiment, run, use_cudnn=False)
-    description = describe(experiment, name, 1, _calibration(run))
     serve, spec = build_signatures(model, experiment, description)["serving_default"]
     return make_detector(tf.function(serve, input_signature=[spec]), description)
-
-
-def _calibration(run):
-    path = pathlib.Path(run) / CALIBRATION
-    return read_json(path) if path.exists() else None

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from polysed_keras.detection import Detector
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, brief
 from polysed_keras.export.conversion import convert_runtimes
 from polysed_keras.export.description import describe, list_versions, version_directory
 from polysed_keras.export.runtimes import DIRECTORY, PREFERRED, TOO_LARGE
@@ -65,7 +65,7 @@ def export_saved_model(model, experiment, directory, card=None, calibration=None
         archive.write_out(temporary, verbose=False)
         write_warmup_requests(experiment, name, temporary)
         _convert(portable, experiment, temporary / DIRECTORY, runtimes)
-        write_json({**description, **(card or {})}, temporary / "card.json")
+        write_json({**description, **(card or {})}, temporary / "card.json", versioned=True)
         write_checksums(temporary)
     return target
 
@@ -89,6 +89,8 @@ def _is_no_place(record):
 def load_saved_model(directory):
     """Load an exported model as a detector that TensorFlow runs.
 
+    A SavedModel can read and write files: load only models that you trust.
+
     Args:
         directory: saved_models/NAME, whose highest version is taken, or saved_models/NAME/VERSION.
 
@@ -103,14 +105,33 @@ def load_saved_model(directory):
     """
     path = version_directory(directory)
     check_checksums(path)
+    loaded = load_graph(path)
     try:
-        loaded = tf.saved_model.load(str(path))
         detector = make_detector(loaded.signatures["serving_default"], _read_description(loaded.signatures["describe"]))
-    except (OSError, KeyError, ValueError) as error:
+    except (KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(f"{path}: expected a SavedModel with the signatures serving_default and describe. "
-                         f"Received: {error}.") from error
+                         f"Received: {brief(error)}.") from error
     detector.saved_model = loaded  # the signatures live only as long as the object they came from
     return detector
+
+
+def load_graph(directory):
+    """Load a SavedModel with any signatures.
+
+    Args:
+        directory: folder with its saved_model.pb.
+
+    Returns:
+        what tf.saved_model.load returns.
+
+    Raises:
+        InputError: its files are damaged.
+    """
+    try:
+        return tf.saved_model.load(str(directory))
+    except Exception as error:  # Which kinds there are depends on the damaged byte.
+        raise InputError(f"{directory}: expected a SavedModel. Received: {brief(error)}. Copy or export it "
+                         "again.") from error
 
 
 def make_detector(signature, description):

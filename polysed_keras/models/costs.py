@@ -103,16 +103,11 @@ class Cost:
 
 
 def experiment_cost(experiment):
-    """Build the network of an Experiment whose tasks are resolved, without values for its weights, and count its Cost.
-
-    Returns:
-        Cost.
-    """
+    """Build the network of an Experiment whose tasks are resolved, and return its Cost."""
     frames, n_mels = experiment.input_shape
-    with keras.StatelessScope(initialize_variables=False):  # half of the time
-        model = build_model(experiment.model, experiment.tasks, (frames, n_mels))
-        seconds = frames * experiment.features.time_resolution
-        return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * n_mels + 1), *learning_values(model))
+    model = build_model(experiment.model, experiment.tasks, (frames, n_mels))
+    seconds = frames * experiment.features.time_resolution
+    return Cost(multiply_adds(model) / seconds, model.count_params() - (2 * n_mels + 1), *learning_values(model))
 
 
 def with_example_labels(experiment):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from polysed_keras.audio import audio_digest, load_audio
 from polysed_keras.errors import InputError, expect
-from polysed_keras.export import load_saved_model
+from polysed_keras.export import load_graph, load_saved_model
 from polysed_keras.files import check_writable, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,7 @@ def load_tagger(directory, endpoint=None):
     directory = pathlib.Path(directory)
     if not (directory / "saved_model.pb").is_file():
         return _own_tagger(directory)  # the versions of an export; if there is nothing, its loader says so
-    try:
-        loaded = tf.saved_model.load(str(directory))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise InputError(f"{directory}: expected a SavedModel. Received: {error}. Copy or export it again.") from error
+    loaded = load_graph(directory)
     if "describe" in loaded.signatures:
         return _own_tagger(directory)
     mids, labels = _read_class_map(directory)
@@ -163,7 +160,8 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
                        "; ".join(failures[:5]))
     means = np.mean(scores, axis=0, dtype=np.float64)
     if cache is not None:
-        write_json({"key": key, "clips": len(scores), "labels": tagger.labels, "scores": means.tolist()}, cache)
+        write_json({"key": key, "clips": len(scores), "labels": tagger.labels, "scores": means.tolist()}, cache,
+                   versioned=True)
     return means
 
 

@@ -1,9 +1,9 @@
 """Paper 2's sweeps: recipes at the paper's or at demo size, and what it says of each point, to put beside ours."""
 import dataclasses
 import pathlib
-import tempfile
 
 from polysed_keras.export import export_run
+from polysed_keras.files import temporary_folder
 from polysed_keras.papers.demo import is_demo
 from polysed_keras.papers.paper2_points import BY_TAGGER, EVENT, SCENE, SWEEPS, build_study
 from polysed_keras.papers.variants import correlation, run_sweep, sweep_table
@@ -83,8 +83,8 @@ def make_demo_clips(folder):
     """Make a stand-in for paper 2's two corpora from sounds that the program makes, unless it is there."""
     if pathlib.Path(folder).exists():
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        bank = write_soundbank(pathlib.Path(temporary) / "soundbank", 10, labels=DEMO_CLIP_SOUNDS)
+    with temporary_folder() as temporary:
+        bank = write_soundbank(temporary / "soundbank", 10, labels=DEMO_CLIP_SOUNDS)
         make_standin(bank, folder, DEMO_CLIPS, origin={"soundbank": "procedural"})
 
 

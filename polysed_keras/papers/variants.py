@@ -128,7 +128,7 @@ def _is_no_retracing(record):
 
 def _sweep_result(run, data):
     if not (run / SWEEP_RESULT).exists():
-        write_json(_test(run, data), run / SWEEP_RESULT)
+        write_json(_test(run, data), run / SWEEP_RESULT, versioned=True)
     found = read_json(run / SWEEP_RESULT, dict[str, float])
     columns = ("accuracy", "lwlrap", "val_scene_loss", "val_events_loss")
     return {column: found.get(column, np.nan) for column in columns} | {"run": run.name}

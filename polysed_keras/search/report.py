@@ -87,7 +87,7 @@ def write_report(search, table, out):
     """
     write_table(search, table, out)
     save_figure(plot_search(search, table), pathlib.Path(out) / PICTURE)
-    write_json(best_experiment(search, table).to_dict(), pathlib.Path(out) / BEST)
+    write_json(best_experiment(search, table).to_dict(), pathlib.Path(out) / BEST, versioned=True)
 
 
 def plot_search(search, table):

@@ -78,7 +78,7 @@ def read_result(path):
 def record_failure(run, record, reason):
     """Write and return the result of a trial that cannot be trained."""
     result = record | {"status": FAILED, "objective": None, "epochs": 0, "seconds": 0.0, "reason": reason}
-    write_json(result, pathlib.Path(run) / TRIAL_RESULT)
+    write_json(result, pathlib.Path(run) / TRIAL_RESULT, versioned=True)
     return result
 
 
@@ -154,7 +154,8 @@ def _train(experiment, data, run, record, objective, last_epoch):
         history, reason = [], " ".join(text.split())[:500]
     best = None if reason else float(history.loc[history[experiment.measure].idxmax(), objective])
     write_json(record | {"status": FAILED if reason else COMPLETED, "objective": best, "epochs": len(history),
-                         "seconds": round(time.monotonic() - begin, 1), "reason": reason}, run / TRIAL_RESULT)
+                         "seconds": round(time.monotonic() - begin, 1), "reason": reason}, run / TRIAL_RESULT,
+               versioned=True)
 
 
 def _print_to(path):

@@ -181,7 +181,7 @@ def _check_same(search, data, digest, out):
             what = "data (labels, partitions, annotations, audio)" if key == DATA_DIGEST else key
             raise InputError(f"{path}: expected the same search of the same data. Received: another {what}. Choose "
                              "another folder.")
-    write_json(content, path)
+    write_json(content, path, versioned=True)
 
 
 def export_best(search, data, out, *, progress=True):

@@ -36,7 +36,7 @@ CONNECT_SECONDS = 10  # A scheduler that is not there is told after so long.
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be detected in recordings, by which model, and how it is written.
+    """Request to detect in recordings: the model, its options, and how results are written.
 
     Attributes:
         model: an export or a run; with a server, the model there.
@@ -80,7 +80,8 @@ def open_detector(request):
     """Load the detector that a request names, once per process."""
     if request.server is None:
         return load_detector(request.model, runtime=request.runtime)
-    return load_detector(request.server, model=request.model, timeout=request.timeout)
+    from polysed_keras.serving.client import connect  # imports TensorFlow
+    return connect(request.server, request.model, timeout=request.timeout)
 
 
 def detect_recording(request, path):

@@ -8,7 +8,7 @@ import string
 
 from polysed_keras.detection import SEGMENTS_PER_BLOCK, Card
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_directory, read_json
+from polysed_keras.files import atomic_directory, check_checksums, read_json
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 THREADS = 2  # batches at a time, each of which uses all cores
@@ -29,11 +29,13 @@ def find_exports(directory):
     """Find the exported models of a folder: {name: {version: dict of card.json}}, both sorted.
 
     Raises:
-        InputError: no export there; a name that addresses cannot hold; a card.json that is missing or incomplete.
+        InputError: no export there, or one whose files have changed; a name that addresses cannot hold; a card.json
+            that is missing or incomplete.
     """
     found = {}
     for path in sorted(pathlib.Path(directory).glob("*/*/saved_model.pb"), key=lambda path: path.parts):
         if path.parent.name.isdecimal():
+            check_checksums(path.parent)
             card = read_json(path.parent / "card.json", Card, others=True)
             missing = [key for key in ("sample_rate", "segment_frames", "hop_length") if card.get(key, 0) <= 0]
             expect(not missing, path.parent / "card.json", f"the card of an export, with {', '.join(missing)}",

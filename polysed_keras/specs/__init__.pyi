@@ -4,6 +4,7 @@ from .experiment import (
     DATA_DIGEST as DATA_DIGEST,
     EXPERIMENT as EXPERIMENT,
     PLUGINS as PLUGINS,
+    RUN_KEYS as RUN_KEYS,
     SILENCE_DB as SILENCE_DB,
     YAMNET_FEATURES as YAMNET_FEATURES,
     AugmentSpec as AugmentSpec,

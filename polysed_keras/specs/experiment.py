@@ -15,6 +15,7 @@ MEASURES = ("f1", "recall", "f1_and_recall")  # of TrainSpec.measure
 CLASS_SCORES = "class_scores"  # the head whose posteriors are YAMNet's own class scores
 SILENCE_DB = -100.0  # log-mel of digital silence in decibels, the default of LogMelSpec
 PLUGINS = "plugins"  # key there with {file name: digest} of a run's plug-ins, and the folder beside it that holds them
+RUN_KEYS = (DATA_DIGEST, PLUGINS, "mixing", "pretrained")  # all keys there that are beside the Experiment's
 
 
 @dataclasses.dataclass(frozen=True)

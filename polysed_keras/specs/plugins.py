@@ -3,7 +3,7 @@ import pathlib
 import sys
 import types
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.files import file_digest
 
 _REGISTRY = {kind: {} for kind in ("backbone", "head", "corpus", "encoding")}
@@ -128,7 +128,7 @@ def load_plugin(path):
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected a plug-in, a Python file that runs. "
-                         f"Received: {type(error).__name__}: {error}.") from error
+                         f"Received: {type(error).__name__}: {brief(error)}.") from error
 
 
 def _from_outside():

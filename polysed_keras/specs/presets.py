@@ -20,8 +20,7 @@ from polysed_keras.errors import InputError, expect
 from polysed_keras.files import read_json
 from polysed_keras.specs.experiment import (
     CLASS_SCORES,
-    DATA_DIGEST,
-    PLUGINS,
+    RUN_KEYS,
     YAMNET_FEATURES,
     AugmentSpec,
     Experiment,
@@ -139,12 +138,12 @@ def get_preset(name):
         10
     """
     if str(name).endswith(".json"):
+        data = read_json(name, dict)
         try:
-            data = read_json(name, dict)
             return Experiment.from_dict({key: value for key, value in data.items()
-                                         if key not in (DATA_DIGEST, PLUGINS)})
+                                         if key not in RUN_KEYS})
         except InputError as error:
             raise InputError(f"{name}: expected an Experiment, such as a search's best.json. "
-                             f"Received: {error}.") from error
+                             f"Received: {error}") from error
     expect(name in PRESETS, "preset", f"a path of a .json file, or one of {', '.join(PRESETS)}", name)
     return PRESETS[name]

@@ -19,6 +19,7 @@ from .recipes import (
     check_mixtures as check_mixtures,
     ensure_mixtures as ensure_mixtures,
     mix_soundbank as mix_soundbank,
+    recipe_spec as recipe_spec,
 )
 from .rendering import render_mixture as render_mixture
 from .soundbank import (

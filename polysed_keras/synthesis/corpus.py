@@ -48,6 +48,7 @@ class Instructions:
     def __post_init__(self):
         for label in self.labels:
             check_label(label, "labels")
+            path_inside("stems", label, "labels")
         for partition, mixtures in self.mixtures.items():
             expect(partition in PARTITIONS, "mixtures", f"partitions of {', '.join(PARTITIONS)}", partition)
             for piece in (piece for mixture in mixtures for piece in mixture.pieces):
@@ -194,7 +195,7 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
     statistics = {partition: summarize(counts[partition], labels) for partition in drawn}
     files = {partition: [f"{mixture['name']}.wav" for mixture in part] for partition, part in instructions.items()}
     write_file_lists(folder, files, labels)
-    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS)
+    write_json(content | {"mixtures": instructions}, folder / INSTRUCTIONS, versioned=True)
     write_json(statistics, folder / STATISTICS)
     return statistics
 

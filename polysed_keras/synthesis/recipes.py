@@ -47,8 +47,7 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
     Example:
         >>> statistics = mix_soundbank("sounds", "data", mixtures=(20, 5, 5))
     """
-    spec = RECIPES[recipe] if duration is None else dataclasses.replace(RECIPES[recipe], duration_seconds=duration)
-    spec, bank = set_spec_fields(spec, settings), read_soundbank(soundbank)
+    spec, bank = recipe_spec(recipe, duration, settings), read_soundbank(soundbank)
     partitions = partition_soundbank(bank, folds=folds, seed=seed)
     _tell_partitions(partitions)
     if negatives:
@@ -62,6 +61,12 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
         spec = spec.with_folders(**folders)
     return synthesize(partitions, out, spec, tuple(mixtures or MIXTURES[recipe]), seed=seed, progress=progress,
                       origin={"soundbank": source or str(soundbank), "folds": folds})
+
+
+def recipe_spec(recipe, duration=None, settings=()):
+    """Return the SoundscapeSpec of a recipe; arguments and errors are those of mix_soundbank."""
+    spec = RECIPES[recipe] if duration is None else dataclasses.replace(RECIPES[recipe], duration_seconds=duration)
+    return set_spec_fields(spec, settings)
 
 
 def ensure_mixtures(soundbank, out, **options):

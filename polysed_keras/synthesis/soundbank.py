@@ -18,7 +18,7 @@ import soxr
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import check_label
+from polysed_keras.files import check_label, path_inside
 from polysed_keras.synthesis.soundbank_tables import TABLE_FORMATS, read_tables
 
 BESIDES = {"background": "background", "noise": "background", "silence": "background", "other": "distractors"}
@@ -88,6 +88,7 @@ def read_soundbank(folder):
     labels = sorted({instance.event_label for instance in instances})
     for label in labels:
         check_label(label, folder)
+        path_inside(folder, label, f"{folder}: label")  # Files of stems are named after labels.
     return Soundbank(folder, tuple(labels), tuple(instances), besides)
 
 

@@ -1,6 +1,7 @@
 from .checkpoints import (
     CALIBRATION as CALIBRATION,
     best_epoch as best_epoch,
+    read_calibration as read_calibration,
     read_history as read_history,
 )
 from .clips import (

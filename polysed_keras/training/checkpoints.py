@@ -5,14 +5,32 @@ import sys
 import typing
 
 import keras
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from polysed_keras.errors import InputError, expect
-from polysed_keras.files import CHECKSUMS, atomic_file, file_digest, path_inside, read_json, write_json
+from polysed_keras.errors import InputError, brief, expect
+from polysed_keras.events import CALIBRATED
+from polysed_keras.files import (
+    CHECKSUMS,
+    Checksums,
+    atomic_file,
+    check_room,
+    file_digest,
+    path_inside,
+    read_json,
+    write_json,
+)
 
 STATE, BEST_WEIGHTS, HISTORY = "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
+
+
+def _save_weights(network, path):
+    """Save weights, if there is room: HDF5 does not survive a disk that gets full while it writes."""
+    variables = network.variables + network.optimizer.variables
+    check_room(path, sum(int(np.prod(variable.shape)) * 4 + 8192 for variable in variables))  # and its own tables
+    network.save_weights(path)
 
 
 class State(typing.TypedDict):
@@ -21,6 +39,56 @@ class State(typing.TypedDict):
     checkpoint: str
     history: list[dict[str, int | float]]
     seeds: list[list[int]]
+
+
+class Calibration(typing.TypedDict):
+    """The content of calibration.json, as evaluation.calibrate_run returns it: lists are per label."""
+
+    labels: list[str]
+    alarms_per_hour: str
+    thresholds: dict[str, list[float]]
+    hours: float
+    min_duration: typing.NotRequired[list[float]]
+    median_frames: typing.NotRequired[list[int]]
+    max_gap: typing.NotRequired[list[float]]
+    edge: typing.NotRequired[list[float]]
+    step_filter: typing.NotRequired[list[float]]
+
+
+def read_calibration(run, labels):
+    """Read the calibration of a run.
+
+    Args:
+        run: the run's folder.
+        labels: of the run, in any order.
+
+    Returns:
+        Calibration; None if the run has none.
+
+    Raises:
+        InputError: the file is broken, or of other labels.
+    """
+    path = pathlib.Path(run) / CALIBRATION
+    if not path.is_file():
+        return None
+    found = read_json(path, Calibration)
+    expect(sorted(found["labels"]) == sorted(labels), str(path), f"the labels {', '.join(sorted(labels))}",
+           found["labels"])
+    expect(found["alarms_per_hour"] in found["thresholds"], str(path),
+           "thresholds for the alarms_per_hour that are the default", list(found["thresholds"]))
+    for number in found["thresholds"]:
+        expect(_is_rate(number), f"{path}: thresholds", "numbers of false events per hour", number)
+    for name, values in (found["thresholds"] | {name: found[name] for name in CALIBRATED if name in found}).items():
+        expect(len(values) == len(labels), f"{path}: {name}", f"a value per label, {len(labels)}", len(values))
+    return found
+
+
+def _is_rate(text):
+    """Return whether a text is a number above 0 as calibrations have it, such as 20 or 0.5."""
+    try:
+        return 0 < float(text) < float("inf") and text == f"{float(text):g}"
+    except ValueError:
+        return False
 
 
 def _seed_states(model):
@@ -50,7 +118,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
         checkpoint = f"epoch-{epoch + 1}.weights.h5"
         with atomic_file(self.run / checkpoint) as temporary:
-            self.network.save_weights(temporary)
+            _save_weights(self.network, temporary)
         self._note_digest(checkpoint)
         if logs[self.measure] > best:
             with atomic_file(self.run / BEST_WEIGHTS) as temporary:
@@ -68,7 +136,7 @@ class Checkpoints(keras.callbacks.Callback):
     def _note_digest(self, checkpoint):
         """Add the digest of a checkpoint to those of all epochs, of which one is that of the best weights."""
         path = self.run / CHECKSUMS
-        digests = read_json(path, dict[str, str]) if path.exists() else {}
+        digests = read_json(path, Checksums) if path.exists() else {}
         write_json(digests | {checkpoint: file_digest(self.run / checkpoint)}, path, sealed=True)
 
 
@@ -76,7 +144,7 @@ def check_weights(run, name):
     """Raise InputError if a file of weights is none that the training of a run wrote; older runs have no checksums."""
     path = pathlib.Path(run) / CHECKSUMS
     if path.is_file():
-        expect(file_digest(path.parent / name) in read_json(path, dict[str, str]).values(), str(path.parent / name),
+        expect(file_digest(path.parent / name) in read_json(path, Checksums).values(), str(path.parent / name),
                "weights that the training of this run wrote", "others",
                "The file was damaged or changed: bring it back from a copy, or train again.")
 
@@ -142,7 +210,7 @@ def restore_checkpoint(model, run):
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: expected the checkpoint that {STATE} names, of {model.name} with the same options. "
-                         f"Received: {error}. Train anew in another folder.") from error
+                         f"Received: {brief(error)}. Train anew in another folder.") from error
     states = _seed_states(model)
     expect([variable.shape for variable in states] == [(len(seed),) for seed in state["seeds"]],
            str(pathlib.Path(run) / STATE), f"the random states of {len(states)} layers", len(state["seeds"]))

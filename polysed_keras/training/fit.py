@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, brief
 from polysed_keras.models import (
     NORMALIZATION,
     build_model,
@@ -140,8 +140,8 @@ def copy_shared_weights(source, target, tasks):
         try:
             layer.set_weights(source.get_layer(layer.name).get_weights())
         except ValueError as error:
-            raise InputError(f"pre-trained network: expected the same backbone. Received: {error}. Choose a run of the "
-                             "same preset family with the same --set model values.") from error
+            raise InputError(f"pre-trained network: expected the same backbone. Received: {brief(error)}. Choose a run "
+                             "of the same preset family with the same --set model values.") from error
     target.get_layer(NORMALIZATION).finalize_state()
 
 
@@ -167,5 +167,5 @@ def load_best_model(experiment, run, *, use_cudnn="auto"):
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: expected the weights of {experiment.name}. Received: {error}.") from error
+        raise InputError(f"{path}: expected the weights of {experiment.name}. Received: {brief(error)}.") from error
     return model

@@ -1,14 +1,26 @@
 """Trainings with a frozen backbone: its maps are computed once, and only what follows it is run in every epoch."""
+import contextlib
+import dataclasses
+import hashlib
 import itertools
+import json
+import logging
 import math
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from polysed_keras.errors import InputError
+from polysed_keras.files import atomic_directory, check_writable, read_json, write_json
 from polysed_keras.models import build_model, cut_segments, learning_tasks, separate_priors
 from polysed_keras.specs import task_activity, task_labels
+
+_INDEX = "index.json"
+logger = logging.getLogger(__name__)
 
 
 def split_frozen(model):
@@ -65,6 +77,96 @@ def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=Tru
                 break
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptMaps:
+    """The maps of recordings in files, of which only what is used is in memory.
+
+    Attributes:
+        maps: list of float16 arrays (segments, ...), which are the inputs of the second part of split_frozen.
+        event_roll: uint8 (segments, outputs, labels).
+        segments: list of int, the number of segments of each part that frozen_maps yielded.
+        folder: what has to stay as long as the arrays are used.
+    """
+
+    maps: list
+    event_roll: np.ndarray
+    segments: list[int]
+    folder: object = None
+
+    def parts(self):
+        """Yield what frozen_maps yielded."""
+        for begin, end in itertools.pairwise(np.cumsum([0, *self.segments])):
+            yield [part[begin:end] for part in self.maps], self.event_roll[begin:end]
+
+
+def keep_maps(trunk, experiment, recordings, cache, *, segment_hop=None, progress=True):
+    """Compute frozen_maps and keep them in files, unless they are there.
+
+    An hour of audio takes about a gigabyte on the disk. The folder is named by a digest of all that the maps are made
+    from: trainings with other heads, rates and seeds, and those that go on, find them there.
+
+    Args:
+        trunk: as of frozen_maps.
+        experiment: as of frozen_maps.
+        recordings: as of frozen_maps.
+        cache: folder in which they are kept; if it cannot be written, they are kept in a temporary one.
+        segment_hop: as of frozen_maps.
+        progress: as of frozen_maps.
+
+    Returns:
+        KeptMaps.
+    """
+    digest = hashlib.sha256(json.dumps([experiment.training.segment_frames, experiment.model.output_stride,
+                                        segment_hop, experiment.features.digest()]).encode())
+    for array in itertools.chain(trunk.get_weights(), *((recording.log_mel, recording.event_roll)
+                                                        for recording in recordings)):
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
+    folder, temporary = pathlib.Path(cache) / f"maps-{digest.hexdigest()[:12]}", None
+    if not folder.is_dir():
+        parts = frozen_maps(trunk, experiment, recordings, segment_hop=segment_hop, progress=progress)
+        try:
+            check_writable(cache)
+        except InputError as error:
+            logger.warning("maps of the backbone are not kept: %s", error)
+            temporary = tempfile.TemporaryDirectory()
+            folder = pathlib.Path(temporary.name) / "maps"
+        try:
+            with atomic_directory(folder) as writing:
+                _write_maps(parts, writing)
+        except OSError:
+            if not folder.is_dir():  # Another training may have made them meanwhile.
+                raise
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        logger.info("%s: %.1f GB of maps of the backbone, for further trainings; it may be removed", folder, size / 1e9)
+    content = read_json(folder / _INDEX, _Index)
+    arrays = [np.memmap(folder / str(number), dtype, "r", shape=(sum(content.segments), *shape))
+              for number, (dtype, shape) in enumerate(zip(content.dtypes, content.shapes))]
+    return KeptMaps(arrays[:-1], arrays[-1], content.segments, temporary)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """The content of the index of a folder of maps; the last array is the event roll."""
+
+    dtypes: list[str]
+    shapes: list[list[int]]
+    segments: list[int]
+
+
+def _write_maps(parts, folder):
+    segments, arrays = [], []
+    with contextlib.ExitStack() as files:
+        opened = []
+        for maps, roll in parts:
+            arrays = [*maps, roll]
+            opened = opened or [files.enter_context(open(folder / str(number), "wb")) for number in range(len(arrays))]
+            for file, array in zip(opened, arrays):
+                file.write(np.ascontiguousarray(array).data)
+            segments.append(len(roll))
+    index = _Index([str(array.dtype) for array in arrays], [list(array.shape[1:]) for array in arrays], segments)
+    write_json(dataclasses.asdict(index), folder / _INDEX)
+
+
 def predict_from_maps(learner, maps, rows):
     """Predict outputs {task name: (rows, outputs)} from a recording's maps by the second part of split_frozen."""
     outputs = learner.predict([part.astype(np.float32) for part in maps], batch_size=32, verbose=0)
@@ -75,7 +177,7 @@ def map_dataset(maps, experiment, first_epoch=0):
     """Make endless batches of the maps of segments, shuffled anew every epoch by (seed, epoch).
 
     Args:
-        maps: of frozen_maps, at least one.
+        maps: KeptMaps of at least one recording.
         experiment: Experiment with resolved tasks.
         first_epoch: number of epochs that are left out.
 
@@ -83,18 +185,10 @@ def map_dataset(maps, experiment, first_epoch=0):
         Number of batches per epoch, and a tf.data.Dataset of tuple of maps, {name of a learning task: target}.
     """
     spec, tasks, labels = experiment.training, learning_tasks(experiment), task_labels(experiment.tasks)
-    kinds, rolls, features = None, [], []
-    for parts, roll in maps:
-        kinds = kinds or [[] for _ in parts]
-        for kind, part in zip(kinds, parts):
-            kind.append(part)
-        rolls.append(roll)
-    while kinds:  # freed one by one as they are joined, because memory may not hold all of them twice
-        features.append(np.concatenate(kinds.pop(0)))
-    event_roll = np.concatenate(rolls)
+    event_roll = maps.event_roll
 
     def batch(rows):
-        return tuple(part[rows].astype(np.float32) for part in features), {
+        return tuple(part[rows].astype(np.float32) for part in maps.maps), {
             task.name: task.encode(task_activity(event_roll[rows], labels, task)) for task in tasks}
 
     def batches():

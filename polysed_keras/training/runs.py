@@ -18,7 +18,7 @@ from polysed_keras.files import (
     read_json,
     write_json,
 )
-from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, Experiment, load_plugin
+from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, RUN_KEYS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
 from polysed_keras.training.sources import source_class
@@ -80,7 +80,8 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         if len(history) >= (last_epoch or experiment.training.epochs):
             return pd.DataFrame(history)
         recordings, validation = source.load_training(run, resume=resume), source.load("validate")
-        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress)
+        feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress,
+                                 cache=source.datasets[0].folder / "features")
         return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
                          progress=progress, **runtime)
 
@@ -127,14 +128,17 @@ def load_run(run):
         run: the run's folder.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder holds no run, or a plug-in that is missing or was changed.
     """
     path = pathlib.Path(run) / EXPERIMENT
     if not path.is_file():
         raise InputError(f"{run}: expected the folder of a run, with {EXPERIMENT}. Received: none there. "
                          "Train one first: polysed train PRESET --data DATA --out RUN.")
     content = read_json(path, dict)
-    for name in as_type(content.get(PLUGINS, {}), dict[str, str], f"{path}: {PLUGINS}"):
-        load_plugin(path_inside(path.parent / PLUGINS, name, path))
+    for name, digest in as_type(content.get(PLUGINS, {}), dict[str, str], f"{path}: {PLUGINS}").items():
+        plugin = path_inside(path.parent / PLUGINS, name, path)
+        expect(not plugin.is_file() or file_digest(plugin) == digest, str(plugin),
+               f"the plug-in that {EXPERIMENT} has the digest of", "another", "Bring it back from a copy.")
+        load_plugin(plugin)
     return Experiment.from_dict({key: value for key, value in content.items()
-                                 if key not in (DATA_DIGEST, "mixing", "pretrained", PLUGINS)})
+                                 if key not in RUN_KEYS})

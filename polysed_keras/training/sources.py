@@ -35,7 +35,7 @@ from polysed_keras.models import (
 from polysed_keras.specs import Decomposition, cooccurrence, resolve_tasks, task_activity, task_labels
 from polysed_keras.training.clips import epoch_steps, joint_dataset, load_clip_features, predict_clips
 from polysed_keras.training.fresh_mixtures import fresh_recordings
-from polysed_keras.training.frozen import frozen_maps, frozen_trunk, map_dataset, predict_from_maps
+from polysed_keras.training.frozen import frozen_trunk, keep_maps, map_dataset, predict_from_maps
 from polysed_keras.training.recordings import fresh_segment_dataset, load_recordings, num_batches, segment_dataset
 from polysed_keras.training.seen import COMBINATIONS, record_combinations
 
@@ -61,7 +61,7 @@ class Feed:
     frozen: bool = False
 
 
-def recording_feed(experiment, recordings, validation, first_epoch=0, *, progress=True):
+def recording_feed(experiment, recordings, validation, first_epoch=0, *, cache, progress=True):
     """Return the Feed of a training on recordings.
 
     Args:
@@ -69,13 +69,14 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
         recordings: list of RecordingFeatures, or a function of the epoch (0, 1, ...) that returns one.
         validation: list of RecordingFeatures.
         first_epoch: number of epochs that are finished already.
+        cache: folder in which the maps of a frozen backbone are kept.
         progress: whether a bar is shown while the maps of a frozen backbone are computed.
 
     Raises:
         InputError: no recordings.
     """
     if experiment.model.freeze_backbone and not callable(recordings):
-        return _frozen_feed(experiment, recordings, validation, first_epoch, progress)
+        return _frozen_feed(experiment, recordings, validation, first_epoch, cache, progress)
     if callable(recordings):
         first = recordings(first_epoch)
         dataset = fresh_segment_dataset(lambda epoch: first if epoch == first_epoch else recordings(epoch), experiment,
@@ -89,17 +90,18 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, progres
          for recording in validation], rolls, experiment))
 
 
-def _frozen_feed(experiment, recordings, validation, first_epoch, progress):
+def _frozen_feed(experiment, recordings, validation, first_epoch, cache, progress):
     trunk, rolls = frozen_trunk(experiment), [part.event_roll for part in validation]
-    maps = frozen_maps(trunk, experiment, recordings, segment_hop=experiment.training.segment_hop, progress=progress)
-    validation_maps = list(frozen_maps(trunk, experiment, validation, progress=progress))
+    maps = keep_maps(trunk, experiment, recordings, cache, segment_hop=experiment.training.segment_hop,
+                     progress=progress)
+    validation_maps = keep_maps(trunk, experiment, validation, cache, progress=progress)
     steps, dataset = map_dataset(maps, experiment, first_epoch)
     return Feed(recordings, steps, dataset, lambda learner: validate(
-        [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps, rolls)], rolls,
-        experiment), frozen=True)
+        [predict_from_maps(learner, parts, len(roll)) for (parts, _), roll in zip(validation_maps.parts(), rolls)],
+        rolls, experiment), frozen=True)
 
 
-def clip_feed(experiment, clips, validation, first_epoch=0, *, progress=True):
+def clip_feed(experiment, clips, validation, first_epoch=0, *, cache=None, progress=True):
     """Return the Feed of a training on clips.
 
     An epoch is one pass over the clips of the first task: paper 2's scenes, if there are any.
@@ -109,7 +111,8 @@ def clip_feed(experiment, clips, validation, first_epoch=0, *, progress=True):
         clips: {task name: ClipFeatures} to train on.
         validation: {task name: ClipFeatures}.
         first_epoch: number of epochs that are finished already.
-        progress: not used here, since nothing is computed first.
+        cache: not used here, since nothing is computed first.
+        progress: not used here either.
     """
     spec, tasks, weights = experiment.training, experiment.tasks, task_weights(experiment)
     batch_sizes = {task.name: spec.event_batch_size if index else spec.batch_size for index, task in enumerate(tasks)}

@@ -342,6 +342,14 @@ def test_any_bytes_are_audio_or_one_error(begin, rest, tmp_path):
         assert str(error).startswith(f"{path}: expected ")
 
 
+def test_samples_without_a_header_are_refused(tmp_path):
+    """libsndfile opens a file named .raw as no file before it is told its rate."""
+    path = saved(tmp_path, "x.raw", bytes(1000))
+    for read in (load_audio, audio_info):
+        with pytest.raises(InputError, match=f"{path}: expected audio that libsndfile reads"):
+            read(path)
+
+
 def test_a_damaged_size_takes_no_memory(tmp_path):
     """The chunk `fmt ` states 2 GiB."""
     content = io.BytesIO()

@@ -3,6 +3,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -363,6 +365,27 @@ def test_a_corpus_is_made_again(data, tmp_path, capsys):
     assert_mistake(capsys, [*first, tmp_path / "c", "--set", "background=mauve"], "background", "mauve")
     assert_mistake(capsys, ["synthesize", "--from", data, "--out", tmp_path / "c"], "soundscapes.json")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    """The limit of the size of a file stands for the disk's."""
+    limited = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+               "from polysed_keras.cli.main import main; sys.exit(main())")
+    bank = write_bank(tmp_path / "bank")
+    before = sorted(tmp_path.rglob("*"))
+    result = subprocess.run([sys.executable, "-c", limited, "synthesize", "--soundbank", bank, "--recipe", "paper",
+                             "--mixtures", "1", "0", "0", "--duration", "10", "--out", tmp_path / "data"],
+                            capture_output=True, text=True)
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert result.stderr.splitlines()[-1].startswith("polysed: ") and "File too large" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_settings_are_checked_before_sounds_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("polysed_keras.synthesis.procedural.procedures.PROCEDURES", None)
+    command = ["synthesize", "--procedural", "--out", tmp_path / "data"]
+    assert_mistake(capsys, [*command, "--set", "speed=[1"], "--set speed", "[1")
+    assert_mistake(capsys, [*command, "--duration", "-1"], "duration", "-1")
 
 
 def test_procedural_sounds_are_made_again(tmp_path, monkeypatch):

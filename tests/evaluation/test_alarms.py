@@ -94,7 +94,7 @@ def test_tables_of_an_hour_of_ten_labels_take_seconds():
     rng = np.random.default_rng(0)
     labels = tuple("abcdefghij")
     reference, posteriors = rng.random((60, 60, 10)) < 0.02, rng.random((60, 3000, 10)).astype(np.float32) ** 4
-    begin = time.perf_counter()
+    begin = time.process_time()
     rolls = [each.repeat(50, axis=0) for each in reference]
     alarms = tuple(find_alarms(roll, posteriors_to_events(each, labels, 0.02, threshold=0), labels, 0.02)
                    for roll, each in zip(rolls, posteriors))
@@ -102,7 +102,7 @@ def test_tables_of_an_hour_of_ten_labels_take_seconds():
     result = RunResult("a", 0, labels, tuple(map(str, range(60))), np.zeros((60, 11, 10, 3), int), alarm_counts=counts,
                        alarms=alarms)
     *_, recall = alarm_tables([result])
-    assert time.perf_counter() - begin < 20  # it takes 6
+    assert time.process_time() - begin < 20  # it takes 6
     assert ((recall.low <= recall.value) & (recall.value <= recall.high)).all() and recall.high.iloc[-1] > 0
 
 

@@ -12,6 +12,7 @@ from polysed_keras.evaluation import calibration, postprocessing
 from polysed_keras.evaluation.calibration import calibrate_run, expect_alarms, format_expectation
 from polysed_keras.evaluation.runs import Estimate
 from polysed_keras.files import read_json
+from polysed_keras.specs import Task
 
 from fixtures import CLIPS, LABELS, MULTI_LABEL, RATE, shared_corpus, shared_run
 
@@ -39,6 +40,8 @@ def run(tmp_path, monkeypatch):
         source = types.SimpleNamespace(datasets=[types.SimpleNamespace(labels=tuple(labels))],
                                        experiment=types.SimpleNamespace(time_resolution=STEP))
         monkeypatch.setattr(calibration, "_estimates", lambda *arguments: (source, list(estimates)))
+        experiment = types.SimpleNamespace(tasks=[Task("events", tuple(labels), "multi_label")])
+        monkeypatch.setattr(calibration, "load_run", lambda _: experiment)
         return tmp_path
 
     monkeypatch.setattr(postprocessing, "TAIL", 0)

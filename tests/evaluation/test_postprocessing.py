@@ -2,14 +2,29 @@
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from polysed_keras.evaluation import postprocessing
-from polysed_keras.evaluation.postprocessing import CHOICES, choose_postprocessing, fit_of_rule, least_durations
+from polysed_keras.evaluation.postprocessing import (
+    CHOICES,
+    choose_postprocessing,
+    events_above,
+    fit_of_rule,
+    least_durations,
+)
 from polysed_keras.events.event_lists import event_roll_to_event_list
 
 STEP = 0.1  # seconds per frame
 NOTHING = {"edge": 0.5, "median_frames": 1, "step_filter": 0.0, "max_gap": 0.0}
+
+
+def test_events_are_kept_by_the_threshold_of_their_label():
+    """A confidence that is the threshold in float32 reaches it, though 0.1 is less in float64."""
+    events = pd.DataFrame({"onset": [0.0, 1.0, 2.0, 3.0], "event_label": ["b", "a", "b", "a"],
+                           "confidence": [0.1, 0.3, 0.09, 0.29]})
+    assert events_above(events, ["a", "b"], [0.3, float(np.float32(0.1))])["onset"].tolist() == [0.0, 1.0]
+    assert events_above(events[:0], ["a", "b"], [0.3, 0.1]).empty
 
 
 def recording(shape, times=12, active=slice(None)):

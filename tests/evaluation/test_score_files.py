@@ -49,6 +49,17 @@ def lists(folder):
     return load_event_lists(folder / "reference.tsv", [folder / "quiet", folder / "noisy"])
 
 
+def test_recordings_of_folders_stay_apart(tmp_path):
+    write_run_scores(estimates(6.0, 2), ["a/b", "a_b"], LABELS, RESOLUTION, tmp_path, system="../runs/mine")
+    folder, = (path for path in tmp_path.iterdir() if path.is_dir())
+    written = {path.stem for path in folder.iterdir()}
+    assert len(written) == 2 and "a_b" in written and not (tmp_path.parent / "runs").exists()
+    for table in ("reference.tsv", "durations.tsv"):
+        named = {line.split(".wav")[0] for line in (tmp_path / table).read_text().splitlines()[1:]}
+        assert named == written
+    assert set(load_event_lists(tmp_path / "reference.tsv", [folder]).recordings) == written
+
+
 def needs_sed_scores_eval():
     return pytest.importorskip("sed_scores_eval", reason="sed_scores_eval cannot be imported here")
 

@@ -8,10 +8,18 @@ import pytest
 from scipy import signal
 
 from polysed_keras.errors import InputError
-from polysed_keras.events.decoding import event_finders, posteriors_to_events
+from polysed_keras.events.decoding import (
+    calibrated_rule,
+    event_finders,
+    posteriors_to_events,
+    posteriors_to_tags,
+    tags_to_events,
+    write_tags,
+)
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.events.formats.catalogue import DETECTION_FORMATS, write_detections
 from polysed_keras.events.formats.writing import Detected
+from polysed_keras.specs.tasks import Task
 
 LABELS = ["bird", "cat", "dog"]
 
@@ -264,6 +272,16 @@ def test_settings_per_label_are_those_of_each_label_alone():
             events, pd.concat(alone).sort_values(["onset", "offset", "event_label"]).reset_index(drop=True))
 
 
+def test_a_calibration_is_read_by_label_and_by_number_of_alarms():
+    calibration = {"labels": ["bird", "cat", "dog"], "alarms_per_hour": "2", "hours": 1.5, "edge": [0.4, 0.5, 0.6],
+                   "thresholds": {"2": [0.9, 0.8, 0.7], "20": [0.3, 0.2, 0.1]}, "median_frames": [1, 3, 5]}
+    assert calibrated_rule(calibration, "20", ["dog", "bird"]) == {
+        "threshold": [0.1, 0.3], "median_frames": [5, 1], "edge": [0.6, 0.4]}
+    every = {"min_duration": [0.1, 0.2, 0.3], "max_gap": [0.0, 0.1, 0.2], "step_filter": [0.5, 0.6, 0.7]}
+    assert calibrated_rule(calibration | every, "2", ["bird", "cat", "dog"]) == {
+        "threshold": [0.9, 0.8, 0.7], "median_frames": [1, 3, 5], "edge": [0.4, 0.5, 0.6], **every}
+
+
 @pytest.mark.parametrize("median_frames", [3, 7])
 def test_peaks_are_of_posteriors_after_the_median_filter_and_confidences_are_not(median_frames):
     posteriors = smooth_posteriors(300, 1, 2, width=3)
@@ -377,3 +395,51 @@ def test_unusable_outputs_are_refused(tmp_path):
         with pytest.raises(InputError, match="cannot be written"):
             write_detections(Detected(EVENTS, "a.wav"), tmp_path / "file" / "events", format)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# Tags of clips
+
+TASKS = (Task("animals", ("cow", "dog"), "multi_label"), Task("scene", ("bus", "park", "tram"), "multi_class"),
+         Task("weather", ("rain", "wind", "hail"), "powerset"))
+CLIPS = np.array([[0.5, 0.9, 0.2, 0.5, 0.3, 0.1, 0.95, 0.5],    # dog before cow, and wind before hail
+                  [0.1, 0.2, 0.6, 0.3, 0.1, 0.4, 0.49, 0.3],    # nothing but a scene
+                  [0.8, 0.8, 0.1, 0.1, 0.8, 0.8, 0.25, 0.8]])   # equal ones in the order of the labels
+TAGS = pd.DataFrame({"onset": [0.0, 2.5, 5.0], "offset": [2.5, 5.0, 7.5], "scene": ["park", "bus", "tram"],
+                     "confidence": [0.5, 0.6, 0.8], "tags": ["dog;cow;wind;hail", "", "cow;dog;rain;hail"],
+                     "tag_confidences": ["0.900;0.500;0.950;0.500", "", "0.800;0.800;0.800;0.800"]})
+
+
+def test_tags_by_hand():
+    pd.testing.assert_frame_equal(posteriors_to_tags(CLIPS, TASKS, 2.5), TAGS)
+    assert posteriors_to_tags(CLIPS, TASKS, 2.5, 0.2).tags.tolist() == [
+        "dog;cow;wind;hail", "dog;wind;rain;hail", "cow;dog;rain;hail;wind"]
+    assert posteriors_to_tags(CLIPS, TASKS, 2.5, 0.3, ["rain", "cow"]).tags.tolist() == ["cow", "rain", "cow;rain"]
+    events = posteriors_to_tags(CLIPS[:, :2], TASKS[:1], 2.5)
+    assert events.scene.tolist() == [""] * 3 and events.confidence.isna().all()
+    assert events.tags.tolist() == ["dog;cow", "", "cow;dog"]
+    assert posteriors_to_tags(CLIPS[:0], TASKS, 2.5).columns.tolist() == TAGS.columns.tolist()
+
+
+@pytest.mark.parametrize("format, content", [
+    ("tsv", "0.000000\t2.500000\tpark\t0.500000\tdog;cow;wind;hail\t0.900;0.500;0.950;0.500\n"
+            "2.500000\t5.000000\tbus\t0.600000\t\t\n"),
+    ("csv", "onset,offset,scene,confidence,tags,tag_confidences\n"
+            "0.000000,2.500000,park,0.500000,dog;cow;wind;hail,0.900;0.500;0.950;0.500\n"
+            "2.500000,5.000000,bus,0.600000,,\n"),
+    ("audacity", "0.000000\t2.500000\tpark: dog;cow;wind;hail\n2.500000\t5.000000\tbus:\n"),
+])
+def test_written_tags_by_the_byte(tmp_path, format, content):
+    write_tags(TAGS[:2], tmp_path / "tags", format)
+    assert (tmp_path / "tags").read_bytes() == content.encode()
+
+
+def test_audacity_labels_of_events_alone(tmp_path):
+    write_tags(TAGS[:1].assign(scene=""), tmp_path / "x.txt", "audacity")
+    assert (tmp_path / "x.txt").read_text() == "0.000000\t2.500000\tdog;cow;wind;hail\n"
+
+
+def test_tags_are_events_as_long_as_their_clip():
+    assert tags_to_events(TAGS[:2]).to_numpy().tolist() == [
+        [0, 2.5, "park", 0.5], [0, 2.5, "dog", 0.9], [0, 2.5, "cow", 0.5], [0, 2.5, "wind", 0.95],
+        [0, 2.5, "hail", 0.5], [2.5, 5, "bus", 0.6]]
+    assert tags_to_events(TAGS[1:2].assign(scene="")).columns.tolist() == list(EVENTS.columns)

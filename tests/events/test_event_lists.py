@@ -8,6 +8,7 @@ import pytest
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import (
     COLUMNS,
+    clip_events,
     event_list_to_event_roll,
     event_roll_to_event_list,
     joint_activity,
@@ -94,6 +95,11 @@ def test_a_broken_line_is_named(annotation, line, complaint):
     assert complaint in str(error.value)
 
 
+def test_another_header_is_no_header(annotation):
+    with pytest.raises(InputError, match="line 1: .*decimal point"):
+        read_events(annotation("start\tstop\tlabel\n0\t1\tcat\n"))
+
+
 def test_unreadable_files_are_named(tmp_path, annotation):
     with pytest.raises(InputError, match="nowhere.txt"):
         read_events(tmp_path / "nowhere.txt")
@@ -116,6 +122,11 @@ def test_an_end_rounded_by_the_file_is_no_reason_to_warn(annotation, caplog):
     events = read_events(annotation("0 3.333334 cat\n"), duration=10 / 3)
     assert rows_of(events) == [(0, 10 / 3, "cat")]
     assert not caplog.records
+
+
+def test_events_are_clipped_to_a_duration():
+    events = as_events((0, 1, "cat"), (8, 12, "dog"), (9, 10, "cat"), (10, 11, "bird"))
+    assert rows_of(clip_events(events, 10)) == [(0, 1, "cat"), (8, 10, "dog"), (9, 10, "cat")]
 
 
 @pytest.mark.parametrize("rows, gap, merged", [

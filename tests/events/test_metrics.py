@@ -6,7 +6,11 @@ import pytest
 from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import event_list_to_event_roll
 from polysed_keras.events.metrics import (
+    calibration_error,
+    confidence_counts,
+    error_counts,
     error_rate,
+    error_rates,
     f_score,
     frame_counts,
     lwlrap,
@@ -114,6 +118,23 @@ def test_counts_by_polyphony_equal_a_slow_loop():
     assert counts.dtype == np.int64 and counts.shape == (6, 5, 3)
     np.testing.assert_array_equal(counts, expected)
     assert counts[0, :, 1].sum() > 0  # false positives of silent frames: in no row of Table 3, but in overall
+
+
+@pytest.mark.parametrize("frames, labels, stay", [(0, 3, 0.5), (1, 3, 0.5), (400, 1, 0.9), (400, 5, 0.95),
+                                                  (400, 20, 0.0), (300, 2, 1.0), (7, 0, 0.5)])
+def test_counts_of_runs_of_equal_frames_are_sums_over_single_frames(frames, labels, stay):
+    """Rolls whose frames are mostly those before, never, or always: each frame by itself has no equal neighbour."""
+    rng = np.random.default_rng(11)
+    rolls = rng.integers(0, 2, (2, frames, labels)).astype(np.uint8)
+    for roll in rolls:
+        for frame in range(1, frames):
+            if rng.random() < stay:
+                roll[frame] = roll[frame - 1]
+    for count, shape in ((frame_counts, (labels + 1, labels, 3)), (error_counts, (labels + 1, 4))):
+        singles = sum((count(*rolls[:, frame:frame + 1]) for frame in range(frames)), np.zeros(shape, np.int64))
+        counts = count(*rolls)
+        assert counts.dtype == np.int64
+        np.testing.assert_array_equal(counts, singles)
 
 
 # Substitutions and unseen combinations
@@ -230,6 +251,47 @@ def test_macro_accuracy_equals_scikit_learn():
 def test_macro_accuracy_takes_names_and_counts_classes_of_the_reference_only():
     assert macro_accuracy(["bus", "bus", "park"], ["bus", "tram", "park"]) == 0.75
     assert np.isnan(macro_accuracy([], []))
+
+
+# Calibration of posteriors
+
+@pytest.mark.parametrize("bins", [10, 4])
+def test_calibration_errors_equal_scikit_learn(bins):
+    calibration_curve = pytest.importorskip("sklearn.calibration").calibration_curve
+    rng = np.random.default_rng(11)
+    posteriors = rng.random((500, 3)) ** 2
+    reference = rng.random((500, 3)) < posteriors * [1, 0.5, 0.2]
+
+    def expected(reference, posteriors):
+        active, mean = calibration_curve(reference, posteriors, n_bins=bins)
+        return np.abs(active - mean) @ np.histogram(posteriors, bins, (0, 1))[0] / len(posteriors)
+
+    counts = confidence_counts(reference, posteriors, *([] if bins == 10 else [bins]))
+    np.testing.assert_allclose(calibration_error(counts), [expected(*each) for each in zip(reference.T, posteriors.T)])
+    assert calibration_error(counts.sum(axis=0)) == pytest.approx(expected(reference.ravel(), posteriors.ravel()))
+    np.testing.assert_allclose(sum(confidence_counts(reference[part], posteriors[part], bins)
+                                   for part in (slice(50), slice(50, 50), slice(50, None))), counts)
+
+
+def test_confidence_counts_by_hand():
+    """Edges belong to the range above them, and 1 to the last one."""
+    counts = confidence_counts([[1, 0], [0, 1], [1, 1]], [[0, 0.5], [0.5, 1], [0.75, 0.25]], 2)
+    assert counts.tolist() == [[[0, 1, 1], [1.25, 1, 2]], [[0.25, 1, 1], [1.5, 1, 2]]]
+    assert calibration_error(counts).tolist() == [1.25 / 3, 1.25 / 3]
+    assert np.isnan(calibration_error(confidence_counts(np.zeros((0, 2)), np.zeros((0, 2))))).all()
+    for beyond in (-0.01, 1.01, np.nan):
+        with pytest.raises(InputError, match=r"posteriors: expected numbers in 0..1"):
+            confidence_counts([[0, 1]], [[0.5, beyond]])
+
+
+def test_parts_of_the_error_rate_by_hand():
+    """Two labels are found, missed and false, with a substitution; then one that is not in the reference at all."""
+    counts = np.array([[6, 1, 2, 0], [0, 3, 0, 0], [6, 4, 2, 1]])
+    np.testing.assert_array_equal(error_rates(counts), [
+        [3 / 8, 0, 2 / 8, 1 / 8], [np.nan] * 4, [5 / 8, 1 / 8, 1 / 8, 3 / 8]])
+    np.testing.assert_array_equal(error_rates(np.stack([counts, 2 * counts])), [error_rates(counts)] * 2)
+    reference, estimated = [[1, 0, 0], [1, 1, 0], [0, 1, 1]], [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
+    assert error_counts(reference, estimated).tolist() == [[1, 0, 1, 0], [0, 1, 2, 0], [0, 1, 1, 0], [1, 2, 4, 2]]
 
 
 @pytest.mark.parametrize("call", [frame_counts, error_rate, lwlrap, macro_accuracy])

@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_dataset
+from polysed_keras.errors import InputError
 from polysed_keras.events.decoding import posteriors_to_events
 from polysed_keras.export.runs import load_run_detector
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.specs.tasks import task_labels
+from polysed_keras.training.checkpoints import read_calibration
 from polysed_keras.training.runs import load_run
 
 from contract import promised, signatures
@@ -46,6 +48,25 @@ def test_a_run_without_one_has_an_empty_one():
     assert json.loads((shared_export(POWERSET) / "1" / "card.json").read_text())["calibration"] == {}
     for detector in (load_saved_model(shared_export(POWERSET)), load_run_detector(shared_run(POWERSET))):
         assert detector.description["calibration"] == {}
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"labels": list(LABELS[:3])}, "expected the labels beep, hiss, hum, whistle. Received: "),
+    ({"labels": [*LABELS[:3], "cow"]}, "expected the labels beep, hiss, hum, whistle. Received: "),
+    ({"alarms_per_hour": "30"}, "thresholds for the alarms_per_hour that are the default"),
+    ({"alarms_per_hour": 20}, "alarms_per_hour: expected `str`. Received: `int`"),
+    ({"thresholds": {"20": [0.1] * 4, "2.0": [0.1] * 4}}, "thresholds: expected numbers of false events per hour"),
+    ({"thresholds": {"20": [0.1] * 4, "few": [0.1] * 4}}, "thresholds: expected numbers of false events per hour"),
+    ({"thresholds": {"20": [0.1] * 3}}, "20: expected a value per label, 4. Received: 3"),
+    ({"thresholds": {"20": [None] * 4}}, "expected `float`. Received: `null`"),
+    ({"thresholds": 5}, "thresholds: expected `object`. Received: `int`"),
+    ({"edge": [0.5]}, "edge: expected a value per label, 4. Received: 1"),
+    ({"median": [1, 1, 1, 1]}, "no other fields than Calibration has. Received: "),
+])
+def test_a_tampered_one_is_refused_by_name(changes, message, tmp_path):
+    (tmp_path / "calibration.json").write_text(json.dumps(CALIBRATION | changes))
+    with pytest.raises(InputError, match=f"calibration.json: .*{message}"):
+        read_calibration(tmp_path, LABELS[::-1])
 
 
 @pytest.mark.parametrize("number", [None, "2", "60"])

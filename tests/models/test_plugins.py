@@ -136,6 +136,10 @@ import sys
 from polysed_keras.training import load_best_model, load_run
 assert load_best_model(load_run(sys.argv[1]), sys.argv[1]).get_layer("halved")
 """, run)
+    with open(run / "plugins" / "halved.py", "a") as file:
+        file.write("# changed")
+    with pytest.raises(InputError, match="halved.py: expected the plug-in that experiment.json has the digest of"):
+        load_run(run)
     (run / "plugins" / "halved.py").unlink()
     with pytest.raises(InputError, match="--plugin: expected a Python file.*halved.py"):
         load_run(run)
@@ -188,25 +192,6 @@ def test_an_encoding(tmp_path):
 
 # Mistakes
 
-@pytest.mark.parametrize("code, message", [
-    (None, "--plugin: expected a Python file.*mine.py"),
-    ("def f(:", "mine.py: expected a plug-in.*SyntaxError"),
-    ("1 / 0", "mine.py: expected a plug-in.*ZeroDivisionError: division by zero"),
-    ("x = 1", "mine.py: expected a file that registers something"),
-    (BACKBONE.replace("halved(", "conv_blocks("), "backbone: .*'conv_blocks', of both polysed_keras.models.backbones."),
-    (BACKBONE.replace('"backbone"', '"spine"').replace(", frames=True", ""), "register: expected one of back.*'spine'"),
-    (HEAD.replace('"head"', '"backbone"'), "clips: expected True for a head only. Received: 'backbone'"),
-    (BACKBONE + "1 / 0", "ZeroDivisionError"),
-])
-def test_plugins_that_do_not_work_are_refused(tmp_path, code, message):
-    before = dict(plugins.registered("backbone"))
-    if code is not None:
-        write(tmp_path, "mine", code)
-    with pytest.raises(InputError, match=message):
-        plugins.load_plugin(tmp_path / "mine.py")
-    assert plugins.registered("backbone") == before and not [name for name in sys.modules if "polysed_plugin" in name]
-
-
 def test_a_plugin_that_fails_takes_nothing_of_the_package_with_it(tmp_path):
     write(tmp_path, "mine", "import polysed_keras.models.network\n" + BACKBONE + "1 / 0")
     run_python("""
@@ -221,15 +206,6 @@ except InputError:
 else:
     raise AssertionError
 """, tmp_path / "mine.py")
-
-
-def test_a_plugin_is_loaded_once_and_its_name_is_its_own(tmp_path):
-    plugins.load_plugin(write(tmp_path / "a", "mine", BACKBONE))
-    first = plugins.registered("backbone")["halved"]
-    plugins.load_plugin(write(tmp_path / "b", "mine", BACKBONE))
-    assert plugins.registered("backbone")["halved"] is first
-    with pytest.raises(InputError, match="'halved', of both.*mine_.*mine_.*new Python process"):
-        plugins.load_plugin(write(tmp_path / "c", "mine", BACKBONE + "# changed"))
 
 
 def test_a_function_is_registered_where_it_is():

@@ -1,6 +1,5 @@
-"""The prior from what a pretrained backbone knows: its arithmetic by hand, who learns by what, its weights."""
+"""The prior from what a pretrained backbone knows: who learns by what, and its weights."""
 import dataclasses
-import itertools
 import os
 import pathlib
 
@@ -8,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import expit, log_softmax, logit, softmax
+from scipy.special import expit, softmax
 
 from polysed_keras.audio.files import find_audio, load_audio
 from polysed_keras.audio.log_mel import compute_log_mel
@@ -42,76 +41,12 @@ from polysed_keras.specs.tasks import Task
 from polysed_keras.training.sources import validate
 
 DATA = os.environ.get("POLYSED_TEST_DATA")
-LABELS = ("a", "b", "c")
 TASKS = (Task("first", ("a", "b"), "powerset"), Task("second", ("c", "d"), "multi_label"),
          Task("third", ("e", "f", "g"), "multi_class"))
 EXPERIMENT = Experiment(
     "tiny", features=YAMNET_FEATURES, tasks=TASKS, training=TrainSpec(segment_frames=192),
     model=ModelSpec("yamnet", filters=(4, 4, 4, 8), recurrent_units=4, dense_units=(8,), dropout=0.0, output_stride=4,
                     freeze_backbone=True))
-
-
-def random_posteriors(task, rows=5, seed=0):
-    """Posteriors of the task's outputs, and the prior of its labels, float32."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 2, (rows, task.num_outputs))
-    posteriors = expit(logits) if task.activation == "sigmoid" else softmax(logits, axis=-1)
-    return posteriors.astype(np.float32), expit(rng.normal(-2, 2, (rows, len(task.labels)))).astype(np.float32)
-
-
-def with_prior_by_hand(task, posteriors, prior, weight):
-    """In float64, output by output."""
-    if task.encoding == "multi_label":
-        return expit((1 - weight) * logit(posteriors.astype(float)) + weight * logit(prior.astype(float)))
-    of_outputs = np.zeros(posteriors.shape)
-    for output in range(task.num_outputs):
-        if task.encoding == "multi_class":
-            of_outputs[:, output] = np.log(prior[:, output])
-        else:  # each label of the combination is there and not absent
-            of_outputs[:, output] = sum(np.log(prior[:, bit] / (1 - prior[:, bit].astype(float)))
-                                        for bit in range(len(task.labels)) if output >> bit & 1)
-    return np.exp(log_softmax((1 - weight) * np.log(posteriors.astype(float)) + weight * of_outputs, axis=-1))
-
-
-# The encodings
-
-@pytest.mark.parametrize("weight", [0.0, 0.25, 0.6, 1.0])
-@pytest.mark.parametrize("encoding", ["multi_label", "multi_class", "powerset"])
-def test_posteriors_with_a_prior_by_hand(encoding, weight):
-    task = Task("events", LABELS, encoding)
-    posteriors, prior = random_posteriors(task)
-    mixed = np.array(task.with_prior(posteriors, prior, weight))
-    np.testing.assert_allclose(mixed, with_prior_by_hand(task, posteriors, prior, weight), atol=1e-5)
-
-
-@pytest.mark.parametrize("encoding", ["multi_label", "multi_class", "powerset"])
-def test_a_weight_of_0_is_the_posteriors_and_of_1_the_prior(encoding):
-    task = Task("events", LABELS, encoding)
-    posteriors, prior = random_posteriors(task)
-    np.testing.assert_allclose(task.with_prior(posteriors, prior, 0.0), posteriors, atol=1e-5)
-    alone = task.label_posteriors(np.array(task.with_prior(posteriors, prior, 1.0)))
-    expected = prior / prior.sum(axis=-1, keepdims=True) if encoding == "multi_class" else prior
-    np.testing.assert_allclose(alone, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("weight", [0.25, 0.5])
-def test_a_powerset_of_independent_labels_is_the_multi_label_product(weight):
-    powerset, multi_label = (Task("events", LABELS, encoding) for encoding in ("powerset", "multi_label"))
-    of_labels, prior = random_posteriors(multi_label)
-    of_combinations = np.stack([np.prod(np.where(bits, of_labels, 1 - of_labels), axis=-1) for bits in
-                                (bits[::-1] for bits in itertools.product((0, 1), repeat=3))], axis=-1)
-    np.testing.assert_allclose(powerset.label_posteriors(of_combinations), of_labels, atol=1e-6)
-    mixed = powerset.label_posteriors(np.array(powerset.with_prior(of_combinations, prior, weight)))
-    np.testing.assert_allclose(mixed, multi_label.with_prior(of_labels, prior, weight), atol=1e-5)
-
-
-@pytest.mark.parametrize("encoding", ["multi_label", "multi_class", "powerset"])
-def test_posteriors_of_0_and_1_stay_finite(encoding):
-    task = Task("events", LABELS, encoding)
-    posteriors = np.eye(task.num_outputs, dtype=np.float32)
-    for prior in (np.zeros((len(posteriors), 3), np.float32), np.ones((len(posteriors), 3), np.float32)):
-        mixed = np.array(task.with_prior(posteriors, prior, 0.5))
-        assert np.isfinite(mixed).all() and (0 <= mixed).all() and (mixed <= 1).all()
 
 
 # The network
@@ -155,7 +90,7 @@ def test_separate_outputs_are_those_of_the_learning_tasks(model, log_mel):
             np.testing.assert_allclose(model(log_mel)[task.name], mixed[task.name], atol=1e-6)
             posteriors, prior = (outputs[name].reshape(144, -1) for name in (task.name, f"{task.name}_prior"))
             np.testing.assert_allclose(mixed[task.name].reshape(144, -1),
-                                       with_prior_by_hand(task, posteriors, prior, weight), atol=1e-5)
+                                       task.with_prior(posteriors, prior, weight), atol=1e-5)
 
 
 def test_outputs_begin_rare(log_mel):

@@ -641,6 +641,7 @@ def test_an_error_of_one_worker_ends_the_search_and_the_others(trained, tmp_path
 
 def test_a_folder_has_one_search_at_a_time(trained, tmp_path):
     search_in(tmp_path, tiny_search(tmp_path))
+    assert json.loads((tmp_path / "out" / "search.json").read_text())["polysed_format"] == 1
     with pytest.raises(InputError, match="search.json: expected the same search of the same data. Received: another "
                                          "epochs"):
         search_in(tmp_path, tiny_search(tmp_path, epochs=3))
@@ -830,7 +831,8 @@ def test_mistakes_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert_mistake(["tune", path, "--data", tmp_path / "no", "--out", tmp_path / "out"], tmp_path / "no")
     assert_mistake(["tune", path, "--data", tmp_path, "--out", tmp_path / "out", "--workers", "0"], "--workers", "0")
     assert_mistake(["tune", path, "--data", tmp_path, "--out", path / "out"], "cannot be written")
-    for content, word in (("[]", "Experiment"), ('{"name": "x", "width": 3}', "width"), ("{", "readable JSON")):
+    for content, word in (("[]", "expected `object`. Received: `array`."), ('{"name": "x", "width": 3}', "width"),
+                          ("{", "readable JSON")):
         (tmp_path / "best.json").write_text(content)
         assert_mistake(["train", tmp_path / "best.json", "--data", tmp_path, "--out", tmp_path / "r"], "best.json",
                        word)

@@ -210,6 +210,24 @@ def test_tasks_are_resolved_with_the_labels_of_the_data_once():
     assert resolve_tasks(resolved, "something else") == resolved
 
 
+CLIP_TASKS = Task("scene", (), "multi_class"), Task("events", (), "multi_label"), Task("own", ("x", "y"), "powerset")
+
+
+def test_tasks_without_labels_get_those_of_their_name():
+    scene, events, own = resolve_tasks(CLIP_TASKS, {"scene": ["bus", "park"], "events": ["a", "b", "c"], "own": ["z"]})
+    assert (scene, events) == (Task("scene", ("bus", "park"), "multi_class"), Task("events", "abc", "multi_label"))
+    assert own is CLIP_TASKS[2] and resolve_tasks((own,), None) == (own,)
+
+
+@pytest.mark.parametrize("labels", [{"scene": ["bus", "park"]}, {}, ["scene", "events"], None])
+def test_labels_that_are_missing_or_of_the_wrong_kind_are_refused(labels):
+    with pytest.raises(InputError, match="labels: expected a dict with the labels of scene and events"):
+        resolve_tasks(CLIP_TASKS, labels)
+    if not isinstance(labels, list):
+        with pytest.raises(InputError, match="labels: expected a list of labels"):
+            resolve_tasks(Decomposition(1), labels)
+
+
 PAIRS = np.array([[0, 1, 9, 2], [1, 0, 3, 8], [9, 3, 0, 1], [2, 8, 1, 0]])  # a and c, b and d
 
 

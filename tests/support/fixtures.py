@@ -1,7 +1,6 @@
 """A corpus of tones and noise that is learnt in seconds, and a run trained on it once for all test modules."""
 import fcntl
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 import numpy as np
 import soundfile
 
+from polysed_keras.files import write_json
 from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, Task
 
@@ -146,7 +146,7 @@ def calibrated_export():
 
 def _calibrate(folder):
     shutil.copytree(shared_run(POWERSET), folder)
-    (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
+    write_json(CALIBRATION, folder / "calibration.json", sealed=True)
 
 
 def _export_calibrated(folder):
@@ -189,6 +189,6 @@ def take_detector(monkeypatch, detector):
     from polysed_keras import export, serving
     from polysed_keras.export.description import DEFAULT_MODEL
     from polysed_keras.serving import batch
-    for place in (batch, serving):  # A face keeps what it was asked for once.
+    for place in (serving, batch):  # A face keeps what it was asked for once, so it is asked before.
         monkeypatch.setattr(place, "open_detector", lambda request: detector)
     monkeypatch.setattr(export, "default_model", lambda: DEFAULT_MODEL)  # without saying so

@@ -85,7 +85,7 @@ def test_a_mixture_is_rendered_from_its_instruction(corpus, partitions):
     folder, _ = corpus
     stored = json.loads((folder / "soundscapes.json").read_text())
     spec = SoundscapeSpec(**stored["spec"])
-    assert stored["seed"] == 7 and spec == SPEC
+    assert stored["seed"] == 7 and spec == SPEC and stored["polysed_format"] == 1
     stored = stored["mixtures"]["validate"][1]
     rendering = render_mixture(as_type(stored, Mixture, ""), reader(partitions["train"].folder, spec), spec)
     written, _ = soundfile.read(folder / "audio" / f"{stored['name']}.wav")
@@ -252,7 +252,17 @@ def test_tampered_instructions_are_refused_before_anything_is_written(change, me
     assert [path.name for path in tmp_path.iterdir()] == ["soundscapes.json"]
 
 
-@pytest.mark.parametrize("label", ["/abs/dog", "../../dog", "..", "a/b", "C:\\dog", "CON:", ".dog"])
+@pytest.mark.parametrize("label", ["/abs/dog", "../../dog", "..", "a/../../dog", "C:\\dog"])
+def test_labels_that_lead_out_of_the_folder_are_refused(label, corpus, partitions, tmp_path):
+    content = json.loads((corpus[0] / "soundscapes.json").read_text())
+    content["labels"][0] = label
+    (tmp_path / "soundscapes.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="soundscapes.json: labels: expected names of files in stems. Received: "):
+        rebuild(tmp_path / "soundscapes.json", partitions["train"].folder, tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir()] == ["soundscapes.json"]
+
+
+@pytest.mark.parametrize("label", ["a/b", "a\\b", "CON:", ".dog", "dog.."])
 def test_no_label_leads_out_of_the_folder(label, partitions, tmp_path):
     """Stems are named by labels, which may come from elsewhere and hold what leads to other folders."""
     synthesize(partitions, tmp_path / "first", dataclasses.replace(SPEC, stems=True), (0, 0, 2))

@@ -287,6 +287,16 @@ def test_folders_that_are_no_labels_are_refused(label, tmp_path):
         read_soundbank(touch(tmp_path, f"{label}/1.wav"))
 
 
+@pytest.mark.parametrize("label", ["/abs/x", "../../x", "..", "C:\\x"])
+def test_labels_of_tables_lead_nowhere_else(label, tmp_path):
+    touch(tmp_path, "audio/a.wav")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "esc50.csv").write_text("filename,fold,target,category,esc10,src_file,take\n"
+                                                 f"a.wav,1,0,{label},True,100,A\n")
+    with pytest.raises(InputError, match="label: expected names of files in"):
+        read_soundbank(tmp_path)
+
+
 def test_esc10(esc10):
     bank = read_soundbank(esc10)
     assert len(bank.instances) == 320 and len(bank.labels) == 10

@@ -11,12 +11,10 @@ from polysed_keras.cli.main import main
 from polysed_keras.datasets.loading import load_clips
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run
-from polysed_keras.events.decoding import posteriors_to_tags, tags_to_events, write_tags
 from polysed_keras.events.formats.catalogue import read_annotations
 from polysed_keras.events.metrics import lwlrap, macro_accuracy
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.specs import presets
-from polysed_keras.specs.tasks import Task
 from polysed_keras.training.clips import load_clip_features, predict_clips
 from polysed_keras.training.fit import copy_shared_weights, load_best_model
 from polysed_keras.training.runs import load_run, run_experiment
@@ -83,16 +81,6 @@ def test_long_audio_has_a_line_a_clip_and_blocks_do_not_show(detector, clip, tmp
     assert tags.scene[0] == SCENES[whole[0, :3].argmax()] and tags.confidence[0] == pytest.approx(whole[0, :3].max())
 
 
-def test_tags_by_hand():
-    tasks = Task("scene", ("bus", "park"), "multi_class"), Task("events", ("a", "b", "c"), "multi_label")
-    posteriors = np.array([[0.3, 0.7, 0.5, 0.1, 0.9], [0.8, 0.2, 0.1, 0.2, 0.3]])
-    found = posteriors_to_tags(posteriors, tasks, 10.0)
-    assert found.values.tolist() == [[0, 10, "park", 0.7, "c;a", "0.900;0.500"], [10, 20, "bus", 0.8, "", ""]]
-    assert posteriors_to_tags(posteriors, tasks, 10.0, 0.1, ["b"]).tags.tolist() == ["b", "b"]
-    events = posteriors_to_tags(posteriors[:, 2:], tasks[1:], 10.0)
-    assert events.scene.tolist() == ["", ""] and events.confidence.isna().all() and events.tags.tolist() == ["c;a", ""]
-
-
 def test_what_a_detector_of_clips_cannot_do_is_an_error(detector):
     with pytest.raises(InputError, match="detect: expected a model that detects events.*Use tag"):
         detector.detect(np.zeros(RATE))
@@ -127,14 +115,6 @@ def test_tags_are_events_of_the_length_of_the_clip_in_other_formats(clip, tmp_pa
     assert {(onset, offset) for onset, offset, _ in annotation.events} == {(0.0, 2.0)}
     (scene,) = {label for *_, label in annotation.events} - set(EVENTS)
     assert scene in SCENES and len(annotation.events) == 1 + len(EVENTS)
-    tags = posteriors_to_tags(np.array([[0.9, 0.8]]), (Task("events", ("a", "b"), "multi_label"),), 10.0)
-    assert tags_to_events(tags).to_numpy().tolist() == [[0.0, 10.0, "a", 0.9], [0.0, 10.0, "b", 0.8]]
-
-
-def test_audacity_labels_of_events_alone(tmp_path):
-    tags = posteriors_to_tags(np.array([[0.9, 0.8]]), (Task("events", ("a", "b"), "multi_label"),), 10.0)
-    write_tags(tags, tmp_path / "x.txt", "audacity")
-    assert (tmp_path / "x.txt").read_text() == "0.000000\t10.000000\ta;b\n"
 
 
 @pytest.fixture

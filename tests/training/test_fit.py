@@ -18,13 +18,14 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.events.alarms import find_alarms, recall_at_alarms
 from polysed_keras.events.decoding import posteriors_to_events
+from polysed_keras.files import locked
 from polysed_keras.models.compiling import compile_model, task_losses
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity, predict_posteriors
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task, task_labels
 from polysed_keras.training import checkpoints, runs as experiments, sources
-from polysed_keras.training.checkpoints import BEST_WEIGHTS, check_weights, read_history
+from polysed_keras.training.checkpoints import BEST_WEIGHTS, read_history
 from polysed_keras.training.fit import (
     fit_model,
     load_best_model,
@@ -34,7 +35,6 @@ from polysed_keras.training.fit import (
 )
 from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
-from polysed_keras.training.seen import read_seen
 from polysed_keras.training.sources import recording_feed, validate
 
 from fixtures import FEATURES, MULTI_LABEL, POWERSET, run_python, shared_corpus, shared_run, start_python
@@ -254,7 +254,7 @@ def resolved_tiny(epochs):
 
 def fit_tiny(folder, epochs, **arguments):
     recordings, experiment = random_recordings(200, 100), resolved_tiny(epochs)
-    feed = functools.partial(recording_feed, experiment, recordings, recordings)
+    feed = functools.partial(recording_feed, experiment, recordings, recordings, cache=folder / "features")
     return fit_model(experiment, feed, folder, progress=False, **arguments)
 
 
@@ -302,28 +302,10 @@ def test_a_tampered_state_is_an_error(state, message, tmp_path):
         restore_checkpoint(model, tmp_path)
 
 
-def test_no_flipped_bit_is_loaded(tmp_path):
-    """Thirty bits of every file that a run is loaded from."""
-    shutil.copytree(shared_run(POWERSET), tmp_path / "run")
-    run, rng = tmp_path / "run", np.random.default_rng(0)
+def test_damaged_weights_are_refused(tmp_path):
+    """tests/test_pipeline.py flips bits of every file of a run."""
+    run = shutil.copytree(shared_run(POWERSET), tmp_path / "run")
     experiment = load_run(run)
-    checkpoint = next(run.glob("epoch-*.weights.h5")).name
-    for name, load in ((BEST_WEIGHTS, lambda: check_weights(run, BEST_WEIGHTS)),
-                       (checkpoint, lambda: check_weights(run, checkpoint)),
-                       ("checksums.json", lambda: check_weights(run, BEST_WEIGHTS)),
-                       ("experiment.json", lambda: load_run(run)), ("state.json", lambda: read_history(run)),
-                       ("combinations.json", lambda: read_seen(run / "combinations.json", experiment.tasks))):
-        content, before = (run / name).read_bytes(), load()
-        for place in rng.integers(8 * len(content), size=30):
-            flipped = bytearray(content)
-            flipped[place // 8] ^= 1 << place % 8
-            (run / name).write_bytes(flipped)
-            try:
-                after = load()
-            except InputError:
-                continue
-            assert name.endswith(".json") and after == before and json.loads(flipped) == json.loads(content)
-        (run / name).write_bytes(content)
     (run / BEST_WEIGHTS).write_bytes((run / BEST_WEIGHTS).read_bytes() + b"0")
     with pytest.raises(InputError, match="best.weights.h5: expected weights that the training of this run wrote"):
         load_best_model(experiment, run)
@@ -442,6 +424,12 @@ def test_another_experiment_is_not_resumed():
         with pytest.raises(InputError, match="holds another experiment than asked for \\(tiny"):
             run_experiment(experiment, shared_corpus(), shared_run(MULTI_LABEL), resume=True, progress=False)
     assert load_run(shared_run(MULTI_LABEL)).training.learning_rate == 1e-2
+
+
+def test_a_run_has_one_training_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="expected no other process at work in it"):
+        run_experiment(MULTI_LABEL, shared_corpus(), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_data_are_not_resumed_with(tmp_path):

@@ -10,8 +10,16 @@ from polysed_keras.models.predict import predict_posteriors
 from polysed_keras.models.prior import learning_tasks, separate_priors
 from polysed_keras.specs.experiment import YAMNET_FEATURES, Experiment, ModelSpec, TrainSpec
 from polysed_keras.specs.tasks import Decomposition, decompose
+from polysed_keras.training import frozen
 from polysed_keras.training.fit import load_best_model
-from polysed_keras.training.frozen import frozen_maps, frozen_trunk, map_dataset, predict_from_maps, split_frozen
+from polysed_keras.training.frozen import (
+    frozen_maps,
+    frozen_trunk,
+    keep_maps,
+    map_dataset,
+    predict_from_maps,
+    split_frozen,
+)
 from polysed_keras.training.recordings import RecordingFeatures
 from polysed_keras.training.runs import load_run, run_experiment
 from polysed_keras.training.sources import RecordingSource, validate
@@ -57,10 +65,12 @@ def test_both_parts_are_the_network(experiment):
         np.testing.assert_array_equal(roll.reshape(-1, len(LABELS))[:len(recording.event_roll)], recording.event_roll)
 
 
-def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
-    maps = list(frozen_maps(frozen_trunk(experiment), experiment, recordings(300, 192), segment_hop=96, progress=False))
+def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment, tmp_path):
+    trunk, options = frozen_trunk(experiment), {"segment_hop": 96, "progress": False}
+    maps = list(frozen_maps(trunk, experiment, recordings(300, 192), **options))
     assert [len(roll) for _, roll in maps] == [2, 2, 1, 1]  # from 0 and from 96 frames on
-    steps, dataset = map_dataset(maps, experiment)
+    kept = keep_maps(trunk, experiment, recordings(300, 192), tmp_path, **options)
+    steps, dataset = map_dataset(kept, experiment)
     assert steps == 2
     batches = list(dataset.take(4).as_numpy_iterator())
     assert [len(inputs[0]) for inputs, _ in batches] == [4, 2, 4, 2]
@@ -70,8 +80,47 @@ def test_batches_are_the_segments_in_an_order_of_their_epoch(experiment):
     for epoch in epochs:
         sums = [np.sort(each.reshape(len(each), -1).sum(axis=1)) for each in (epoch, expected)]
         np.testing.assert_array_equal(*sums)
-    _, later = map_dataset(maps, experiment, first_epoch=1)
+    _, later = map_dataset(kept, experiment, first_epoch=1)
     np.testing.assert_array_equal(next(later.as_numpy_iterator())[0][0], batches[2][0][0])
+
+
+def test_maps_are_computed_once_for_the_same_recordings(tmp_path, monkeypatch, caplog):
+    experiment = dataclasses.replace(FROZEN, tasks=decompose(LABELS, 1, encoding="multi_label"))
+    trunk, computed = frozen_trunk(experiment), []
+
+    def compute(*arguments, **options):
+        computed.append(options["segment_hop"])
+        return frozen_maps(*arguments, **options)
+
+    monkeypatch.setattr(frozen, "frozen_maps", compute)
+    with caplog.at_level("INFO"):
+        first = keep_maps(trunk, experiment, recordings(300, 192), tmp_path, segment_hop=96, progress=False)
+    assert "GB of maps of the backbone" in caplog.text
+    again = keep_maps(trunk, experiment, recordings(300, 192), tmp_path, segment_hop=96, progress=False)
+    assert computed == [96] and len(list(tmp_path.iterdir())) == 1
+    expected = list(frozen_maps(trunk, experiment, recordings(300, 192), segment_hop=96, progress=False))
+    for kept in (first, again):
+        for (parts, roll), (others, other) in zip(kept.parts(), expected, strict=True):
+            np.testing.assert_array_equal(roll, other)
+            for part, each in zip(parts, others, strict=True):
+                assert isinstance(part, np.memmap) and part.dtype == np.float16  # only what is used is in memory
+                np.testing.assert_array_equal(part, each)
+
+    changed = recordings(300, 192)
+    changed[1].log_mel[5, 3] += 1e-3
+    keep_maps(trunk, experiment, changed, tmp_path, segment_hop=96, progress=False)
+    keep_maps(trunk, experiment, changed, tmp_path, segment_hop=None, progress=False)
+    trunk.layers[3].set_weights([weight + 1e-3 for weight in trunk.layers[3].get_weights()])
+    keep_maps(trunk, experiment, changed, tmp_path, segment_hop=None, progress=False)
+    assert computed == [96, 96, None, None]
+
+
+def test_maps_are_kept_for_a_while_where_the_cache_cannot_be_written(tmp_path, caplog):
+    experiment = dataclasses.replace(FROZEN, tasks=decompose(LABELS, 1, encoding="multi_label"))
+    (tmp_path / "file").write_text("")
+    kept = keep_maps(frozen_trunk(experiment), experiment, recordings(200), tmp_path / "file", progress=False)
+    assert "maps of the backbone are not kept" in caplog.text
+    assert kept.segments == [2] and all(np.isfinite(part).all() for part in kept.maps)
 
 
 @pytest.mark.slow

@@ -8,15 +8,13 @@ the event labels and hours, and event labels have as many sources whether scenes
 import collections
 import dataclasses
 import math
-import pathlib
-import tempfile
 
 from tqdm import tqdm
 
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
-from polysed_keras.files import atomic_directory, file_digest, write_json
+from polysed_keras.files import atomic_directory, file_digest, temporary_folder, write_json
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.procedural.procedures import write_soundbank
@@ -64,8 +62,8 @@ def make_standin(soundbank, out, spec=None, *, folds=None, seed=0, origin=None, 
     """
     spec = spec or StandinSpec()
     origin = origin or {"soundbank": str(soundbank) if soundbank else {"procedural_seed": seed}, "folds": folds}
-    with tempfile.TemporaryDirectory() as temporary, atomic_directory(out) as folder:
-        bank = read_soundbank(soundbank or write_soundbank(pathlib.Path(temporary, "bank"), PROCEDURAL_INSTANCES, seed))
+    with temporary_folder() as temporary, atomic_directory(out) as folder:
+        bank = read_soundbank(soundbank or write_soundbank(temporary / "bank", PROCEDURAL_INSTANCES, seed))
         partitions = partition_soundbank(bank, folds=folds, seed=seed)
         labels = choose_labels(bank.labels, spec, seed)
         halves = {name: divide_sources(partitions[name], labels, name, seed) for name in PARTITIONS}

@@ -1,0 +1,107 @@
+"""How long many short clips take, and an hour-long file beside the sum of its parts, by the shipped model.
+
+    python benchmarks/many_files.py [--clips 3000] [--rounds 3]
+
+`polysed detect FOLDER --out DIR` of clips of 1 s, with one worker and with two, in turns. Then `polysed detect` of an
+hour of 44.1 kHz, with one core and with two, beside decoding with resampling, the front end and the network, each
+measured alone with one core in this process.
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from timing import ROOT, by_turns, in_words, ratios, table, use_cores, verdict
+
+RATE, TODAY, AT_LEAST = 44100, 0.05, 5.0  # seconds a clip before, and the ratio to it
+
+
+def detect(*arguments, cores=None):
+    """Run polysed detect, on so many cores."""
+    command = [sys.executable, "-m", "polysed_keras", "detect", *map(str, arguments)]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True,
+                   preexec_fn=None if cores is None else lambda: use_cores(cores))
+
+
+def many_clips(folder, clips, rounds):
+    """Return rows of the table, of clips of a second."""
+    import soundfile
+    (folder / "clips").mkdir()
+    rng, events = np.random.default_rng(0), folder / "events"
+    for number in range(clips):
+        soundfile.write(folder / "clips" / f"{number:05d}.wav", 0.1 * rng.standard_normal(RATE), RATE)
+
+    def run(workers):
+        shutil.rmtree(events, ignore_errors=True)
+        detect(folder / "clips", "--out", events, "--workers", workers)
+        assert len(list(events.glob("*.tsv"))) == clips
+
+    seconds = by_turns({workers: lambda workers=workers: run(workers) for workers in (1, 2)}, rounds)
+    for workers, times in seconds.items():
+        each = [value / clips for value in times]
+        gain = [TODAY / value for value in each]
+        yield (f"{clips:,} clips of 1 s, --workers {workers}", in_words(times), f"{in_words([1e3 * e for e in each])} "
+               "ms a clip", f"{1e3 * TODAY:.0f} ms a clip", in_words(gain), verdict(gain, AT_LEAST))
+
+
+def one_hour(folder, seconds, rounds):
+    """Return rows of the table, of one long file."""
+    import soundfile
+
+    from polysed_keras.audio import audio_blocks
+    from polysed_keras.export import default_model, load_export, version_directory
+    from polysed_keras.export.runtimes import DIRECTORY, FILES, PREFERRED, open_runtime
+    path, rng = folder / "long.wav", np.random.default_rng(1)
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        for _ in range(0, seconds, 60):
+            file.write(0.1 * rng.standard_normal(60 * RATE))
+    description = load_export(default_model(), PREFERRED).description
+    front_end, network = (open_runtime(version_directory(default_model()) / DIRECTORY / file)
+                          for file in FILES[PREFERRED])
+    cut = description["segment_frames"] * description["hop_length"]
+    samples = cut + description["win_length"] - description["hop_length"]
+    segments = -(-seconds * description["sample_rate"] // cut)
+    waveform = (0.1 * rng.standard_normal((1, samples))).astype(np.float32)
+    features = front_end(waveform=waveform)["log_mel"]
+
+    def decode():
+        for _ in audio_blocks(path, description["sample_rate"]):
+            pass
+
+    def repeat(function, **inputs):
+        for _ in range(segments):
+            function(**inputs)
+
+    spent = by_turns({
+        "decoding and resampling": decode, "front end": lambda: repeat(front_end, waveform=waveform),
+        "network": lambda: repeat(network, log_mel=features), "one core": lambda: detect(path, cores=1),
+        "two cores": lambda: detect(path, cores=2)}, rounds)
+    parts = [sum(times) for times in zip(*list(spent.values())[:3])]
+    said = ", ".join(f"{name} {in_words(times)}" for name, times in list(spent.items())[:3])
+    for cores, least in (("one core", 1 / 1.1), ("two cores", 2 / 1.1)):
+        gain = ratios(parts, spent[cores])
+        yield (f"{seconds / 3600:g} h of 44.1 kHz, {cores}", in_words(spent[cores]),
+               f"{in_words([seconds / value for value in spent[cores]])} x real time",
+               f"{in_words(parts)} s: {said}", in_words(gain), verdict(gain, round(least, 2)))
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=3000)
+    parser.add_argument("--seconds", type=int, default=3600, help="of the long file")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        rows = [*many_clips(folder, arguments.clips, arguments.rounds),
+                *one_hour(folder, arguments.seconds, arguments.rounds)]
+    print(table(("what", "s, the whole command", "speed", "against", "ratio", "at least"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""How long networks take here and in PyTorch: inference at batch 1 and a training step, on one core and on two.
+
+    python benchmarks/networks.py [--rounds 5]
+
+Every preset gets random weights, and PyTorch the same ones: its posteriors are equal to 1e-4, or the script fails. A
+process of its own has one core or two. YAMNet's SavedModel is measured beside it if POLYSED_TEST_DATA has it.
+"""
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from timing import ROOT, by_turns, in_words, peak, ratios, table, use_cores, verdict
+
+SMALL, LARGE, LABELS = ("multilabel_small", "mcmt_4_small"), "mcmt_8", [f"label {number:02d}" for number in range(16)]
+AT_LEAST = {("mcmt_8", "inference"): 1.2, ("mcmt_8", "training"): 0.9}
+SMALL_AT_LEAST = 2.0  # against its SavedModel: multilabel_small, a segment from samples to posteriors
+YAMNET_SECONDS = 600
+HEADER = ("network", "what", "here, ms", "peer", "peer, ms", "ratio", "at least", "GFLOP/s here (share of the peak)")
+
+
+def _network(name):
+    """Return an Experiment, its network with random weights, and the same in PyTorch; their posteriors are equal."""
+    import torch
+    from torch_networks import Network
+
+    import polysed_keras as ps
+    from polysed_keras.models import with_labels
+    experiment = with_labels(ps.get_preset(name), LABELS)
+    model, rng = ps.build_model(experiment), np.random.default_rng(0)
+    for weight in model.weights:
+        if "_bn/" in weight.path:  # as after a training, so that a mistake in them would show
+            weight.assign(rng.uniform(0.8, 1.2, weight.shape))
+    peer = Network(model, experiment).eval()
+    log_mel = rng.standard_normal((2, *experiment.input_shape)).astype(np.float32)
+    with torch.inference_mode():
+        theirs = peer.posteriors(torch.tensor(log_mel))
+    for task, ours in model(log_mel, training=False).items():
+        np.testing.assert_allclose(theirs[task], ours, atol=1e-4)
+    return experiment, model, peer
+
+
+def _compiled(peer, log_mel):
+    """Return a function by torch.compile and the seconds that compiling took, or None and why it failed."""
+    import torch
+    started = time.perf_counter()
+    try:
+        compiled = torch.compile(peer)
+        with torch.inference_mode():
+            compiled(log_mel)
+    except Exception as error:  # It needs a C++ compiler, and its exceptions have no common class.
+        return None, f"torch.compile failed here: {str(error).splitlines()[0]}"
+    return compiled, f"torch.compile took {time.perf_counter() - started:.0f} s"
+
+
+def _inference(name, network, rounds, exported):
+    """Return functions that answer one segment: of log-mel by the networks, of samples by the exports."""
+    import tensorflow as tf
+    import torch
+
+    from polysed_keras.export import load_export
+    from polysed_keras.export.runtimes import open_runtime
+    experiment, model, peer = network
+    log_mel = np.random.default_rng(1).standard_normal((1, *experiment.input_shape)).astype(np.float32)
+    tensors, graph = (tf.constant(log_mel), torch.tensor(log_mel)), tf.function(lambda x: model(x, training=False))
+
+    def by_torch(function):
+        def answer():
+            with torch.inference_mode():
+                return function(tensors[1])
+        return answer
+
+    functions = {"TensorFlow": lambda: {task: output.numpy() for task, output in graph(tensors[0]).items()},
+                 "PyTorch, eager": by_torch(peer)}
+    compiled, note = _compiled(peer, tensors[1])
+    if compiled is not None:
+        functions["PyTorch, compiled"] = by_torch(compiled)
+    if exported:
+        converted, waveform = open_runtime(exported / "runtimes" / "float32.tflite"), _noise(experiment)
+        detectors = {runtime: load_export(exported, runtime) for runtime in ("litert_float32", "tensorflow")}
+        functions["LiteRT"] = lambda: converted(log_mel=log_mel)
+        functions["samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
+        functions["samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
+    for function in functions.values():
+        function()
+    return by_turns(functions, rounds, calls=3 if name == LARGE else 30), f"{name}: {note}"
+
+
+def _noise(experiment):
+    samples = experiment.training.segment_frames * experiment.features.hop_length
+    return 0.1 * np.random.default_rng(2).standard_normal(samples).astype(np.float32)
+
+
+def _training(network, rounds, batch=4):
+    """Return the times of training steps by Keras and by PyTorch, both with Adam."""
+    import tensorflow as tf
+    import torch
+    experiment, model, peer = network
+    rng = np.random.default_rng(3)
+    log_mel = rng.standard_normal((batch, *experiment.input_shape)).astype(np.float32)
+    targets = {task.name: task.encode(rng.integers(0, 2, (batch, experiment.input_shape[0], len(task.labels))))
+               for task in experiment.tasks}
+    ours = tf.constant(log_mel), {name: tf.constant(target) for name, target in targets.items()}
+    theirs = torch.tensor(log_mel), {name: torch.tensor(target) for name, target in targets.items()}
+    optimizer = torch.optim.Adam(peer.parameters(), 1e-4)
+
+    def torch_step():
+        peer.train()
+        optimizer.zero_grad()
+        loss = peer.loss(*theirs)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    functions = {"TensorFlow": lambda: np.ravel(model.train_on_batch(*ours))[0], "PyTorch, eager": torch_step}
+    losses = [function() for function in functions.values()]
+    assert abs(losses[0] - losses[1]) < 0.1 * losses[1], losses  # They differ in what dropout drops alone.
+    return by_turns(functions, rounds)
+
+
+def _yamnet(rounds):
+    """Return the times of ten minutes of audio by yamnet_audioset and by YAMNet's own SavedModel, which agree."""
+    folder = pathlib.Path(os.environ.get("POLYSED_TEST_DATA", "")) / "yamnet"
+    if not (folder / "saved_model.pb").is_file():
+        return None
+    import tensorflow as tf
+
+    from polysed_keras.export import load_export
+    waveform = 0.1 * np.random.default_rng(4).standard_normal(YAMNET_SECONDS * 16000).astype(np.float32)
+    theirs = getattr(tf.saved_model.load(str(folder)), "layer-1")
+    ours = load_export(ROOT / "saved_models" / "yamnet_audioset", "tensorflow")
+    functions = {"SavedModel": lambda: ours.posteriors(waveform)[0],
+                 "YAMNet's SavedModel, whose patches overlap by half":
+                     lambda: theirs(waveform[None])["scores"][0].numpy()}
+    here, there = (function() for function in functions.values())
+    np.testing.assert_allclose(here[:600], there[::2][:600], atol=2e-3)  # Their patches begin twice as often.
+    return by_turns(functions, rounds)
+
+
+def _row(name, what, seconds, ours, peer, flop, most, least=None):
+    times = ratios(seconds[peer], seconds[ours])
+    speed = flop / statistics.median(seconds[ours]) / 1e9 if flop else None
+    return (name, f"{what}, {ours}" if ours else what, in_words([1e3 * value for value in seconds[ours]]), peer,
+            in_words([1e3 * value for value in seconds[peer]]), in_words(times), verdict(times, least) if least else "",
+            f"{speed:.0f} ({speed / most:.0%})" if speed else "")
+
+
+def measure(cores, exports, rounds):
+    """Print the table of a number of cores; for a process of its own."""
+    use_cores(cores)
+    import torch
+    torch.set_num_threads(cores)
+
+    from polysed_keras.models.costs import multiply_adds
+    most, rows, notes = peak(), [], []
+    for name in (*SMALL, LARGE):
+        network = _network(name)
+        flop, exported = 2 * multiply_adds(network[1]), exports / name / "1" if name in SMALL else None
+        seconds, note = _inference(name, network, rounds, exported)
+        notes.append(note)
+        for peer in ("PyTorch, eager", "PyTorch, compiled"):
+            for ours in ("TensorFlow", "LiteRT"):
+                if peer in seconds and ours in seconds:
+                    least = AT_LEAST.get((name, "inference")) if peer == "PyTorch, eager" and cores > 1 else None
+                    rows.append(_row(name, "a segment of log-mel", seconds, ours, peer, flop, most, least))
+        if exported:
+            rows.append(_row(name, "a segment of", seconds, "samples, LiteRT", "samples, SavedModel", 0, most,
+                             SMALL_AT_LEAST if name == "multilabel_small" else None))
+        if name == LARGE and cores > 1:
+            rows.append(_row(name, "a training step at batch 4", _training(network, rounds), "TensorFlow",
+                             "PyTorch, eager", 3 * 4 * flop, most, AT_LEAST[name, "training"]))
+    if (seconds := _yamnet(rounds)) is not None:
+        rows.append(_row("yamnet_audioset", f"{YAMNET_SECONDS} s of samples", seconds, "SavedModel",
+                         "YAMNet's SavedModel, whose patches overlap by half", 0, most))
+    print(f"**{cores} core{'s' * (cores > 1)}**, measured peak {most:.0f} GFLOP/s.\n\n{table(HEADER, rows)}\n\n"
+          + "; ".join(notes) + ".\n", flush=True)
+
+
+def export(folder):
+    """Export the small presets with random weights; for a process of its own."""
+    import polysed_keras as ps
+    from polysed_keras.export.saved_model import export_saved_model
+    from polysed_keras.models import with_labels
+    for name in SMALL:
+        experiment = with_labels(ps.get_preset(name), LABELS)
+        export_saved_model(ps.build_model(experiment), experiment, folder / name, runtimes=["litert_float32"])
+
+
+def main():
+    """Export the small presets, and measure with one core and with all, in processes of their own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)  # a number of cores, and the folder of exports
+    arguments = parser.parse_args()
+    if arguments.part:
+        cores, folder = int(arguments.part[0]), pathlib.Path(arguments.part[1])
+        measure(cores, folder, arguments.rounds) if cores else export(folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for cores in (0, 1, min(2, os.cpu_count())):
+            subprocess.run([sys.executable, __file__, "--rounds", str(arguments.rounds), "--part", str(cores), folder],
+                           check=True)
+
+
+if __name__ == "__main__":
+    main()
