@@ -84,8 +84,8 @@ def _inference(name, network, rounds, exported):
         converted, waveform = open_runtime(exported / "runtimes" / "float32.tflite"), _noise(experiment)
         detectors = {runtime: load_export(exported, runtime) for runtime in ("litert_float32", "tensorflow")}
         functions["LiteRT"] = lambda: converted(log_mel=log_mel)
-        functions["samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
-        functions["samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
+        functions["from samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
+        functions["from samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
     for function in functions.values():
         function()
     return by_turns(functions, rounds, calls=3 if name == LARGE else 30), f"{name}: {note}"
@@ -168,7 +168,7 @@ def measure(cores, exports, rounds):
                     least = AT_LEAST.get((name, "inference")) if peer == "PyTorch, eager" and cores > 1 else None
                     rows.append(_row(name, "a segment of log-mel", seconds, ours, peer, flop, most, least))
         if exported:
-            rows.append(_row(name, "a segment of", seconds, "samples, LiteRT", "samples, SavedModel", 0, most,
+            rows.append(_row(name, "a segment", seconds, "from samples, LiteRT", "from samples, SavedModel", 0, most,
                              SMALL_AT_LEAST if name == "multilabel_small" else None))
         if name == LARGE and cores > 1:
             rows.append(_row(name, "a training step at batch 4", _training(network, rounds), "TensorFlow",
