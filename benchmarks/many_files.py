@@ -1,6 +1,6 @@
 """How long many short clips take, and an hour-long file beside the sum of its parts, by the shipped model.
 
-    python benchmarks/many_files.py [--clips 3000] [--rounds 3]
+    python benchmarks/many_files.py [--clips 3000] [--rounds 2]
 
 `polysed detect FOLDER --out DIR` of clips of 1 s, with one worker and with two, in turns. Then `polysed detect` of an
 hour of 44.1 kHz, with one core and with two, beside decoding with resampling, the front end and the network, each
@@ -94,7 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=3000)
     parser.add_argument("--seconds", type=int, default=3600, help="of the long file")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

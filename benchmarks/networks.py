@@ -20,7 +20,7 @@ from timing import ROOT, by_turns, in_words, peak, ratios, table, use_cores, ver
 SMALL, LARGE, LABELS = ("multilabel_small", "mcmt_4_small"), "mcmt_8", [f"label {number:02d}" for number in range(16)]
 AT_LEAST = {("mcmt_8", "inference"): 1.2, ("mcmt_8", "training"): 0.9}
 SMALL_AT_LEAST = 2.0  # against its SavedModel: multilabel_small, a segment from samples to posteriors
-YAMNET_SECONDS = 600
+YAMNET, YAMNET_SECONDS = "YAMNet's SavedModel, whose patches overlap by half", 600
 HEADER = ("network", "what", "here, ms", "peer", "peer, ms", "ratio", "at least", "GFLOP/s here (share of the peak)")
 
 
@@ -84,8 +84,8 @@ def _inference(name, network, rounds, exported):
         converted, waveform = open_runtime(exported / "runtimes" / "float32.tflite"), _noise(experiment)
         detectors = {runtime: load_export(exported, runtime) for runtime in ("litert_float32", "tensorflow")}
         functions["LiteRT"] = lambda: converted(log_mel=log_mel)
-        functions["samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
-        functions["samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
+        functions["from samples, LiteRT"] = lambda: detectors["litert_float32"].posteriors(waveform)
+        functions["from samples, SavedModel"] = lambda: detectors["tensorflow"].posteriors(waveform)
     for function in functions.values():
         function()
     return by_turns(functions, rounds, calls=3 if name == LARGE else 30), f"{name}: {note}"
@@ -135,8 +135,7 @@ def _yamnet(rounds):
     theirs = getattr(tf.saved_model.load(str(folder)), "layer-1")
     ours = load_export(ROOT / "saved_models" / "yamnet_audioset", "tensorflow")
     functions = {"SavedModel": lambda: ours.posteriors(waveform)[0],
-                 "YAMNet's SavedModel, whose patches overlap by half":
-                     lambda: theirs(waveform[None])["scores"][0].numpy()}
+                 YAMNET: lambda: theirs(waveform[None])["scores"][0].numpy()}
     here, there = (function() for function in functions.values())
     np.testing.assert_allclose(here[:600], there[::2][:600], atol=2e-3)  # Their patches begin twice as often.
     return by_turns(functions, rounds)
@@ -169,14 +168,13 @@ def measure(cores, exports, rounds):
                     least = AT_LEAST.get((name, "inference")) if peer == "PyTorch, eager" and cores > 1 else None
                     rows.append(_row(name, "a segment of log-mel", seconds, ours, peer, flop, most, least))
         if exported:
-            rows.append(_row(name, "a segment of", seconds, "samples, LiteRT", "samples, SavedModel", 0, most,
+            rows.append(_row(name, "a segment", seconds, "from samples, LiteRT", "from samples, SavedModel", 0, most,
                              SMALL_AT_LEAST if name == "multilabel_small" else None))
         if name == LARGE and cores > 1:
             rows.append(_row(name, "a training step at batch 4", _training(network, rounds), "TensorFlow",
                              "PyTorch, eager", 3 * 4 * flop, most, AT_LEAST[name, "training"]))
     if (seconds := _yamnet(rounds)) is not None:
-        rows.append(_row("yamnet_audioset", f"{YAMNET_SECONDS} s of samples", seconds, "SavedModel",
-                         "YAMNet's SavedModel, whose patches overlap by half", 0, most))
+        rows.append(_row("yamnet_audioset", f"{YAMNET_SECONDS} s of samples", seconds, "SavedModel", YAMNET, 0, most))
     print(f"**{cores} core{'s' * (cores > 1)}**, measured peak {most:.0f} GFLOP/s.\n\n{table(HEADER, rows)}\n\n"
           + "; ".join(notes) + ".\n", flush=True)
 
