@@ -101,7 +101,7 @@ def _request(arguments):
     expect(arguments.workers >= 1, "--workers", "at least 1", arguments.workers)
     return Request(str(arguments.model or default_model()), **{field: getattr(arguments, field) for field in (
         "runtime", "server", "timeout", "tags", "threshold", "alarms_per_hour", "min_duration", "out",
-        "format", "plot")}, labels=arguments.labels and tuple(arguments.labels))
+        "format", "plot")}, labels=arguments.labels and tuple(arguments.labels)).with_weights()
 
 
 def _detected(request, paths, arguments):

@@ -48,6 +48,8 @@ class Request:
         out: folder of the files that are written; None if what was found is returned.
         format: a name of DETECTION_FORMATS, or SCORES.
         plot: whether a picture is drawn beside each file.
+        weights: digest of the model's files, which with_weights adds. By it a process that has loaded the model, such
+            as a worker of a cluster, notices that another one stands in its place.
     """
 
     model: str
@@ -62,6 +64,18 @@ class Request:
     out: str | None = None
     format: str = "tsv"
     plot: bool = False
+    weights: str = ""
+
+    def with_weights(self):
+        """Return the request with the digest of its model's files, unless it has one or a server has the model."""
+        if self.weights or self.server is not None:
+            return self
+        folder = pathlib.Path(self.model)
+        folder = folder if (folder / EXPERIMENT).is_file() else version_directory(folder)
+        # Its checksums know the weights, and stand beside its calibration.
+        files = folder.glob("*.json") if (folder / CHECKSUMS).is_file() else folder.rglob("*")
+        digests = [file_digest(file) for file in sorted(files) if file.is_file()]
+        return dataclasses.replace(self, weights=" ".join(digests))
 
     def event_arguments(self):
         """Return the arguments of Detector.detect that were given."""
@@ -178,6 +192,7 @@ def detect_recordings(request, paths, *, workers=1, scheduler=None):
         ...     print(path, len(found))    # doctest: +SKIP
         street.wav 3
     """
+    request = request.with_weights()
     if scheduler is not None:
         yield from _on_cluster(request, paths, scheduler)
     elif workers > 1:
@@ -272,8 +287,8 @@ class Finished:
 
     def __init__(self, request):
         self._request, self._folder = request, pathlib.Path(request.out) / RECORD
-        options = dataclasses.asdict(request) | {"runtime": None, "timeout": None, "out": None, "model": None}
-        said = json.dumps([options, open_detector(request).description, _weights(request)], sort_keys=True)
+        options = dataclasses.asdict(request.with_weights()) | dict.fromkeys(("runtime", "timeout", "out", "model"))
+        said = json.dumps([options, open_detector(request).description], sort_keys=True)
         self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
         self._known, self._before = {}, {}
         with contextlib.suppress(OSError):
@@ -298,13 +313,3 @@ class Finished:
             self._folder.mkdir(exist_ok=True)
             with open(self._folder / FINISHED, "a") as file:
                 file.write("\n" + json.dumps(entry))  # Behind half a line, too.
-
-
-def _weights(request):
-    """Return digests of the files of a model that runs here."""
-    if request.server is not None:
-        return None
-    folder = pathlib.Path(request.model)
-    folder = folder if (folder / EXPERIMENT).is_file() else version_directory(folder)
-    files = [folder / CHECKSUMS] if (folder / CHECKSUMS).is_file() else sorted(folder.rglob("*"))
-    return [file_digest(file) for file in files if file.is_file()]

@@ -12,6 +12,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -19,10 +20,10 @@ from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.export import runtimes
 from polysed_keras.files import write_checksums
-from polysed_keras.serving import batch
+from polysed_keras.serving import batch, load_detector
 from polysed_keras.serving.batch import FINISHED, RECORD, Finished, Request, detect_recordings
 
-from fixtures import POWERSET, RATE, shared_export
+from fixtures import MULTI_LABEL, POWERSET, RATE, shared_export
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -136,6 +137,18 @@ def test_another_runtime_finds_the_same_and_detects_nothing_again(clips, model, 
     assert done(capsys)[0] == []
 
 
+def test_a_process_that_goes_on_notices_another_model(clips, model, tmp_path):
+    """As the workers of a cluster do, which load a model once."""
+    path, request = clips / "1.wav", Request(str(model))
+    [(_, first)] = detect_recordings(request, [path])
+    shutil.rmtree(model)
+    shutil.copytree(shared_export(MULTI_LABEL), model)
+    [(_, second)] = detect_recordings(request, [path])
+    alone = load_detector(shared_export(MULTI_LABEL)).detect(path)
+    pd.testing.assert_frame_equal(second, alone)
+    assert not first.equals(second)
+
+
 def test_audio_that_is_replaced_while_it_is_heard_is_not_noted(clips, tmp_path):
     request = Request(str(shared_export(POWERSET)), out=str(tmp_path / "events"))
     finished, path = Finished(request), clips / "1.wav"
@@ -197,7 +210,7 @@ def test_a_recording_that_ends_its_process_costs_no_other(monkeypatch):
 
     monkeypatch.setattr(batch, "_pool", pool)
     paths = [pathlib.Path(name) for name in ("a", "b", "poison", "c", "d", "e")]
-    results = dict(detect_recordings(Request("model"), paths, workers=3))
+    results = dict(detect_recordings(Request("model", weights="known"), paths, workers=3))
     assert isinstance(results[pathlib.Path("poison")], InputError)
     assert "the process that detected in it has ended" in str(results.pop(pathlib.Path("poison")))
     assert {str(path): name for path, name in results.items()} == {name: name for name in "abcde"}
