@@ -45,7 +45,7 @@ soak: $(VENV)/installed-tests
 	$(INSTALL) -e '.[audit]' 2>$(VENV)/audit.log || \
 		echo "make: known vulnerabilities are not looked up: pip-audit was not installed, see $(VENV)/audit.log"
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
-	POLYSED_SOAK_KILLS=30 POLYSED_SOAK_DISKS=10 POLYSED_SOAK_FLIPS=60 $(VENV)/bin/python -m pytest -rP tests/test_pipeline.py
+	POLYSED_SOAK_KILLS=30 POLYSED_SOAK_DISKS=10 POLYSED_SOAK_FLIPS=70 $(VENV)/bin/python -m pytest -rP tests/test_pipeline.py
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
 	$(MAKE) mutants
 
