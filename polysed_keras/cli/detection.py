@@ -70,6 +70,11 @@ def detect(arguments):
         expect(arguments.out and arguments.format != "scores", "--plot", "--out, and a format of events",
                arguments.format if arguments.out else "no --out", "Pictures stand beside the files of events.")
     request = _request(arguments)
+    if arguments.scheduler:  # Its workers have other current folders. A server's model may be a name alone.
+        request = dataclasses.replace(request, out=request.out and str(pathlib.Path(request.out).absolute()),
+                                      model=request.model if request.server else str(
+                                          pathlib.Path(request.model).absolute()))
+        paths = [path.absolute() for path in paths]
     from polysed_keras.serving import open_detector
     detector = open_detector(request)
     tagging, mistakes, table = detector.clip_level or arguments.tags, [], []
@@ -109,10 +114,6 @@ def _detected(request, paths, arguments):
     from tqdm import tqdm
 
     from polysed_keras.serving import Finished, detect_recordings
-    if arguments.scheduler:  # Its workers have other current folders.
-        request = dataclasses.replace(request, out=request.out and str(pathlib.Path(request.out).absolute()),
-                                      model=str(pathlib.Path(request.model).absolute()))
-        paths = [path.absolute() for path in paths]
     finished = Finished(request) if request.out else None
     missing = [path for path in paths if not (finished and finished.has(path))]
     if len(missing) < len(paths):

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from polysed_keras.detection import Card, Detector
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.export.description import version_directory
 from polysed_keras.files import check_checksums, read_json
 
@@ -151,8 +151,7 @@ def open_runtime(path):
     try:
         return _open_onnx(path) if pathlib.Path(path).suffix == ".onnx" else _open_litert(path)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: expected a converted network. Received: {reason}.") from error
+        raise InputError(f"{path}: expected a converted network. Received: {brief(error)}.") from error
 
 
 def _open_onnx(path):

@@ -286,8 +286,9 @@ class Finished:
     """
 
     def __init__(self, request):
+        request = request.with_weights()
         self._request, self._folder = request, pathlib.Path(request.out) / RECORD
-        options = dataclasses.asdict(request.with_weights()) | dict.fromkeys(("runtime", "timeout", "out", "model"))
+        options = dataclasses.asdict(request) | dict.fromkeys(("runtime", "timeout", "out", "model"))
         said = json.dumps([options, open_detector(request).description], sort_keys=True)
         self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
         self._known, self._before = {}, {}
