@@ -113,25 +113,36 @@ def _detected(request, paths, arguments):
     """Yield (path, result) of serving.detect_recordings for what is not there yet, under a bar in a terminal."""
     from tqdm import tqdm
 
-    from polysed_keras.serving import Finished, detect_recordings
+    from polysed_keras.serving import Finished, detect_recordings, open_detector
     finished = Finished(request) if request.out else None
     missing = [path for path in paths if not (finished and finished.has(path))]
     if len(missing) < len(paths):
         print(f"{len(paths) - len(missing)} of {len(paths)} recordings are detected already, by the same model and "
               f"options; their files in {request.out} stay", file=sys.stderr)
-    seconds, sizes = 0.0, [_size(path) for path in missing]
-    with tqdm(total=sum(sizes), disable=None if len(missing) > 1 else True, leave=False,
+    number, seconds, done, sizes = 0, 0.0, 0, [_size(path) for path in missing]
+
+    def show(size, heard=0.0):
+        bar.set_postfix_str(f"{number} of {len(missing)} recordings, {(seconds + heard) / 3600:.1f} h", refresh=False)
+        bar.update(done + size - bar.n)
+
+    def show_part(heard):
+        if length := _seconds(missing[number]):
+            show(sizes[number] * min(1.0, heard / length), heard)
+
+    with tqdm(total=sum(sizes), disable=None, delay=1, leave=False,
               bar_format="{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]") as bar:
+        if not bar.disable and arguments.workers == 1 and arguments.scheduler is None:
+            open_detector(request).progress = show_part  # One recording after the other is detected by this process.
         results = detect_recordings(request, missing, workers=arguments.workers, scheduler=arguments.scheduler)
         for number, ((path, found), size) in enumerate(zip(results, sizes), 1):
             if finished and not isinstance(found, InputError):
                 finished.add(path)
             bar.clear()
             yield path, found
+            done += size
             if not bar.disable:
                 seconds += _seconds(path)
-                bar.set_postfix_str(f"{number} of {len(missing)} recordings, {seconds / 3600:.1f} h", refresh=False)
-                bar.update(size)
+                show(0)
 
 
 def _size(path):

@@ -45,6 +45,8 @@ class Detector:
         samples_per_output: samples per output.
         context_samples: samples after a segment that its last frame reaches into.
         description: as given.
+        progress: function that is called with the seconds of audio that were detected in so far, after each block, to
+            show how far a long recording is; None for none.
 
     Example:
         >>> detector = load_detector("saved_models/mine")
@@ -53,7 +55,7 @@ class Detector:
 
     def __init__(self, serve, description, each=map):
         self._serve, self._each = serve, each
-        self.description = description
+        self.description, self.progress = description, None
         self.labels = tuple(description["labels"])
         self.sample_rate = description["sample_rate"]
         self.time_resolution = description["time_resolution"]
@@ -99,7 +101,7 @@ class Detector:
 
     def _parts(self, blocks, segments_per_block=SEGMENTS_PER_BLOCK):
         """Yield (posteriors, activity) of the audio in blocks, part by part."""
-        num_outputs = collections.deque()
+        num_outputs, heard = collections.deque(), 0
 
         def waveforms():
             for waveform, number in self._cut(blocks, segments_per_block):
@@ -108,6 +110,9 @@ class Detector:
 
         for outputs in self._each(self._serve, waveforms()):
             number = num_outputs.popleft()
+            heard += number
+            if self.progress is not None:
+                self.progress(heard * self.time_resolution)
             yield tuple(np.asarray(outputs[name])[0, :number] for name in ("posteriors", "activity"))
 
     def detect(self, audio, *, sample_rate=None, threshold=None, alarms_per_hour=None, labels=None, **postprocessing):

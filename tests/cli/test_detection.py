@@ -233,6 +233,38 @@ def test_listening_for_nobody_ends_quietly(monkeypatch, capsys):
     assert "listening" in errors and "Errno" not in errors and "Traceback" not in errors
 
 
+def test_a_bar_grows_within_a_recording_and_over_all(tmp_path, monkeypatch, capsys):
+    """By bytes, three quarters of which are the first recording's; a detector tells the seconds within one."""
+    import tqdm
+    shown = []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "delay": 0, "file": io.StringIO()})
+
+        def update(self, n=1):
+            super().update(n)
+            shown.append((round(self.n / self.total, 3), self.postfix))
+
+    def detect(path, **options):
+        for part in (1, 2):
+            fake.progress(part * soundfile.info(path).duration / 2)
+        return EVENTS
+
+    fake = Fake()
+    fake.detect = detect
+    take_detector(monkeypatch, fake)
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    for name, hours in (("a", 0.6), ("b", 0.2)):
+        with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", 1000, 1, "PCM_U8") as file:
+            file.write(np.zeros(round(hours * 3.6e6)))
+    assert main(["detect", str(tmp_path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert shown == [(0.375, "0 of 2 recordings, 0.3 h"), (0.75, "0 of 2 recordings, 0.6 h"),
+                     (0.75, "1 of 2 recordings, 0.6 h"), (0.875, "1 of 2 recordings, 0.7 h"),
+                     (1.0, "1 of 2 recordings, 0.8 h"), (1.0, "2 of 2 recordings, 0.8 h")]
+
+
 def test_a_broken_pipe_that_is_not_the_output_is_an_error(tmp_path, monkeypatch, capsys):
     """As of a server that goes away."""
     (tmp_path / "a.wav").write_bytes(b"x")

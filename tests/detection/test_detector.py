@@ -147,6 +147,13 @@ def test_blocks_of_a_waveform_join_to_the_whole(samples, segments_per_block):
     np.testing.assert_array_equal(activity, whole["activity"][0])
 
 
+def test_the_seconds_heard_so_far_are_told_after_each_block():
+    detector, told = Detector(Recorder(), DESCRIPTION), []
+    detector.progress = told.append
+    detector.posteriors(waveform_of(5 * SEGMENT * HOP + 1), segments_per_block=2)
+    assert told == pytest.approx([frames * HOP / RATE for frames in (2 * SEGMENT, 4 * SEGMENT, 5 * SEGMENT + 1)])
+
+
 @pytest.mark.parametrize("block_samples", [1, 97, 5000, 10_241, 10**6])
 def test_streams_of_any_blocks_join_to_the_whole(block_samples, tmp_path, monkeypatch):
     waveform = waveform_of(21_003)
