@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 
 from polysed_keras.errors import InputError
 from polysed_keras.models.backbones import conv_blocks, densenet
-from polysed_keras.models.blocks import basic_block, channel_masks, time_frequency_masks
+from polysed_keras.models.blocks import GRU, basic_block, channel_masks, time_frequency_masks
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import decode_activity
 from polysed_keras.specs.experiment import ModelSpec
@@ -339,6 +339,30 @@ def test_a_crnns_gru_goes_over_time():
     frames = [frame.reshape(2, 16) for frame in before.swapaxes(0, 1)]
     expected = model.get_layer("backbone_gru")(np.stack(frames, axis=1))
     np.testing.assert_allclose(after[:, :, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("policy, tolerance", [("float32", 1e-6), ("mixed_float16", 2e-3)])
+def test_a_gru_is_kerass(backwards, policy, tolerance, tmp_path):
+    """Outputs, gradients and the files of weights, though the inputs are multiplied all at once."""
+    x = np.random.default_rng(0).normal(0, 1, (3, 12, 5)).astype(np.float32)
+    networks, gradients = [], []
+    for kind in (keras.layers.GRU, GRU):
+        log_mel = keras.Input((12, 5))
+        output = kind(4, return_sequences=True, go_backwards=backwards, use_cudnn=False, dtype=policy)(log_mel)
+        networks.append(keras.Model(log_mel, output))
+    theirs, ours = networks
+    for weight in theirs.weights:
+        weight.assign(np.random.default_rng(1).normal(0, 0.5, weight.shape))
+    theirs.save_weights(tmp_path / "gru.weights.h5")
+    ours.load_weights(tmp_path / "gru.weights.h5")
+    for network in networks:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(tf.cast(network(x), tf.float32)))
+        gradients.append(tape.gradient(loss, [weight.value for weight in network.trainable_weights]))
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=0, atol=tolerance)
+    for here, there in zip(*gradients, strict=True):
+        np.testing.assert_allclose(here, there, rtol=20 * tolerance, atol=20 * tolerance)
 
 
 @pytest.mark.parametrize("use_cudnn", ["auto", False])
