@@ -10,6 +10,7 @@ from .files import (
     find_audio as find_audio,
     is_audio as is_audio,
     load_audio as load_audio,
+    load_excerpts as load_excerpts,
     log_passed_over as log_passed_over,
     resample_blocks as resample_blocks,
     search_folder as search_folder,

@@ -201,6 +201,33 @@ def resample_blocks(blocks, from_rate, sample_rate):
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
+def load_excerpts(path, spans, sample_rate=44100):
+    """Load parts of an audio file as mono at `sample_rate`, in one pass that keeps nothing else.
+
+    Args:
+        path: as of audio_blocks.
+        spans: list of (begin, end) in seconds; they may overlap, and reach beyond the ends of the file.
+        sample_rate: as of audio_blocks.
+
+    Returns:
+        List of float32 (samples,), one for each span, of what the file has of it.
+
+    Raises:
+        InputError: as of audio_blocks.
+
+    Example:
+        >>> bark, = load_excerpts("street.wav", [(12.0, 13.5)])    # doctest: +SKIP
+    """
+    places, position = [(round(begin * sample_rate), round(end * sample_rate)) for begin, end in spans], 0
+    parts = [[np.zeros(0, np.float32)] for _ in places]
+    for block in audio_blocks(path, sample_rate):
+        for (begin, end), part in zip(places, parts):
+            if begin < position + len(block) and position < end:
+                part.append(block[max(0, begin - position):end - position])
+        position += len(block)
+    return [np.concatenate(part) for part in parts]
+
+
 def load_audio(path, sample_rate=44100):
     """Read an audio file as one mono waveform.
 

@@ -8,7 +8,7 @@ import signal
 import sys
 
 from polysed_keras import __version__
-from polysed_keras.cli import data, detection, training
+from polysed_keras.cli import data, detection, reviewing, training
 from polysed_keras.errors import InputError
 
 
@@ -17,7 +17,7 @@ def build_parser():
     parser = argparse.ArgumentParser(prog="polysed", description="Polyphonic sound event detection.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
-    for module in (data, training, detection):
+    for module in (data, training, detection, reviewing):
         for function in vars(module).values():
             if hasattr(function, "add_parser"):
                 function.add_parser(commands)

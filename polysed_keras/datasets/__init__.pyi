@@ -1,6 +1,10 @@
 from .audioset import CLASS_LABELS as CLASS_LABELS, LISTS as LISTS, read_class_labels as read_class_labels
 from .checking import check_corpus as check_corpus, format_check as format_check
-from .importing.pairs import read_by_name as read_by_name, recording_key as recording_key
+from .importing.pairs import (
+    match_annotations as match_annotations,
+    read_by_name as read_by_name,
+    recording_key as recording_key,
+)
 from .importing.recordings import import_recordings as import_recordings
 from .loading import (
     CLIP_CORPORA as CLIP_CORPORA,

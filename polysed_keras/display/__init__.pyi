@@ -19,4 +19,13 @@ from .results import (
     plot_sweep as plot_sweep,
     plot_training as plot_training,
 )
+from .review import (
+    ORDERS as ORDERS,
+    Question as Question,
+    build_review as build_review,
+    choose_questions as choose_questions,
+    find_questions as find_questions,
+    read_questions as read_questions,
+    write_review as write_review,
+)
 from .viewer import build_page as build_page, frame_page as frame_page, write_page as write_page

@@ -53,15 +53,15 @@ def build_page(audio, detector, *, reference=None):
     heard = waveform if detector.sample_rate == SAMPLE_RATE else load_audio(audio, detector.sample_rate)
     posteriors, activity = detector.posteriors(heard)
     name = pathlib.Path(audio).name.encode("utf-8", "replace").decode()  # Bytes that are no text are shown as "?".
-    return _fill_template(name, {
+    return fill_template("viewer", name, {
         "name": name, "model": detector.description["experiment"]["name"], "duration": duration,
         "labels": labels, "reference": events, "timeResolution": detector.time_resolution, "steps": STEPS,
         "end": len(heard) / detector.sample_rate,  # of the events, as in detect
         "numFrames": len(posteriors), "numColumns": len(detector.labels),
-        "posteriors": _base64(np.round(STEPS * posteriors).astype(np.uint8).T.tobytes()),
+        "posteriors": to_base64(np.round(STEPS * posteriors).astype(np.uint8).T.tobytes()),
         "decoded": rows_of_events(detector, posteriors, activity), "found": rows_of_events(detector, posteriors),
-        "spectrogram": _spectrogram(heard, LogMelSpec(**detector.description["experiment"]["features"])),
-        "audio": _base64(_mp3(waveform))})
+        "spectrogram": spectrogram_images(heard, LogMelSpec(**detector.description["experiment"]["features"])),
+        "audio": to_base64(encode_mp3(waveform))})
 
 
 def write_page(audio, detector, path, *, reference=None):
@@ -131,7 +131,7 @@ def _rows(detector, posteriors, **rule):
              round(event.offset / detector.time_resolution), event.confidence) for event in events.itertuples()]
 
 
-def _spectrogram(waveform, features):
+def spectrogram_images(waveform, features):
     """Return images of TILE_FRAMES frames as data URLs, and ticks with places from the bottom (0) to the top (1)."""
     log_mel = decibels(compute_log_mel(waveform, features), features)
     edges = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
@@ -142,13 +142,13 @@ def _spectrogram(waveform, features):
         buffer = io.BytesIO()
         imsave(buffer, log_mel[start:start + TILE_FRAMES].T, format="png", origin="lower", cmap=colours,
                vmin=top - DYNAMIC_RANGE, vmax=top)
-        tiles.append("data:image/png;base64," + _base64(buffer.getvalue()))
+        tiles.append("data:image/png;base64," + to_base64(buffer.getvalue()))
     return {"tiles": tiles, "tileSeconds": TILE_FRAMES * features.time_resolution,
             "frameSeconds": features.time_resolution, "numFrames": len(log_mel),
             "ticks": [[f"{hertz / 1000:g}", place] for hertz, place in zip(FREQUENCY_TICKS, places) if 0 <= place <= 1]}
 
 
-def _mp3(waveform):
+def encode_mp3(waveform):
     """Encode a waveform at SAMPLE_RATE as MP3, which every browser plays."""
     import soundfile
     buffer = io.BytesIO()
@@ -161,14 +161,15 @@ def _mp3(waveform):
     return buffer.getvalue()
 
 
-def _base64(content):
+def to_base64(content):
+    """Return bytes as text in base64."""
     return base64.b64encode(content).decode("ascii")
 
 
-def _fill_template(title, data):
-    """Fill in the marks of viewer.html all at once, so that nothing in the data is taken for a mark."""
+def fill_template(page, title, data):
+    """Fill in the marks of a page's .html all at once, so that nothing in the data is taken for a mark."""
     folder = pathlib.Path(__file__).parent
-    text = {suffix: (folder / f"viewer.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "css", "js")}
+    text = {suffix: (folder / f"{page}.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "css", "js")}
     # Inside a script element "<" could end the element or open a comment.
     data = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     parts = {"title": html.escape(title), "style": text["css"], "script": text["js"], "data": data}

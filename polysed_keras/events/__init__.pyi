@@ -7,6 +7,16 @@ from .alarms import (
     join_alarms as join_alarms,
     recall_at_alarms as recall_at_alarms,
 )
+from .corrections import (
+    KIND as KIND,
+    Answer as Answer,
+    Corrections as Corrections,
+    confirmed_events as confirmed_events,
+    find_recordings as find_recordings,
+    known_activity as known_activity,
+    merge_corrections as merge_corrections,
+    read_corrections as read_corrections,
+)
 from .decoding import (
     CALIBRATED as CALIBRATED,
     calibrated_rule as calibrated_rule,

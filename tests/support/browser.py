@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import pathlib
 import select
 import shutil
 import subprocess
@@ -49,7 +50,7 @@ class Browser:
         for end in (to_browser, from_browser, *ends):
             os.close(end)
         self.folder, self.problems, self.requests, self._events, self._buffer = folder, [], [], [], b""
-        self._numbers, self._session = itertools.count(1), None
+        self._numbers, self._session, self._names, self._saved = itertools.count(1), None, {}, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -95,6 +96,11 @@ class Browser:
             self.problems.append(parameters["exceptionDetails"])
         elif method == "Log.entryAdded" or method == "Runtime.consoleAPICalled":
             self.problems.append(parameters)
+        elif method == "Browser.downloadWillBegin":
+            self._names[parameters["guid"]] = parameters["suggestedFilename"]
+        elif method == "Browser.downloadProgress" and parameters["state"] == "completed":
+            name = self._names[parameters["guid"]]
+            self._saved.append(pathlib.Path(parameters.get("filePath") or self.folder / name))
         elif method == "Network.requestWillBeSent":
             url = parameters["request"]["url"]
             self.requests += [] if url.startswith(("data:", "blob:")) else [url]
@@ -139,11 +145,10 @@ class Browser:
             )
 
     def downloaded(self):
-        """The path of the one file that the page has saved, once it is whole."""
-        while "Browser.downloadProgress" not in self._events or not [*self.folder.glob("*.tsv")]:
+        """The path of the next file that the page has saved, once it is whole."""
+        while not self._saved:
             self._note(self._receive())
-        [path] = self.folder.glob("*.tsv")
-        return path
+        return self._saved.pop(0)
 
     def screenshot(self, path, whole=True):
         """Write a PNG of the page."""
