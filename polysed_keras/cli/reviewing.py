@@ -1,5 +1,11 @@
-"""Commands to look at what a detector finds and to correct it."""
+"""Commands to look at what a detector finds, to correct it, and to find more of a sound."""
+import pathlib
+
 from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, one_of, option
+from polysed_keras.errors import InputError, expect
+
+PAGE = option("--out", required=True, metavar="PAGE", help="the page, such as page.html")
+NUMBER = option("--number", type=int, default=50, metavar="N", help="how many events at most; default: %(default)s")
 
 
 @command("review",
@@ -7,8 +13,8 @@ from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, on
     one_of(MODEL,
            option("--events", metavar="DIR", help="ask about these events, a file or a folder in any format that "
                   "`polysed import` reads, in place of those that a model finds")),
-    option("--out", required=True, metavar="PAGE", help="the page, such as page.html"),
-    option("--number", type=int, default=50, metavar="N", help="how many events at most; default: %(default)s"),
+    PAGE,
+    NUMBER,
     option("--order", choices=REVIEW_ORDERS, default="informative",
            help="which come first. informative: labels take turns, each with the event whose confidence is nearest to "
            "its threshold; confident: the surest; time: as in the recordings; default: %(default)s"),
@@ -18,19 +24,11 @@ from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, on
     RUNTIME)
 def review(arguments):
     """Write an HTML page on which one says which events are there."""
-    import pathlib
-
     from polysed_keras.audio import find_audio
-    from polysed_keras.display import choose_questions, find_questions, read_questions, write_review
-    from polysed_keras.errors import InputError, expect
-    from polysed_keras.files import check_writable
+    from polysed_keras.display import choose_questions, find_questions, read_questions
     from polysed_keras.specs import LogMelSpec
-    paths, out = find_audio(arguments.audio), pathlib.Path(arguments.out)
-    expect(arguments.number >= 1, "--number", "at least 1", arguments.number)
-    if out.is_dir():
-        raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
-    check_writable(out.parent)
-    options = {"labels": []}
+    paths, options = find_audio(arguments.audio), {"labels": []}
+    _check_page(arguments)
     if arguments.events:
         expect(arguments.alarms_per_hour is None, "--alarms-per-hour", "none with --events", arguments.alarms_per_hour)
         questions = read_questions(arguments.events, paths, labels=arguments.labels)
@@ -41,12 +39,81 @@ def review(arguments):
                    "features": LogMelSpec(**detector.description["experiment"]["features"])}
         questions = _progress(find_questions(paths, detector, labels=arguments.labels,
                                              alarms_per_hour=arguments.alarms_per_hour))
-    questions = choose_questions(questions, arguments.number, arguments.order)
-    write_review(questions, out, **options)
-    print(f"{len(questions)} events of {len({question.path for question in questions})} recordings -> {out} "
-          f"({out.stat().st_size / 1e6:.1f} MB); open it in a browser, and save the corrections there")
+    _write_page(choose_questions(questions, arguments.number, arguments.order), arguments, **options)
+
+
+def _check_page(arguments):
+    from polysed_keras.files import check_writable
+    expect(arguments.number >= 1, "--number", "at least 1", arguments.number)
+    out = pathlib.Path(arguments.out)
+    if out.is_dir():
+        raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
+    check_writable(out.parent)
+
+
+def _write_page(questions, arguments, **options):
+    from polysed_keras.display import write_review
+    write_review(questions, arguments.out, **options)
+    print(f"{len(questions)} events of {len({question.path for question in questions})} recordings -> {arguments.out} "
+          f"({pathlib.Path(arguments.out).stat().st_size / 1e6:.1f} MB); open it in a browser, answer, and save")
 
 
 def _progress(questions):
     from tqdm import tqdm
     return tqdm(questions, desc="events", unit="event", disable=None, leave=False)
+
+
+@command("find",
+    option("example", metavar="EXAMPLE", help="a short recording of the sound"),
+    option("audio", nargs="+", metavar="AUDIO", help="files and folders to look in"),
+    option("--label", metavar="NAME", help="of the sound; default: the example's file name"),
+    PAGE,
+    NUMBER)
+def find(arguments):
+    """Find the sounds that are nearest to an example, and write a page on which one says which are right."""
+    from polysed_keras.audio import find_audio
+    from polysed_keras.detection import embed_recordings, find_nearest
+    from polysed_keras.display import Question
+    from polysed_keras.files import check_label
+    from polysed_keras.specs import YAMNET_FEATURES
+    _check_page(arguments)
+    example, paths = find_audio([arguments.example]), find_audio(arguments.audio)
+    expect(len(example) == 1, "EXAMPLE", "one recording", len(example))
+    label = arguments.label or example[0].stem
+    check_label(label, "--label")
+    nearest = find_nearest(embed_recordings(example, progress=False), embed_recordings(paths), arguments.number)
+    questions = [Question(row.recording, label, row.onset, row.offset, row.similarity) for row in nearest.itertuples()]
+    _write_page(questions, arguments, labels=[label], model=f"sounds like {example[0].name}", features=YAMNET_FEATURES)
+
+
+@command("embed",
+    option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
+    option("--out", required=True, metavar="FILE", help="file.npz, or file.parquet, for which pyarrow must be there"))
+def embed(arguments):
+    """Write the embeddings of recordings by YAMNet, one for 0.96 s every 0.48 s."""
+    from polysed_keras.audio import find_audio
+    from polysed_keras.detection import EMBEDDING_SUFFIXES, embed_recordings, write_embeddings
+    from polysed_keras.files import check_writable
+    paths, out = find_audio(arguments.audio), pathlib.Path(arguments.out)
+    expect(out.suffix in EMBEDDING_SUFFIXES, "--out", f"a file with the suffix {' or '.join(EMBEDDING_SUFFIXES)}",
+           out.name)
+    check_writable(out.parent)
+    embeddings = embed_recordings(paths)
+    write_embeddings(embeddings, out)
+    print(f"{len(embeddings.onsets)} embeddings of {len(paths)} recordings -> {out}")
+
+
+@command("cut",
+    option("corrections", nargs="+", metavar="CORRECTIONS", help="files that pages of `review` and `find` have saved"),
+    option("--audio", required=True, metavar="DIR", help="folder of the recordings"),
+    option("--out", required=True, metavar="SOUNDBANK", help="folder with a folder per label, which may exist"))
+def cut(arguments):
+    """Cut the events that are there into a soundbank, from which detectors learn."""
+    from polysed_keras.events import find_recordings, merge_corrections, read_corrections
+    from polysed_keras.synthesis import cut_events
+    answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
+    if len(disagreements):
+        print("people disagree; left out unless most say yes:", disagreements.to_string(index=False), sep="\n")
+    numbers = cut_events(answers, find_recordings(answers, arguments.audio), arguments.out)
+    for label, number in numbers.items():
+        print(f"{label}: {number} recordings -> {pathlib.Path(arguments.out) / label}")

@@ -118,7 +118,7 @@ def choose_questions(questions, number, order="informative"):
     questions = list(questions)
     if order == "confident":
         questions.sort(key=lambda question: -(question.confidence or 0.0))
-    if order != "informative" or any(question.confidence is None for question in questions):
+    if order != "informative" or any(question.threshold is None for question in questions):
         return questions[:number]
     by_label = collections.defaultdict(list)
     for question in sorted(questions, key=lambda question: question.distance):

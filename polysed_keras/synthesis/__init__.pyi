@@ -5,6 +5,7 @@ from .corpus import (
     read_instructions as read_instructions,
     synthesize as synthesize,
 )
+from .cutting import cut_events as cut_events
 from .drawing import RECIPES as RECIPES, SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
 from .ingredients import ROLES as ROLES, gather_sounds as gather_sounds
 from .negatives import shipped_negatives as shipped_negatives
