@@ -134,7 +134,8 @@ def _detected(request, paths, arguments):
         if not bar.disable and arguments.workers == 1 and arguments.scheduler is None:
             open_detector(request).progress = show_part  # One recording after the other is detected by this process.
         results = detect_recordings(request, missing, workers=arguments.workers, scheduler=arguments.scheduler)
-        for number, ((path, found), size) in enumerate(zip(results, sizes), 1):
+        for (path, found), size in zip(results, sizes):
+            number += 1
             if finished and not isinstance(found, InputError):
                 finished.add(path)
             bar.clear()

@@ -112,8 +112,36 @@ def cut(arguments):
     from polysed_keras.events import find_recordings, merge_corrections, read_corrections
     from polysed_keras.synthesis import cut_events
     answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
-    if len(disagreements):
-        print("people disagree; left out unless most say yes:", disagreements.to_string(index=False), sep="\n")
+    _tell_disagreements(disagreements)
     numbers = cut_events(answers, find_recordings(answers, arguments.audio), arguments.out)
     for label, number in numbers.items():
         print(f"{label}: {number} recordings -> {pathlib.Path(arguments.out) / label}")
+
+
+@command("learn",
+    option("model", metavar="MODEL", help="an export (saved_models/NAME) or a run, whose events were reviewed"),
+    option("--corrections", nargs="+", required=True, metavar="FILE",
+           help="files that pages of `review` and `find` have saved, also of several people"),
+    option("--audio", required=True, metavar="DIR", help="folder of the recordings"),
+    option("--out", required=True, metavar="RUN", help="folder of the new run, which is exported like others"))
+def learn(arguments):
+    """Fit the last layers of a model to corrections, and choose its thresholds anew."""
+    from polysed_keras.evaluation import format_learnt, learn_corrections
+    from polysed_keras.events import find_recordings, merge_corrections, read_corrections
+    from polysed_keras.files import check_new_directory
+    check_new_directory(arguments.out)
+    answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
+    _tell_disagreements(disagreements)
+    recordings = find_recordings(answers, arguments.audio)
+    from polysed_keras.export import load_trained
+    experiment, network, calibration, origin = load_trained(arguments.model)
+    learnt = learn_corrections(experiment, network, answers, recordings, arguments.out, calibration=calibration,
+                               extra=origin)
+    if learnt.new_labels:
+        print(f"new labels: {' '.join(learnt.new_labels)}")
+    print(format_learnt(learnt), f"{arguments.out}: polysed export {arguments.out} --out saved_models/NAME", sep="\n")
+
+
+def _tell_disagreements(disagreements):
+    if len(disagreements):
+        print("people disagree; what most say counts:", disagreements.to_string(index=False), sep="\n")

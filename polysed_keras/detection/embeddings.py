@@ -1,6 +1,5 @@
 """Embeddings of recordings by the pretrained backbone, and the sounds that are nearest to an example."""
 import dataclasses
-import itertools
 import pathlib
 
 import numpy as np
@@ -141,7 +140,8 @@ def write_embeddings(embeddings, path):
         InputError: another suffix, pyarrow is missing, or the file cannot be written.
     """
     path = pathlib.Path(path)
-    expect(path.suffix in EMBEDDING_SUFFIXES, "out", f"a file with the suffix {' or '.join(EMBEDDING_SUFFIXES)}", path.name)
+    expect(path.suffix in EMBEDDING_SUFFIXES, "out", f"a file with the suffix {' or '.join(EMBEDDING_SUFFIXES)}",
+           path.name)
     columns = {"recording": np.array([str(embeddings.paths[index]) for index in embeddings.recordings]),
                "onset": embeddings.onsets, "level": embeddings.levels}
     with atomic_file(path) as temporary:

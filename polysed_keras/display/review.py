@@ -98,7 +98,8 @@ def read_questions(annotations, paths, *, labels=None):
             audio[key].append(path)
     pairs, _ = match_annotations(read_annotations(annotations)[1], audio)
     return [Question(pair.audio, label, onset, offset) for pair in pairs
-            for onset, offset, label in sorted(pair.annotation.events) if onset < offset and label in (labels or [label])]
+            for onset, offset, label in sorted(pair.annotation.events)
+            if onset < offset and (not labels or label in labels)]
 
 
 def choose_questions(questions, number, order="informative"):
@@ -144,8 +145,8 @@ def build_review(questions, *, labels, model="", features=None):
         InputError: there is no question; two recordings have one name; unreadable audio.
     """
     if not questions:
-        raise InputError("review: expected events to ask about. Received: none. Take other recordings, or ask for other "
-                         "--labels.")
+        raise InputError("review: expected events to ask about. Received: none. Take other recordings, or ask for "
+                         "other --labels.")
     features, by_path = features or LogMelSpec(), collections.defaultdict(list)
     for number, question in enumerate(questions):
         by_path[question.path].append(number)

@@ -6,6 +6,7 @@ from .calibration import (
     expect_alarms as expect_alarms,
     format_expectation as format_expectation,
 )
+from .correcting import format_learnt as format_learnt, learn_corrections as learn_corrections
 from .event_lists import EventLists as EventLists, load_event_lists as load_event_lists
 from .reports import report_tables as report_tables, write_report as write_report
 from .runs import (

@@ -80,8 +80,8 @@ def read_corrections(path):
     for answer in corrections.answers:
         check_label(answer.label, str(path))
         for begin, end in (answer.heard, (answer.onset, answer.offset), answer.asked or (0, 1)):
-            expect(begin < end and np.isfinite(end), f"{path}: {answer.recording}", "a begin before its end, in seconds",
-                   f"{begin:g} and {end:g}")
+            expect(begin < end and np.isfinite(end), f"{path}: {answer.recording}",
+                   "a begin before its end, in seconds", f"{begin:g} and {end:g}")
     if all(answer.answer == OPEN for answer in corrections.answers):
         raise InputError(f"{path}: expected at least one answer. Received: {len(corrections.answers)} events without "
                          "one. Answer some on the page, and save again.")
@@ -211,6 +211,6 @@ def find_recordings(answers, folder):
                          f"{', '.join(missing[:5])}{' ...' * (len(missing) > 5)}. Name their folder by --audio.")
     for name, digest in names.items():
         if digest not in (None, file_digest(found[name])):
-            raise InputError(f"{found[name]}: expected the recording that was reviewed. Received: another content under "
-                             "its name. Bring back the one that was reviewed, or review this one.")
+            raise InputError(f"{found[name]}: expected the recording that was reviewed. Received: another content "
+                             "under its name. Bring back the one that was reviewed, or review this one.")
     return found

@@ -3,13 +3,15 @@ import pathlib
 
 import tensorflow as tf
 
+from polysed_keras.detection import Card
 from polysed_keras.errors import InputError
-from polysed_keras.export.description import describe
+from polysed_keras.export.description import describe, version_directory
 from polysed_keras.export.saved_model import export_saved_model, make_detector
-from polysed_keras.export.signatures import build_signatures
+from polysed_keras.export.signatures import build_signatures, read_exported_weights
+from polysed_keras.files import CHECKSUMS, check_checksums, file_digest, read_json
 from polysed_keras.models import build_model, with_labels
-from polysed_keras.specs import EXPERIMENT, PRESETS, task_labels
-from polysed_keras.training import best_epoch, load_best_model, load_run, read_calibration
+from polysed_keras.specs import EXPERIMENT, PRESETS, Experiment, task_labels
+from polysed_keras.training import BEST_WEIGHTS, best_epoch, load_best_model, load_run, read_calibration
 
 
 def export_run(run, out, *, runtimes=()):
@@ -61,6 +63,32 @@ def load_network(run, *, use_cudnn="auto"):
                          f"first: polysed train {run} --data DATA --out RUN.")
     experiment = with_labels(preset)
     return experiment, build_model(experiment, use_cudnn=use_cudnn)
+
+
+def load_trained(model):
+    """Load the network of a run or an export to learn further.
+
+    Args:
+        model: a run's folder; saved_models/NAME, or saved_models/NAME/VERSION.
+
+    Returns:
+        Experiment with resolved tasks, its keras.Model, its calibration (None if it has none), and a dict of the keys
+        of experiment.json that say where the weights are from.
+
+    Raises:
+        InputError: neither is there, it was changed, or it needs a plug-in that is not loaded.
+    """
+    if (pathlib.Path(model) / EXPERIMENT).is_file():
+        experiment, network = load_network(model)
+        origin = {"pretrained": file_digest(pathlib.Path(model) / BEST_WEIGHTS)}
+        return experiment, network, read_calibration(model, task_labels(experiment.tasks)), origin
+    folder = version_directory(model)
+    check_checksums(folder)
+    card = read_json(folder / "card.json", Card, others=True)
+    experiment = Experiment.from_dict(card["experiment"])
+    network = build_model(experiment.model, experiment.tasks, experiment.input_shape)
+    read_exported_weights(network, folder)
+    return experiment, network, card.get("calibration"), {"pretrained": file_digest(folder / CHECKSUMS)}
 
 
 def load_run_detector(run):

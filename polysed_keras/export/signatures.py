@@ -6,9 +6,11 @@ import json
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from polysed_keras.audio import LogMelSpectrogram
+from polysed_keras.errors import expect
 from polysed_keras.export.description import cut_samples
 from polysed_keras.export.wav_bytes import decode_wav
 from polysed_keras.models import NORMALIZATION
@@ -30,6 +32,32 @@ def build_signatures(model, experiment, description):
         "log_mel": (functions.log_mel, tf.TensorSpec([None, None, experiment.features.n_mels], name="log_mel")),
         "describe": (functions.describe, tf.TensorSpec([None], tf.int32, name="query")),
     }
+
+
+def read_exported_weights(network, folder):
+    """Give a network of build_model the weights of its export, which hold them as one variable.
+
+    Args:
+        network: keras.Model of the export's Experiment.
+        folder: the version's folder, whose checksums were checked.
+
+    Raises:
+        InputError: the export is of another network, or of an older version that had many variables.
+    """
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    weights = _float_weights(network)
+    shape = [sum(math.prod(weight.shape) for weight in weights)]
+    names = [name for name, found in reader.get_variable_to_shape_map().items() if found == shape]
+    expect(len(names) == 1, str(folder), f"one variable with the {shape[0]:,} weights of its network",
+           f"{len(names)} of that size", "Give the run that was exported, or export it again.")
+    parts = np.split(reader.get_tensor(names[0]), np.cumsum([math.prod(weight.shape) for weight in weights])[:-1])
+    for weight, part in zip(weights, parts):
+        weight.assign(part.reshape(weight.shape))
+
+
+def _float_weights(model):
+    model.get_layer(NORMALIZATION).finalize_state()
+    return [weight for weight in model.weights if weight.dtype == "float32"]
 
 
 def join_tasks(outputs, tasks):
@@ -59,8 +87,7 @@ class _Signatures:
         function is traced once, for all signatures. Its weights are one variable, because every function around it
         would otherwise be given every variable that it reads: 780 for 16 tasks.
         """
-        model.get_layer(NORMALIZATION).finalize_state()
-        weights = [weight for weight in model.weights if weight.dtype == "float32"]
+        weights = _float_weights(model)
         sizes = [math.prod(weight.shape) for weight in weights]
         joined = tf.Variable(tf.concat([tf.reshape(weight, [-1]) for weight in weights], axis=0), name="weights")
 

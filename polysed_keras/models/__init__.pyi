@@ -17,10 +17,12 @@ from .predict import (
 from .prior import (
     FIELD_WEIGHT as FIELD_WEIGHT,
     PRIOR_WEIGHTS as PRIOR_WEIGHTS,
+    RARE as RARE,
     has_prior as has_prior,
     learning_losses as learning_losses,
     learning_tasks as learning_tasks,
     mix_priors as mix_priors,
+    prior_task as prior_task,
     separate_priors as separate_priors,
     set_prior_weight as set_prior_weight,
 )

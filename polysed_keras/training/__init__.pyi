@@ -1,5 +1,8 @@
 from .checkpoints import (
+    BEST_WEIGHTS as BEST_WEIGHTS,
     CALIBRATION as CALIBRATION,
+    Calibration as Calibration,
+    Checkpoints as Checkpoints,
     best_epoch as best_epoch,
     read_calibration as read_calibration,
     read_history as read_history,
@@ -9,6 +12,12 @@ from .clips import (
     ClipFeatures as ClipFeatures,
     joint_dataset as joint_dataset,
     predict_clips as predict_clips,
+)
+from .correcting import (
+    Corrector as Corrector,
+    add_labels as add_labels,
+    check_learnable as check_learnable,
+    load_reviewed as load_reviewed,
 )
 from .fit import load_best_model as load_best_model, new_model as new_model
 from .fresh_mixtures import resolve_mixing as resolve_mixing

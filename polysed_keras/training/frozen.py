@@ -23,11 +23,12 @@ _INDEX = "index.json"
 logger = logging.getLogger(__name__)
 
 
-def split_frozen(model):
+def split_frozen(model, dropout=True):
     """Split a network where learning begins.
 
     Args:
         model: functional keras.Model with layers that do not learn.
+        dropout: whether layers with dropout belong to the second part, as in trainings.
 
     Returns:
         Two keras.Models that share its layers: from its input to a list of maps, of which none depends on a weight that
@@ -38,7 +39,8 @@ def split_frozen(model):
         inputs = keras.tree.flatten(operation.input)
         if operation.output in model.inputs:
             continue
-        learns = getattr(operation, "trainable_variables", ()) or hasattr(operation, "seed_generator")
+        learns = (getattr(operation, "trainable_variables", ())
+                  or dropout and hasattr(operation, "seed_generator"))
         if learns or not all(id(tensor) in frozen for tensor in inputs):
             maps |= {id(tensor): tensor for tensor in inputs if id(tensor) in frozen}
         else:

@@ -93,7 +93,7 @@ def test_evaluate_prints_and_writes(run, data, tmp_path, capsys):
     assert json.loads((tmp_path / "report" / "report.json").read_text())["mixtures"] == ["test0", "test1", "test2"]
 
 
-@pytest.mark.parametrize("seconds", [-1e6, 0, 1e6], ids=["older", "same time", "newer"])
+@pytest.mark.parametrize("seconds", [-1e6, 0], ids=["older", "same time"])  # tests/audio/test_digests.py has the others
 def test_the_report_is_of_the_audio_that_is_there(run, data, seconds, tmp_path):
     """Not of features of other audio, whose size was the same, and its time if need be."""
     def report(folder):

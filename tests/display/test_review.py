@@ -75,7 +75,7 @@ def spans(questions):
 # Which events are asked about
 
 def test_events_near_their_threshold_come_first_and_labels_take_turns(folder, detector):
-    """By hand: |logit(c) - logit(t)| of dogs is 2.2, 0.2 and 0.8; the label with one event comes before cats and dogs."""
+    """By hand: |logit(c) - logit(t)| of dogs is 2.2, 0.2 and 0.8; a label with one event comes before cats and dogs."""
     questions = choose_questions(find_questions([folder / NAME], detector), 50)
     order = [(LABELS[2], 9.0), ("cat", 2.5), ("dog", 6.0), ("dog", 8.0), ("dog", 1.0)]
     assert [question.label for question in questions] == [label for label, _ in order]

@@ -1,4 +1,5 @@
 """SavedModels: the numbers that `evaluate` uses, the contents of the graph and of the folder, versions and mistakes."""
+import functools
 import json
 import shutil
 
@@ -34,10 +35,15 @@ def waveforms_of(batch, samples, seed=0):
     return (0.1 * rng.standard_normal((batch, samples)) + 0.3 * tone).astype(np.float32)
 
 
+@functools.cache
+def loaded(experiment):
+    """The export, by TensorFlow alone; once, because it takes a second."""
+    return tf.saved_model.load(str(shared_export(experiment) / "1"))
+
+
 def serve(experiment, waveforms):
     """The default signature of the export, by TensorFlow alone."""
-    loaded = tf.saved_model.load(str(shared_export(experiment) / "1"))
-    return loaded.signatures["serving_default"](waveform=tf.constant(waveforms))
+    return loaded(experiment).signatures["serving_default"](waveform=tf.constant(waveforms))
 
 
 # The numbers

@@ -1,0 +1,197 @@
+"""Learning from corrections: what people have said of events changes the last layers of a network, and nothing else."""
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from polysed_keras.audio import compute_log_mel, load_excerpts
+from polysed_keras.errors import InputError, expect
+from polysed_keras.events import known_activity
+from polysed_keras.models import RARE, build_model, join_label_posteriors, prior_task
+from polysed_keras.specs import task_labels
+from polysed_keras.training.frozen import split_frozen
+
+KEPT = 0.1  # weight of a frame of which nothing is known, beside 1 of one that is
+ANCHOR = 1e-3  # weight of the squared distance of each weight from where it was
+STEPS = 100
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReviewedAudio:
+    """The segments of recordings in which something was answered.
+
+    Attributes:
+        recordings: list of names, one per segment.
+        indices: int array (segments,), the number of each segment in its recording.
+        log_mel: float32 (segments, frames, n_mels).
+        known, active: bool (segments, outputs, labels), as of events.known_activity.
+    """
+
+    recordings: list
+    indices: np.ndarray
+    log_mel: np.ndarray
+    known: np.ndarray
+    active: np.ndarray
+
+
+def load_reviewed(experiment, answers, recordings):
+    """Load the segments in which something was answered, by which the network hears the recordings too.
+
+    Args:
+        experiment: Experiment with resolved tasks.
+        answers: list of events.Answer.
+        recordings: {name: path}.
+
+    Returns:
+        ReviewedAudio.
+
+    Raises:
+        InputError: unreadable audio.
+    """
+    spec, frames = experiment.features, experiment.training.segment_frames
+    outputs, labels = frames // experiment.model.output_stride, list(task_labels(experiment.tasks))
+    length = frames * spec.hop_length / spec.sample_rate
+    reach = (spec.win_length - spec.hop_length) / spec.sample_rate  # of the last frame's window
+    names, indices, parts = [], [], []
+    for name, path in recordings.items():
+        heard = [answer.heard for answer in answers if answer.recording == name]
+        numbers = sorted({number for begin, end in heard
+                          for number in range(int(begin / length), int(end / length) + 1)})
+        sounds = load_excerpts(path, [(number * length, (number + 1) * length + reach) for number in numbers],
+                               spec.sample_rate)
+        here = [(number, sound) for number, sound in zip(numbers, sounds) if len(sound)]
+        if not here:
+            continue
+        known, active = known_activity(answers, name, labels, (here[-1][0] + 1) * outputs,
+                                       experiment.time_resolution)
+        for number, sound in here:
+            log_mel = compute_log_mel(sound, spec)[:frames]
+            rows = slice(number * outputs, (number + 1) * outputs)
+            padded = np.pad(log_mel, ((0, frames - len(log_mel)), (0, 0)), constant_values=spec.silence)
+            parts.append((padded.astype(np.float32), known[rows], active[rows]))
+            names.append(name)
+            indices.append(number)
+    if not parts:
+        raise InputError("corrections: expected excerpts within the recordings. Received: none.")
+    return ReviewedAudio(names, np.array(indices), *map(np.stack, zip(*parts)))
+
+
+def add_labels(experiment, network, labels):
+    """Return an Experiment and its network with more labels, of which the network knows nothing yet.
+
+    Args:
+        experiment: Experiment with one task, `multi_label`.
+        network: its network.
+        labels: list of the new labels.
+
+    Returns:
+        Experiment, keras.Model; those given if there is no new label.
+    """
+    if not labels:
+        return experiment, network
+    (task,) = experiment.tasks
+    wider = dataclasses.replace(experiment, tasks=(dataclasses.replace(task, labels=(*task.labels, *labels)),))
+    grown = build_model(wider.model, wider.tasks, wider.input_shape)
+    for before, weight in zip(network.weights, grown.weights, strict=True):
+        value = np.array(before)
+        if value.shape != weight.shape:  # the last axis is that of the labels
+            begin = RARE if weight.path.endswith("bias") else 0.0
+            value = np.concatenate([value, np.full((*value.shape[:-1], len(labels)), begin, value.dtype)], axis=-1)
+        weight.assign(value)
+    return wider, grown
+
+
+def check_learnable(experiment):
+    """Raise InputError unless corrections can change an Experiment's network: events, a posterior per label."""
+    expect(not experiment.clip_level, "MODEL", "one that detects events", "one that labels clips")
+    expect(experiment.learns and len(experiment.tasks) == 1 and experiment.tasks[0].encoding == "multi_label", "MODEL",
+           "one task with a posterior per label (multi_label), as of the presets yamnet and multilabel",
+           ", ".join(f"{task.name} ({task.encoding})" for task in experiment.tasks))
+
+
+class Corrector:
+    """Fit the last layers of a network to what is known of segments.
+
+    The loss is the mean binary cross-entropy of the posteriors that `detect` uses: with what was answered, where it is
+    known; elsewhere with the posteriors of the network before, by a tenth of the weight, so that what nobody has
+    corrected stays. The squared distance of the weights from those before is added, because few answers would
+    otherwise be learnt by heart. All that comes before the last layers is computed once.
+
+    Args:
+        experiment: Experiment of check_learnable.
+        network: its network, whose last layers `fit` changes.
+        reviewed: ReviewedAudio.
+        new_labels: the labels that the network does not know, as of add_labels; unknown frames count as without them.
+    """
+
+    def __init__(self, experiment, network, reviewed, new_labels=()):
+        (self._task,) = experiment.tasks
+        last = {f"{self._task.name}_output", prior_task(self._task).name}
+        self._layers = [layer for layer in network.layers if layer.name in last]
+        trainable = {layer: layer.trainable for layer in network.layers}
+        try:
+            for layer in network.layers:
+                layer.trainable = layer in self._layers
+            trunk, self._learner = split_frozen(network, dropout=False)
+        finally:
+            for layer, before in trainable.items():
+                layer.trainable = before
+        self._variables = [weight for layer in self._layers for weight in layer.weights]
+        self._begin = [np.array(variable) for variable in self._variables]
+        self._maps = keras.tree.flatten(trunk.predict(reviewed.log_mel, batch_size=8, verbose=0))
+        before = self.predict()
+        new = np.isin(task_labels(experiment.tasks), list(new_labels))
+        before[..., new] = expit(RARE)
+        self._known = reviewed.known
+        self._targets = np.where(reviewed.known, reviewed.active, before).astype(np.float32)
+
+    def predict(self):
+        """Return the posteriors of all segments, (segments, outputs, labels)."""
+        outputs = self._learner.predict(self._maps, batch_size=32, verbose=0)
+        return join_label_posteriors(outputs, (self._task,))
+
+    def fit(self, segments):
+        """Fit to some segments, from the weights before; the result does not depend on chance.
+
+        Args:
+            segments: bool array (segments,), those to learn from.
+        """
+        maps = [tf.constant(part[segments]) for part in self._maps]
+        targets = tf.constant(self._targets[segments])
+        known = self._known[segments]
+        weights = np.where(known, 1.0 / max(1, known.sum()), KEPT / max(1, (~known).sum())).astype(np.float32)
+        anchors = [tf.constant(value) for value in self._begin]
+
+        @tf.function
+        def loss_and_gradients():
+            values = [variable.value for variable in self._variables]
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                posteriors = self._learner(maps, training=False)[self._task.name]
+                losses = keras.ops.binary_crossentropy(targets, posteriors)
+                moved = tf.add_n([tf.reduce_sum(tf.square(value - anchor)) for value, anchor in zip(values, anchors)])
+                loss = tf.reduce_sum(losses * weights) + ANCHOR * moved
+            return loss, tape.gradient(loss, values)
+
+        def evaluate(vector):
+            self._assign(vector)
+            loss, gradients = loss_and_gradients()
+            return float(loss), np.concatenate([np.ravel(part) for part in gradients]).astype(float)
+
+        begin = np.concatenate([value.ravel() for value in self._begin]).astype(float)
+        self._assign(minimize(evaluate, begin, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x)
+
+    def reset(self):
+        """Take back what `fit` has learnt."""
+        for variable, value in zip(self._variables, self._begin):
+            variable.assign(value)
+
+    def _assign(self, vector):
+        for variable in self._variables:
+            size = int(np.prod(variable.shape))
+            variable.assign(np.reshape(vector[:size], variable.shape).astype(np.float32))
+            vector = vector[size:]
+

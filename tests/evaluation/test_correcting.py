@@ -1,0 +1,245 @@
+"""Learning from corrections: what changes, what stays, and that nothing is judged by what it was learnt from."""
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from polysed_keras.cli.main import main
+from polysed_keras.errors import InputError
+from polysed_keras.evaluation.correcting import Learnt, _thresholds, format_learnt, learn_corrections
+from polysed_keras.events.corrections import Answer, confirmed_events
+from polysed_keras.export.runs import export_run, load_run_detector, load_trained
+from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.files import file_digest
+from polysed_keras.models.prior import RARE
+from polysed_keras.training.correcting import Corrector, add_labels, check_learnable, load_reviewed
+from polysed_keras.training.runs import load_run
+
+from fixtures import CLIPS, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
+
+SEGMENT = MULTI_LABEL.training.segment_frames * HOP / RATE
+NAMES = ("test0.wav", "test1.wav", "test2.wav", "validate0.wav", "validate1.wav", "validate2.wav")
+
+
+def recordings(names=NAMES):
+    return {name: shared_corpus() / "audio" / name for name in names}
+
+
+def reference(name):
+    path = shared_corpus() / "meta" / name.replace(".wav", ".txt")
+    return [(float(onset), float(offset), label) for onset, offset, label in
+            (line.split("\t") for line in path.read_text().splitlines())]
+
+
+def answers_of(names=NAMES, swapped=("beep", "hum")):
+    """Each event of the reference; but of two labels, whose events are answered as if their names were swapped."""
+    names_of = {label: label for label in LABELS} | dict([swapped, swapped[::-1]])
+    answers = []
+    for name in names:
+        for onset, offset, label in reference(name):
+            heard = (max(0.0, onset - 0.5), offset + 0.5)
+            answers.append(Answer(name, names_of[label], onset, offset, "yes", heard, (onset, offset), 0.5))
+            if label in swapped:
+                answers.append(Answer(name, label, onset, offset, "no", heard, (onset, offset), 0.5))
+    return answers
+
+
+@pytest.fixture
+def trained():
+    return load_trained(shared_run(MULTI_LABEL))
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """A run that learnt that beep and hum are each other."""
+    run = tmp_path_factory.mktemp("learnt") / "run"
+    experiment, network, calibration, origin = load_trained(shared_run(MULTI_LABEL))
+    return run, learn_corrections(experiment, network, answers_of(), recordings(), run, calibration=calibration,
+                                  extra=origin)
+
+
+# What can learn
+
+def test_a_run_and_its_export_are_loaded_as_they_answer():
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    expected = load_saved_model(shared_export(MULTI_LABEL)).posteriors(waveform)[0]
+    networks = [load_trained(shared_run(MULTI_LABEL)), load_trained(shared_export(MULTI_LABEL))]
+    for weights in zip(*(network.get_weights() for _, network, _, _ in networks), strict=True):
+        np.testing.assert_array_equal(*weights)
+    np.testing.assert_allclose(load_run_detector(shared_run(MULTI_LABEL)).posteriors(waveform)[0], expected, atol=1e-5)
+    assert networks[0][0].tasks == networks[1][0].tasks
+    with pytest.raises(InputError):
+        load_trained(shared_corpus())
+
+
+@pytest.mark.parametrize("experiment, message", [(POWERSET, "a posterior per label"), (CLIPS, "one that detects")])
+def test_other_networks_are_refused(experiment, message):
+    with pytest.raises(InputError, match=message):
+        check_learnable(load_run(shared_run(experiment)))
+
+
+def test_more_labels_leave_the_others_as_they_are(trained):
+    experiment, network, *_ = trained
+    log_mel = np.random.default_rng(0).normal(-30, 10, (2, *experiment.input_shape)).astype(np.float32)
+    wider, grown = add_labels(experiment, network, ["owl", "fox"])
+    assert wider.tasks[0].labels == (*experiment.tasks[0].labels, "owl", "fox")
+    before, after = (np.array(model(log_mel)[experiment.tasks[0].name]) for model in (network, grown))
+    np.testing.assert_allclose(after[..., :4], before, atol=1e-6)
+    np.testing.assert_allclose(after[..., 4:], expit(RARE), atol=1e-6)
+    assert add_labels(experiment, network, []) == (experiment, network)
+
+
+def test_segments_are_those_in_which_something_was_heard(trained):
+    experiment = trained[0]
+    answers = [Answer("test0.wav", "beep", 2.0, 2.5, "yes", (1.5, 3.0), (2.0, 2.5)),
+               Answer("test1.wav", "hum", 0.1, 0.2, "no", (0.0, 0.6), (0.1, 0.2))]
+    reviewed = load_reviewed(experiment, answers, recordings(NAMES[:3]))
+    first, last = int(1.5 / SEGMENT), int(3.0 / SEGMENT)
+    assert reviewed.recordings == ["test0.wav"] * (last - first + 1) + ["test1.wav"]
+    assert reviewed.indices.tolist() == [*range(first, last + 1), 0]
+    frames = experiment.training.segment_frames
+    assert reviewed.log_mel.shape == (last - first + 2, frames, 16)
+    times = (np.arange(frames) + 0.5) * HOP / RATE
+    for index, number in enumerate(range(first, last + 1)):
+        inside = (2.0 <= times + number * SEGMENT) & (times + number * SEGMENT < 2.5)
+        np.testing.assert_array_equal(reviewed.active[index, :, experiment.tasks[0].labels.index("beep")], inside)
+
+
+def test_what_is_known_changes_and_what_is_not_stays(trained):
+    """Beeps are hums from now on; hisses, of which nothing was said, stay as they were."""
+    experiment, network, *_ = trained
+    answers = [answer for answer in answers_of() if answer.label in ("beep", "hum")]
+    reviewed = load_reviewed(experiment, answers, recordings())
+    corrector = Corrector(experiment, network, reviewed)
+    before = corrector.predict()
+    corrector.fit(np.ones(len(before), bool))
+    after = corrector.predict()
+    labels = list(experiment.tasks[0].labels)
+    for label in ("beep", "hum"):
+        column = labels.index(label)
+        known = reviewed.known[..., column]
+        errors = [np.abs(each[..., column][known] - reviewed.active[..., column][known]).mean()
+                  for each in (before, after)]
+        assert errors[1] < 0.6 * errors[0]
+    untouched = [labels.index(label) for label in ("hiss", "whistle")]
+    assert np.abs(after - before)[..., untouched].mean() < 0.05
+    corrector.reset()
+    np.testing.assert_array_equal(corrector.predict(), before)
+
+
+# The run
+
+def test_a_run_that_has_learnt_is_a_run(learnt, tmp_path):
+    run, result = learnt
+    assert set(result.table.columns) == {"recording", "label", "onset", "offset", "there", "before", "after",
+                                         "reported_before", "reported_after"}
+    detector = load_run_detector(run)
+    answers, labels = answers_of(), [row[1] for row in result.table.itertuples(index=False)]
+    assert len(result.table) == len(answers) and labels == [answer.label for answer in answers]
+    beeps = confirmed_events(answers, "test0.wav").query("event_label == 'hum'")
+    found = detector.detect(recordings()["test0.wav"], threshold=0.3, labels=["hum"])
+    assert len(beeps) == 0 or len(found)
+    version = export_run(run, tmp_path / "models" / "learnt")
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    np.testing.assert_allclose(load_saved_model(version).posteriors(waveform)[0], detector.posteriors(waveform)[0],
+                               atol=1e-5)
+    assert detector.description["calibration"]["labels"] == list(detector.labels)
+
+
+def test_answers_that_were_not_learnt_from_are_judged_better(learnt):
+    _, result = learnt
+    swapped = result.table[result.table.label.isin(["beep", "hum"])]
+    for there, better in ((True, 1), (False, -1)):
+        part = swapped[swapped.there == there]
+        assert better * (part.after.mean() - part.before.mean()) > 0.1
+    text = format_learnt(result)
+    assert f"{len(result.table)} answers" in text and "before: " in text and "after: " in text
+
+
+def test_the_same_corrections_give_the_same_weights(learnt, trained, tmp_path):
+    run, result = learnt
+    experiment, network, calibration, origin = trained
+    again = learn_corrections(experiment, network, answers_of(), recordings(), tmp_path / "run",
+                              calibration=calibration, extra=origin)
+    pd.testing.assert_frame_equal(again.table, result.table)
+    assert again.calibration == result.calibration
+    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in (tmp_path / "run").iterdir())
+    before, after = (load_trained(each)[1].get_weights() for each in (run, tmp_path / "run"))
+    for pair in zip(before, after, strict=True):
+        np.testing.assert_array_equal(*pair)
+
+
+def test_an_answer_is_judged_by_a_network_that_does_not_know_it(learnt, trained, tmp_path):
+    """All answers of one recording are turned round: what the network that judges them says does not change."""
+    run, result = learnt
+    experiment, network, calibration, _ = trained
+    turned = {"yes": "no", "no": "yes"}
+    answers = [dataclasses.replace(answer, answer=turned[answer.answer]) if answer.recording == "test1.wav" else answer
+               for answer in answers_of()]
+    other = learn_corrections(experiment, network, answers, recordings(), tmp_path / "run", calibration=calibration)
+    own = result.table.recording == "test1.wav"
+    pd.testing.assert_frame_equal(other.table[own].drop(columns=["there", "reported_after"]),
+                                  result.table[own].drop(columns=["there", "reported_after"]))
+    assert (other.table.after[~own] - result.table.after[~own]).abs().max() > 1e-3
+
+
+def test_a_label_that_the_model_does_not_know(trained, tmp_path):
+    experiment, network, calibration, _ = trained
+    answers = [dataclasses.replace(answer, label="owl") if answer.label == "whistle" else answer
+               for answer in answers_of()]
+    result = learn_corrections(experiment, network, answers, recordings(), tmp_path / "run", calibration=calibration)
+    assert result.new_labels == ["owl"] and result.calibration["labels"] == [*experiment.tasks[0].labels, "owl"]
+    detector = load_run_detector(tmp_path / "run")
+    assert detector.labels == (*experiment.tasks[0].labels, "owl")
+    owls = [(name, onset, offset) for name in NAMES for onset, offset, label in reference(name) if label == "whistle"]
+    posteriors = {name: detector.posteriors(recordings()[name])[0][:, -1] for name in {name for name, *_ in owls}}
+    inside = np.concatenate([posteriors[name][round(onset * 50):round(offset * 50)] for name, onset, offset in owls])
+    assert inside.mean() > 3 * np.mean([each.mean() for each in posteriors.values()])
+
+
+def test_thresholds_by_hand():
+    """In an hour two false events are allowed. With one of 0.8 and one of 0.6 the third, of 0.5, is excluded."""
+    table = pd.DataFrame({"label": ["dog"] * 6 + ["cat"] * 4, "there": [1, 1, 0, 0, 0, 1] + [1, 0, 0, 0],
+                          "after": [0.9, 0.55, 0.8, 0.6, 0.5, 0.45] + [0.5] * 4}).astype({"there": bool})
+    dog, cat = _thresholds(table, ["dog", "cat"], [0.1, 0.2], 2.0, 3600.0)
+    assert 0.5 < dog <= 0.55 and cat == 0.2  # of cats there are too few answers
+    assert _thresholds(table, ["dog", "cat"], [0.1, 0.2], 0.5, 3600.0)[0] > 0.8
+
+
+def test_numbers_in_the_text_by_hand():
+    table = pd.DataFrame({"recording": "a.wav", "label": ["dog"] * 4 + ["cat"], "onset": 0.0, "offset": 1.0,
+                          "there": [True, True, False, False, True], "before": 0.5, "after": 0.5,
+                          "reported_before": [True, False, True, True, False],
+                          "reported_after": [True, True, False, True, False]})
+    lines = format_learnt(Learnt(table, 1800.0, {}, [])).splitlines()
+    assert lines[0] == "5 answers of 0.50 hours, each judged by a network that did not learn from it"
+    assert [line.split() for line in lines[2:5]] == [["cat", "1", "0", "0", "0", "0", "0"],
+                                                     ["dog", "2", "1", "2", "2", "2", "1"],
+                                                     ["all", "3", "1", "2", "2", "2", "1"]]
+    assert lines[-2].startswith("before: 33 % [") and "4.0 [" in lines[-2] and lines[-1].startswith("after: 67 % [")
+
+
+# The command
+
+def written(tmp_path, answers):
+    digests = {name: file_digest(path) for name, path in recordings().items()}
+    content = {"polysed_format": 1, "kind": "polysed corrections", "model": "tiny", "reviewer": "Ann",
+               "answers": [dataclasses.asdict(answer) | {"digest": digests[answer.recording]} for answer in answers]}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    return str(tmp_path / "c.json")
+
+
+def test_the_command_learns_from_an_export(tmp_path, capsys):
+    arguments = ["learn", str(shared_export(MULTI_LABEL)), "--corrections", written(tmp_path, answers_of()), "--audio",
+                 str(shared_corpus() / "audio"), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "each judged by a network that did not learn from it" in printed and "polysed export " in printed
+    assert main(arguments) == 2 and "exists already" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(tmp_path / "second"), "--audio", str(tmp_path)]) == 2
+    assert "none of the name" in capsys.readouterr().err
+    assert main(["learn", str(shared_export(POWERSET)), *arguments[2:-1], str(tmp_path / "second")]) == 2
+    assert "a posterior per label" in capsys.readouterr().err and not (tmp_path / "second").exists()
