@@ -88,7 +88,7 @@ def load_trained(model):
     experiment = Experiment.from_dict(card["experiment"])
     network = build_model(experiment.model, experiment.tasks, experiment.input_shape)
     read_exported_weights(network, folder)
-    return experiment, network, card.get("calibration"), {"pretrained": file_digest(folder / CHECKSUMS)}
+    return experiment, network, card.get("calibration") or None, {"pretrained": file_digest(folder / CHECKSUMS)}
 
 
 def load_run_detector(run):

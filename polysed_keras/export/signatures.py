@@ -53,6 +53,7 @@ def read_exported_weights(network, folder):
     parts = np.split(reader.get_tensor(names[0]), np.cumsum([math.prod(weight.shape) for weight in weights])[:-1])
     for weight, part in zip(weights, parts):
         weight.assign(part.reshape(weight.shape))
+    network.get_layer(NORMALIZATION).finalize_state()  # which the layer's constants are made of
 
 
 def _float_weights(model):

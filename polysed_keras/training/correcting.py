@@ -10,7 +10,7 @@ from scipy.special import expit
 from polysed_keras.audio import compute_log_mel, load_excerpts
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import known_activity
-from polysed_keras.models import RARE, build_model, join_label_posteriors, prior_task
+from polysed_keras.models import NORMALIZATION, RARE, build_model, join_label_posteriors, prior_task
 from polysed_keras.specs import task_labels
 from polysed_keras.training.frozen import split_frozen
 
@@ -101,6 +101,7 @@ def add_labels(experiment, network, labels):
             begin = RARE if weight.path.endswith("bias") else 0.0
             value = np.concatenate([value, np.full((*value.shape[:-1], len(labels)), begin, value.dtype)], axis=-1)
         weight.assign(value)
+    grown.get_layer(NORMALIZATION).finalize_state()  # which the layer's constants are made of
     return wider, grown
 
 
