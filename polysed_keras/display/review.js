@@ -57,6 +57,7 @@ function advance(said) {  // to the next item without an answer, or to the one a
   const open_ = [...items.keys()].filter((index) => answers[index].answer === "open");
   if (!open_.length) return say(`${said} All are answered: save the corrections.`);
   open(open_.find((index) => index > current) ?? open_[0]);
+  say(said);
   play(answers[current]);
 }
 
@@ -111,6 +112,7 @@ function open(index) {
   audio.src = URL.createObjectURL(new Blob([bytesOf(item.audio)], {type: "audio/mpeg"}));
   tiles = item.spectrogram.tiles.map((source) => Object.assign(new Image(), {onload: draw, src: source}));
   $("label").value = item.label;
+  say("");
   keep();
   show();
   $("question").focus({preventScroll: true});
@@ -174,18 +176,18 @@ function draw() {
   context.font = "12px system-ui, sans-serif";
   for (const [kilohertz, place] of item.spectrogram.ticks) write(`${kilohertz} kHz`, 4, height * (1 - place), "#fff");
   box(given, item.label, colour("asked"), given.answer === "no" ? [4, 4] : []);
-  given.added.forEach((event) => box(event, event.label, colour("added"), []));
+  given.added.forEach((event, index) => box(event, event.label, colour("added"), [], index + 1));
   tick();
 }
 
-function box(event, label, edge, dashes) {
+function box(event, label, edge, dashes, line = 0) {  // with its label in a line of its own
   const left = placeOf(event.onset), wide = Math.max(2, placeOf(event.offset) - left);
   context.lineWidth = 3;
   context.setLineDash(dashes);
   context.strokeStyle = edge;
   context.strokeRect(left, 2, wide, canvas.clientHeight - 4);
   context.setLineDash([]);
-  write(label, left + 5, 16, edge);
+  write(label, left + 5, 16 + 15 * line, edge);
 }
 
 function write(text, x, y, fill) {  // readable on any spectrogram

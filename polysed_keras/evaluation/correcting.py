@@ -3,6 +3,8 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from polysed_keras.audio import audio_info
@@ -22,6 +24,8 @@ from polysed_keras.training import CALIBRATION, Checkpoints, Corrector, add_labe
 
 FOLDS = 5
 FEWEST_ANSWERS = 5  # of a label, yes and no, for a threshold of its own
+FAINTEST = 0.02  # confidence of the events that count
+FAR = 2.0  # distance in logits from a threshold at which an event is expected to be there, or not
 UNCALIBRATED = 0.5  # threshold of a model without a calibration
 
 
@@ -51,8 +55,9 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
     fitted to four parts and judges the fifth, in turn; so each answer is judged by a network and by thresholds that do
     not know it. Then the network is fitted to all. Nothing depends on chance: the same corrections give the same run.
 
-    Labels with at least five answers get new thresholds, with which the refused events among the answers are at most as
-    many per hour of the reviewed recordings as the calibration allows, of these labels together. Others keep theirs.
+    Labels with at least five answers get new thresholds, with which false events of these labels together are expected
+    to be at most as many per hour of the recordings as the calibration allows. What was answered says how likely the
+    events are that nobody was asked about. Other labels keep their thresholds.
 
     Args:
         experiment: Experiment with resolved tasks.
@@ -80,7 +85,6 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
         calibration = _with_new_labels(calibration, labels, new_labels, seconds)
         reviewed = load_reviewed(experiment, reviewed_answers, recordings)
         corrector = Corrector(experiment, network, reviewed, new_labels)
-        judged = [answer for answer in reviewed_answers if answer.answer in ("yes", "no")]
         before = corrector.predict()
         after, parts = before.copy(), _parts(reviewed)
         for part in np.unique(parts):
@@ -88,16 +92,10 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
             after[parts == part] = corrector.predict()[parts == part]
             corrector.reset()
         corrector.fit(np.ones(len(parts), bool))
-        rule = calibrated_rule(calibration, calibration["alarms_per_hour"], labels)
-        confidences = {name: _confidences(posteriors, reviewed, judged, labels, experiment, rule)
-                       for name, posteriors in (("before", before), ("after", after))}
-        table = pd.DataFrame([(answer.recording, answer.label, answer.onset, answer.offset, answer.answer == "yes")
-                              for answer in judged], columns=["recording", "label", "onset", "offset", "there"])
-        table = table.assign(**confidences, part=_part_of_answers(judged, reviewed, parts, experiment))
-        table = _judge(table, labels, calibration, seconds)
-        calibration = _recalibrated(table, labels, calibration, seconds)
+        table, events = _judge(reviewed_answers, before, after, parts, reviewed, experiment, calibration, seconds)
+        calibration = _recalibrated(calibration, labels, events, seconds)
         _write_run(experiment, network, calibration, table, folder, extra or {})
-    return Learnt(table.drop(columns="part"), seconds, calibration, new_labels)
+    return Learnt(table, seconds, calibration, new_labels)
 
 
 def _with_new_labels(calibration, labels, new_labels, seconds):
@@ -130,70 +128,126 @@ def _parts(reviewed):
     return parts
 
 
-def _part_of_answers(answers, reviewed, parts, experiment):
-    """Return the part of the segment in which each answer's event begins."""
+def _judge(answers, before, after, parts, reviewed, experiment, calibration, seconds):
+    """Return the table of Learnt, and the events after it with what was answered on them (_thresholds).
+
+    `after` are posteriors of networks that did not learn from the part of the segment. What was answered in a part says
+    nothing for the thresholds by which this part is judged.
+    """
+    labels, number = list(task_labels(experiment.tasks)), calibration["alarms_per_hour"]
+    rule = calibrated_rule(calibration, number, labels)
+    thresholds = rule.pop("threshold")
+    judged = [answer for answer in answers if answer.answer in ("yes", "no")]
+    table = pd.DataFrame([(answer.recording, answer.label, answer.onset, answer.offset, answer.answer == "yes")
+                          for answer in judged], columns=["recording", "label", "onset", "offset", "there"])
+    part_of_answer = np.array(_part_at(table["recording"], table["onset"], reviewed, parts, experiment), int)
+    for name, posteriors in (("before", before), ("after", after)):
+        events = _find_events(posteriors, reviewed, labels, experiment, rule)
+        touched = list(_overlaps(judged, events))
+        table[name] = [events["confidence"][each].max() if each else 0.0 for each in touched]
+    events = events.assign(there=np.nan, part=-1)  # those after it
+    for answer, part, each in zip(judged, part_of_answer, touched):
+        events.loc[each, "part"] = part
+        events.loc[each, "there"] = np.fmax(events["there"][each], float(answer.answer == "yes"))
+    reported = np.zeros(len(table), bool)
+    for part in np.unique(part_of_answer):
+        inside = part_of_answer == part
+        others = events.assign(there=events["there"].mask(events["part"] == part))
+        chosen = dict(zip(labels, _thresholds(others, labels, thresholds, float(number), seconds)))
+        reported[inside] = table["after"][inside] >= table["label"][inside].map(chosen)
+    reported_before = table["before"] >= table["label"].map(dict(zip(labels, thresholds)))
+    return table.assign(reported_before=reported_before, reported_after=reported), events
+
+
+def _part_at(recordings, onsets, reviewed, parts, experiment):
+    """Return the part of the segment in which each of some events begins."""
     length = experiment.training.segment_frames * experiment.features.hop_length / experiment.features.sample_rate
     by_place = dict(zip(zip(reviewed.recordings, reviewed.indices.tolist()), parts.tolist()))
-    return [by_place.get((answer.recording, int(answer.onset / length)), 0) for answer in answers]
+    return [by_place.get((recording, int(onset / length)), 0) for recording, onset in zip(recordings, onsets)]
 
 
-def _confidences(posteriors, reviewed, answers, labels, experiment, rule):
-    """Return the highest confidence of the events of posteriors that overlap each answer's, 0 without one."""
-    resolution, outputs, found = experiment.time_resolution, posteriors.shape[1], np.zeros(len(answers), np.float32)
-    for name in set(reviewed.recordings):
-        chosen = [index for index, each in enumerate(reviewed.recordings) if each == name]
-        track = np.zeros(((reviewed.indices[chosen].max() + 1) * outputs, len(labels)), np.float32)
-        for index in chosen:
-            begin = reviewed.indices[index] * outputs
-            track[begin:begin + outputs] = posteriors[index]
-        events = posteriors_to_events(track, labels, resolution, **rule | {"threshold": 0.0, "min_duration": 0.0})
-        by_label = {label: rows for label, rows in events.groupby("event_label")}
-        for index, answer in enumerate(answers):
-            if answer.recording == name and answer.label in by_label:
-                rows = by_label[answer.label]
-                touching = (rows["onset"] < answer.offset) & (answer.onset < rows["offset"])
-                found[index] = rows["confidence"][touching].max() if touching.any() else 0.0
-    return found
+def _find_events(posteriors, reviewed, labels, experiment, rule):
+    """Return the events of all recordings, those that are not reported too: recording and posteriors_to_events."""
+    found = []
+    for name in dict.fromkeys(reviewed.recordings):  # whose segments follow each other
+        track = posteriors[[each == name for each in reviewed.recordings]].reshape(-1, len(labels))
+        events = posteriors_to_events(track, labels, experiment.time_resolution, **rule | {"threshold": FAINTEST})
+        found.append(events.assign(recording=name))
+    return pd.concat(found, ignore_index=True)
 
 
-def _thresholds(table, labels, thresholds, number, seconds):
-    """Return thresholds by the answers of a table; labels with too few answers keep those given."""
-    counts = table["label"].value_counts()
+def _overlaps(answers, events):
+    """Return for each answer the positions of the events of its recording and label that overlap it."""
+    groups = {key: group for key, group in events.groupby(["recording", "event_label"])}
+    for answer in answers:
+        group = groups.get((answer.recording, answer.label))
+        if group is None:
+            yield []
+        else:
+            yield group.index[(group["onset"] < answer.offset) & (answer.onset < group["offset"])].tolist()
+
+
+def _thresholds(events, labels, thresholds, number, seconds):
+    """Choose thresholds of labels by the answers that were given on events, and what they say of the other events.
+
+    How likely an event is there is estimated by a logistic regression on how far its logit is from the threshold
+    before, and on its label. Each label begins with half an event that is there, far above the threshold, and half a
+    one that is not, far below. Of the events that nobody was asked about, so many count as false as are expected; all
+    do that are fainter than every answered one of their label, of which nothing is known.
+
+    Args:
+        events: DataFrame with event_label, confidence and there: 1, 0, or NaN for events without an answer.
+        labels: labels in the order of the thresholds.
+        thresholds: list, those before.
+        number: false events per hour that are allowed.
+        seconds: length of the recordings.
+
+    Returns:
+        List; labels with fewer than FEWEST_ANSWERS answers keep theirs.
+    """
+    counts = events["event_label"][events["there"].notna()].value_counts()
     enough = [label for label in labels if counts.get(label, 0) >= FEWEST_ANSWERS]
     if not enough:
         return list(thresholds)
-    of_label = [table[table["label"] == label] for label in enough]
-    alarms = Alarms(*(tuple(rows["after"][rows["there"] == there].to_numpy(np.float32) for rows in of_label)
-                      for there in (True, False)), seconds)
-    chosen = dict(zip(enough, choose_thresholds([alarms], number).tolist()))
-    return [chosen.get(label, before) for label, before in zip(labels, thresholds)]
+    events = events[events["event_label"].isin(enough)]
+    before = dict(zip(labels, thresholds))
+    distance = _logit(events["confidence"]) - _logit(events["event_label"].map(before))
+    inputs = np.column_stack([distance, *(events["event_label"] == label for label in enough)])
+    answered = events["there"].notna().to_numpy()
+    begin = np.concatenate([np.column_stack([np.full(len(enough), far), np.eye(len(enough))]) for far in (FAR, -FAR)])
+    model = LogisticRegression().fit(
+        np.concatenate([inputs[answered], begin]),
+        np.concatenate([events["there"][answered], np.repeat([1.0, 0.0], len(enough))]) > 0.5,
+        np.concatenate([np.ones(answered.sum()), np.full(len(begin), 0.5)]))
+    faintest = events["event_label"].map(events[answered].groupby("event_label")["confidence"].min())
+    false = np.where(events["confidence"] < faintest, 1.0, model.predict_proba(inputs)[:, 0])
+    false = np.where(answered, 1.0 - events["there"], false)
+    found, wrong = [], []
+    for label in enough:
+        rows = (events["event_label"] == label).to_numpy()
+        order = np.argsort(-events["confidence"][rows].to_numpy(), kind="stable")
+        confidences = events["confidence"][rows].to_numpy(np.float32)[order]
+        expected = np.floor(np.cumsum(false[rows][order]) + 0.5)
+        is_false = np.diff(expected, prepend=0.0) > 0
+        found.append(confidences[~is_false])
+        wrong.append(confidences[is_false])
+    chosen = dict(zip(enough, choose_thresholds([Alarms(tuple(found), tuple(wrong), seconds)], number).tolist()))
+    return [chosen.get(label, threshold) for label, threshold in before.items()]
 
 
-def _judge(table, labels, calibration, seconds):
-    """Return the table with what was reported before, and what is after, by thresholds of the other parts' answers."""
-    number = calibration["alarms_per_hour"]
+def _logit(values):
+    return logit(np.clip(np.asarray(values, float), 1e-4, 1 - 1e-4))
+
+
+def _recalibrated(calibration, labels, events, seconds):
+    """Return a calibration with its labels in an order, and with thresholds by answers."""
     order = [calibration["labels"].index(label) for label in labels]
-    thresholds = [calibration["thresholds"][number][index] for index in order]
-    by_label = dict(zip(labels, thresholds))
-    reported, parts = np.zeros(len(table), bool), table["part"].unique()
-    for part in parts:
-        inside = table["part"] == part
-        others = table[~inside] if len(parts) > 1 else table
-        share = (~inside).sum() / len(table) if len(parts) > 1 else 1.0
-        chosen = dict(zip(labels, _thresholds(others, labels, thresholds, float(number), share * seconds)))
-        reported[inside] = table["after"][inside] >= table["label"][inside].map(chosen)
-    return table.assign(reported_before=table["before"] >= table["label"].map(by_label), reported_after=reported)
-
-
-def _recalibrated(table, labels, calibration, seconds):
-    order = [calibration["labels"].index(label) for label in labels]
-    aligned = dict(calibration, labels=labels)
+    changed = dict(calibration, labels=labels)
     for name in set(CALIBRATED) & set(calibration):
-        aligned[name] = [calibration[name][index] for index in order]
-    aligned["thresholds"] = {number: _thresholds(table, labels, [values[index] for index in order], float(number),
-                                                 seconds)
-                             for number, values in calibration["thresholds"].items()}
-    return aligned
+        changed[name] = [calibration[name][index] for index in order]
+    changed["thresholds"] = {number: _thresholds(events, labels, [values[index] for index in order], float(number),
+                                                 seconds) for number, values in calibration["thresholds"].items()}
+    return changed
 
 
 def _write_run(experiment, network, calibration, table, folder, extra):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from scipy.special import expit
 
 from polysed_keras.cli.main import main
@@ -93,20 +94,22 @@ def test_more_labels_leave_the_others_as_they_are(trained):
     assert add_labels(experiment, network, []) == (experiment, network)
 
 
-def test_segments_are_those_in_which_something_was_heard(trained):
+def test_segments_are_those_that_the_network_hears(trained):
     experiment = trained[0]
     answers = [Answer("test0.wav", "beep", 2.0, 2.5, "yes", (1.5, 3.0), (2.0, 2.5)),
                Answer("test1.wav", "hum", 0.1, 0.2, "no", (0.0, 0.6), (0.1, 0.2))]
-    reviewed = load_reviewed(experiment, answers, recordings(NAMES[:3]))
-    first, last = int(1.5 / SEGMENT), int(3.0 / SEGMENT)
-    assert reviewed.recordings == ["test0.wav"] * (last - first + 1) + ["test1.wav"]
-    assert reviewed.indices.tolist() == [*range(first, last + 1), 0]
-    frames = experiment.training.segment_frames
-    assert reviewed.log_mel.shape == (last - first + 2, frames, 16)
-    times = (np.arange(frames) + 0.5) * HOP / RATE
-    for index, number in enumerate(range(first, last + 1)):
-        inside = (2.0 <= times + number * SEGMENT) & (times + number * SEGMENT < 2.5)
-        np.testing.assert_array_equal(reviewed.active[index, :, experiment.tasks[0].labels.index("beep")], inside)
+    reviewed, numbers = load_reviewed(experiment, answers, recordings(NAMES[:2])), []
+    for name in NAMES[:2]:
+        waveform, _ = soundfile.read(recordings()[name])
+        numbers.append(-(-len(waveform) // round(SEGMENT * RATE)))
+    assert reviewed.recordings == ["test0.wav"] * numbers[0] + ["test1.wav"] * numbers[1]
+    assert reviewed.indices.tolist() == [*range(numbers[0]), *range(numbers[1])]
+    labels = list(experiment.tasks[0].labels)
+    times = (np.arange(numbers[0] * experiment.training.segment_frames) + 0.5) * HOP / RATE
+    active = reviewed.active[:numbers[0], :, labels.index("beep")].ravel()
+    np.testing.assert_array_equal(active, (2.0 <= times) & (times < 2.5))
+    known = reviewed.known[..., labels.index("hum")]
+    assert known[:numbers[0]].sum() == 0 and known[numbers[0]:].sum() == round(0.6 * RATE / HOP)
 
 
 def test_what_is_known_changes_and_what_is_not_stays(trained):
@@ -202,12 +205,22 @@ def test_a_label_that_the_model_does_not_know(trained, tmp_path):
 
 
 def test_thresholds_by_hand():
-    """In an hour two false events are allowed. With one of 0.8 and one of 0.6 the third, of 0.5, is excluded."""
-    table = pd.DataFrame({"label": ["dog"] * 5 + ["cat"] * 4, "there": [1, 1, 0, 0, 0] + [1, 0, 0, 0],
-                          "after": [0.9, 0.55, 0.8, 0.6, 0.5] + [0.5] * 4}).astype({"there": bool})
-    dog, cat = _thresholds(table, ["dog", "cat"], [0.1, 0.2], 2.0, 3600.0)
+    """In an hour two false events are allowed: those of 0.8 and 0.6, and not the third, of 0.5."""
+    events = pd.DataFrame({"event_label": ["dog"] * 5 + ["cat"] * 4, "there": [1.0, 1, 0, 0, 0] + [1, 0, 0, 0],
+                           "confidence": [0.9, 0.55, 0.8, 0.6, 0.5] + [0.5] * 4})
+    dog, cat = _thresholds(events, ["dog", "cat"], [0.1, 0.2], 2.0, 3600.0)
     assert 0.5 < dog <= 0.55 and cat == 0.2  # of cats there are too few answers
-    assert _thresholds(table, ["dog", "cat"], [0.1, 0.2], 0.5, 3600.0)[0] > 0.8
+    assert _thresholds(events, ["dog", "cat"], [0.1, 0.2], 0.5, 3600.0)[0] > 0.8
+
+
+def test_events_that_nobody_was_asked_about_count_as_the_answers_say():
+    """All near the threshold are there: it is lowered, but not to the hundreds of faint events that nobody heard."""
+    confidences = np.r_[np.linspace(0.4, 0.6, 8), np.linspace(0.02, 0.1, 300)]
+    events = pd.DataFrame({"event_label": "dog", "there": [1.0] * 8 + [np.nan] * 300, "confidence": confidences})
+    (threshold,) = _thresholds(events, ["dog"], [0.5], 20.0, 3600.0)
+    assert 0.1 < threshold <= 0.4
+    refused = events.assign(there=events["there"] * 0)
+    assert _thresholds(refused, ["dog"], [0.5], 2.0, 3600.0)[0] > 0.55
 
 
 def test_numbers_in_the_text_by_hand():
