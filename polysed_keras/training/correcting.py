@@ -148,7 +148,7 @@ class Corrector:
         maps = [tf.constant(part[segments]) for part in self._maps]
         targets = tf.constant(self._targets[segments])
         known = self._known[segments]
-        weights = np.where(known, 1.0 / max(1, known.sum()), KEPT / max(1, (~known).sum())).astype(np.float32)
+        weights = np.where(known, 1.0, KEPT).astype(np.float32) / max(1, known.sum())
         anchors = [tf.constant(value) for value in self._begin]
 
         @tf.function

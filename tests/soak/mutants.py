@@ -52,6 +52,14 @@ EQUIVALENT = {
         "if index + 1 < len(curves[label][ -1]):": "levels, costs and gains are equally many"},
     "events/event_lists.py": {
         'if events["offset"].to_numpy().max(initial= -1.0) <= duration:': "no offset and no duration is below 0"},
+    "specs/grouping.py": {
+        "STARTS = 33  # divisions from which group_by_affinity searches": "one more only finds what is as good",
+        "gains[place[:, None] <= place] = 0": "gains are symmetric: half of them hold all",
+        "sums = np.round([affinity[end[:, None] == end].sum() for end in ends], 5)": "only ties differ, as equal sums do"},
+    "specs/plugins.py": {
+        "if before >= _from_outside():": "what is registered is not taken back",
+        'expect(not (frames or pretrained) or kind <= "backbone", "frames and pretrained", "True for a backbone only", '
+        "kind)": "no kind comes before a backbone"},
     "events/metrics.py": {
         "padded = np.pad(activity.T.astype(np.int8), ((0, 0), (1, 2)))": "a second column of zeros changes nothing"},
 }

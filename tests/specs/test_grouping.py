@@ -86,6 +86,7 @@ def test_cooccurrence_by_hand():
     roll = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]], np.uint8)
     expected = [[1, 2 / 6, 0], [2 / 6, 1, 0], [0, 0, 0]]
     np.testing.assert_allclose(cooccurrence(joint_activity(roll)), expected)
+    np.testing.assert_array_equal(cooccurrence(joint_activity(roll[:1])), [[1, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
 def test_cooccurrence_is_the_jaccard_index_of_all_recordings():

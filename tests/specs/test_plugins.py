@@ -97,10 +97,17 @@ def test_plugins_that_do_not_work_are_refused_and_leave_nothing(tmp_path, code, 
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
-    for path in (write(tmp_path, BACKBONE, "mine.txt"), tmp_path / "folder.py"):
+    for path in (write(tmp_path, BACKBONE, "mine.txt"), write(tmp_path, BACKBONE, "mine.json"), tmp_path / "folder.py"):
         (tmp_path / "folder.py").mkdir(exist_ok=True)
         with pytest.raises(InputError, match="--plugin: expected a Python file"):
             plugins.load_plugin(path)
+
+
+def test_a_plugin_that_fails_leaves_those_before_it(tmp_path):
+    plugins.load_plugin(write(tmp_path / "a", BACKBONE))
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        plugins.load_plugin(write(tmp_path / "b", HEAD + "1 / 0", "broken.py"))
+    assert "halved" in plugins.registered("backbone") and "halved" in plugins.frame_backbones()
 
 
 def test_a_plugin_is_loaded_once_and_its_name_is_its_own(tmp_path):
