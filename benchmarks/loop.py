@@ -1,7 +1,7 @@
 """What corrections bring: a simulated reviewer answers from the reference, and the model that learns is measured.
 
     python benchmarks/field_test.py halve esc50 --out data/esc50
-    python benchmarks/loop.py data/esc50 --ambience ambience --out data/loop [--seeds 3] [--answers 20 50 100]
+    python benchmarks/loop.py data/esc50 --ambience ambience --out data/loop [--seeds 1 2 3] [--answers 20 50 100]
 
 Fold 5 of the halved soundbank, which the shipped model never heard, is divided by sources once more: from one half an
 hour of recordings is made that the reviewer hears, from the other an hour on which models are measured, both by
@@ -87,12 +87,13 @@ def main():
     parser.add_argument("--ambience", required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--answers", type=int, nargs="+", default=[20, 50, 100])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3],
+                        help="of the recordings; with 0 the settings of the learning were chosen")
     parser.add_argument("--recordings", type=int, default=20, help="of three minutes, in each half")
     arguments = parser.parse_args()
     from polysed_keras.display import choose_questions, find_questions
     labels, results = divide(arguments.soundbank, arguments.out), {}
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         folders = {side: arguments.out / side / f"seed{seed}" for side in SIDES}
         for side, folder in folders.items():
             make(arguments.out / side / "sounds", "5", arguments.ambience, folder, labels,
@@ -121,7 +122,7 @@ def main():
                 print(f"seed {seed}, {number} answers, {order}, {yes} yes:", results[number, order][-1], flush=True)
     rows = [(number, order, *(f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
                               for values in zip(*measures))) for (number, order), measures in results.items()]
-    print(f"commit {commit()}, {len(labels)} labels, {arguments.seeds} seeds\n")
+    print(f"commit {commit()}, {len(labels)} labels, seeds {arguments.seeds}\n")
     print(table(("answers", "order", f"found at {RATE} false per hour, in hindsight", "found by own thresholds",
                  "false per hour by own thresholds"), rows))
 

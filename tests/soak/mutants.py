@@ -55,7 +55,7 @@ EQUIVALENT = {
     "specs/grouping.py": {
         "STARTS = 33  # divisions from which group_by_affinity searches": "one more only finds what is as good",
         "gains[place[:, None] <= place] = 0": "gains are symmetric: half of them hold all",
-        "sums = np.round([affinity[end[:, None] == end].sum() for end in ends], 5)": "only ties differ, as equal sums do"},
+        "sums = np.round([affinity[end[:, None] == end].sum() for end in ends], 5)": "only ties differ, as equal ones"},
     "specs/plugins.py": {
         "if before >= _from_outside():": "what is registered is not taken back",
         'expect(not (frames or pretrained) or kind <= "backbone", "frames and pretrained", "True for a backbone only", '
