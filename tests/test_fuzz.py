@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from polysed_keras.audio import audio_info, load_audio
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.event_lists import read_lists
+from polysed_keras.events import confirmed_events, known_activity, merge_corrections, read_corrections
 from polysed_keras.events.formats.catalogue import read_annotations
 from polysed_keras.files import check_checksums, read_json
 from polysed_keras.search.space import read_search
@@ -135,7 +136,20 @@ CARD = {"name": "a", "version": 1, "labels": ["dog"], "sample_rate": 16000, "hop
 LABEL_STUDIO = [{"data": {"audio": "a.wav"}, "annotations": [{"result": [
     {"id": "r1", "from_name": "label", "to_name": "audio", "type": "labels",
      "value": {"start": 0.5, "end": 1.0, "channel": 0, "labels": ["dog"]}}]}]}]
+CORRECTIONS = {"polysed_format": 1, "kind": "polysed corrections", "model": "m", "reviewer": "Ann", "answers": [
+    {"recording": "a.wav", "digest": "0123456789ab", "label": "dog", "onset": 1.0, "offset": 2.0, "heard": [0.0, 3.0],
+     "answer": "yes", "asked": [1.0, 2.0], "confidence": 0.5},
+    {"recording": "a.wav", "label": "cat", "onset": 1.5, "offset": 2.5, "heard": [0.0, 3.0], "answer": "yes"}]}
 TASKS = (Task("task_1", ("dog", "cat"), "powerset"),)
+
+
+def known_frames(path):
+    """Read corrections as `learn` does."""
+    answers, _ = merge_corrections([read_corrections(path)])
+    confirmed_events(answers, "a.wav")
+    return known_activity(answers, "a.wav", ["dog", "cat"], 100, 0.04)
+
+
 READERS = {
     "soundscapes.json": (INSTRUCTIONS, read_instructions),
     "experiment.json": (EXPERIMENT, load_run),
@@ -147,6 +161,7 @@ READERS = {
     "a/1/card.json": (CARD, find_exports),
     "checksums.json": ({"a": "0123456789ab"}, check_checksums),
     "label_studio.json": (LABEL_STUDIO, read_annotations),
+    "corrections.json": (CORRECTIONS, lambda folder: known_frames(folder / "corrections.json")),
 }
 
 
