@@ -141,11 +141,14 @@ def _judge(answers, before, after, parts, reviewed, experiment, calibration, sec
     table = pd.DataFrame([(answer.recording, answer.label, answer.onset, answer.offset, answer.answer == "yes")
                           for answer in judged], columns=["recording", "label", "onset", "offset", "there"])
     part_of_answer = np.array(_part_at(table["recording"], table["onset"], reviewed, parts, experiment), int)
+    rows, found = table[["recording", "label", "onset", "offset"]], {}
     for name, posteriors in (("before", before), ("after", after)):
-        events = _find_events(posteriors, reviewed, labels, experiment, rule)
-        touched = list(_overlaps(judged, events))
-        table[name] = [events["confidence"][each].max() if each else 0.0 for each in touched]
-    events = events.assign(there=np.nan, part=-1)  # those after it
+        found[name] = _find_events(posteriors, reviewed, labels, experiment, rule)
+        touched = list(_overlaps(rows.itertuples(index=False), found[name]))
+        table[name] = _highest(found[name], touched)
+    events = found["after"]
+    places = events[["recording", "event_label", "onset", "offset"]].itertuples(index=False)
+    events = events.assign(there=np.nan, part=-1, before=_highest(found["before"], _overlaps(places, found["before"])))
     for answer, part, each in zip(judged, part_of_answer, touched):
         events.loc[each, "part"] = part
         events.loc[each, "there"] = np.fmax(events["there"][each], float(answer.answer == "yes"))
@@ -176,15 +179,20 @@ def _find_events(posteriors, reviewed, labels, experiment, rule):
     return pd.concat(found, ignore_index=True)
 
 
-def _overlaps(answers, events):
-    """Return for each answer the positions of the events of its recording and label that overlap it."""
-    groups = {key: group for key, group in events.groupby(["recording", "event_label"])}
-    for answer in answers:
-        group = groups.get((answer.recording, answer.label))
-        if group is None:
-            yield []
-        else:
-            yield group.index[(group["onset"] < answer.offset) & (answer.onset < group["offset"])].tolist()
+def _overlaps(rows, events):
+    """Yield for each row (recording, label, onset, offset) the positions of the events of its label that overlap it."""
+    groups = {key: (group.index.to_numpy(), group["onset"].to_numpy(), group["offset"].to_numpy())
+              for key, group in events.groupby(["recording", "event_label"])}
+    nothing = np.zeros(0, int), np.zeros(0), np.zeros(0)
+    for recording, label, onset, offset in rows:
+        positions, onsets, offsets = groups.get((recording, label), nothing)
+        yield positions[(onsets < offset) & (onset < offsets)]
+
+
+def _highest(events, chosen):
+    """Return the highest confidence of each choice of events, 0 of none."""
+    confidences = events["confidence"].to_numpy()
+    return [confidences[each].max(initial=0.0) for each in chosen]
 
 
 def _thresholds(events, labels, thresholds, number, seconds):
@@ -193,10 +201,12 @@ def _thresholds(events, labels, thresholds, number, seconds):
     How likely an event is there is estimated by a logistic regression on how far its logit is from the threshold
     before, and on its label. Each label begins with half an event that is there, far above the threshold, and half a
     one that is not, far below. Of the events that nobody was asked about, so many count as false as are expected; all
-    do that are fainter than every answered one of their label, of which nothing is known.
+    do that were fainter than every answered one of their label, before anything was learnt, as nobody was asked about
+    such events.
 
     Args:
-        events: DataFrame with event_label, confidence and there: 1, 0, or NaN for events without an answer.
+        events: DataFrame with event_label, confidence, before (the confidence of the network before, 0 if it found no
+            event there) and there: 1, 0, or NaN for events without an answer.
         labels: labels in the order of the thresholds.
         thresholds: list, those before.
         number: false events per hour that are allowed.
@@ -219,8 +229,8 @@ def _thresholds(events, labels, thresholds, number, seconds):
         np.concatenate([inputs[answered], begin]),
         np.concatenate([events["there"][answered], np.repeat([1.0, 0.0], len(enough))]) > 0.5,
         np.concatenate([np.ones(answered.sum()), np.full(len(begin), 0.5)]))
-    faintest = events["event_label"].map(events[answered].groupby("event_label")["confidence"].min())
-    false = np.where(events["confidence"] < faintest, 1.0, model.predict_proba(inputs)[:, 0])
+    faintest = events["event_label"].map(events[answered].groupby("event_label")["before"].min())
+    false = np.where(events["before"] < faintest, 1.0, model.predict_proba(inputs)[:, 0])
     false = np.where(answered, 1.0 - events["there"], false)
     found, wrong = [], []
     for label in enough:

@@ -208,6 +208,7 @@ def test_thresholds_by_hand():
     """In an hour two false events are allowed: those of 0.8 and 0.6, and not the third, of 0.5."""
     events = pd.DataFrame({"event_label": ["dog"] * 5 + ["cat"] * 4, "there": [1.0, 1, 0, 0, 0] + [1, 0, 0, 0],
                            "confidence": [0.9, 0.55, 0.8, 0.6, 0.5] + [0.5] * 4})
+    events = events.assign(before=events["confidence"])
     dog, cat = _thresholds(events, ["dog", "cat"], [0.1, 0.2], 2.0, 3600.0)
     assert 0.5 < dog <= 0.55 and cat == 0.2  # of cats there are too few answers
     assert _thresholds(events, ["dog", "cat"], [0.1, 0.2], 0.5, 3600.0)[0] > 0.8
@@ -217,8 +218,12 @@ def test_events_that_nobody_was_asked_about_count_as_the_answers_say():
     """All near the threshold are there: it is lowered, but not to the hundreds of faint events that nobody heard."""
     confidences = np.r_[np.linspace(0.4, 0.6, 8), np.linspace(0.02, 0.1, 300)]
     events = pd.DataFrame({"event_label": "dog", "there": [1.0] * 8 + [np.nan] * 300, "confidence": confidences})
-    (threshold,) = _thresholds(events, ["dog"], [0.5], 20.0, 3600.0)
+    (threshold,) = _thresholds(events.assign(before=events["confidence"]), ["dog"], [0.5], 20.0, 3600.0)
     assert 0.1 < threshold <= 0.4
+    # what the network has only begun to find by learning is as unknown, however sure it is now
+    sure = events.assign(before=events["confidence"], confidence=np.r_[confidences[:8], np.linspace(0.5, 0.9, 300)])
+    assert _thresholds(sure, ["dog"], [0.5], 20.0, 3600.0)[0] > 0.8
+    events = events.assign(before=events["confidence"])
     refused = events.assign(there=events["there"] * 0)
     assert _thresholds(refused, ["dog"], [0.5], 2.0, 3600.0)[0] > 0.55
 
