@@ -176,6 +176,23 @@ def test_the_same_corrections_give_the_same_weights(learnt, trained, tmp_path):
         np.testing.assert_array_equal(*pair)
 
 
+def test_learning_that_is_interrupted_leaves_nothing(trained, tmp_path, monkeypatch):
+    """And the same command again gives the run, as the test before says."""
+    experiment, network, calibration, _ = trained
+    fits, fit = [], Corrector.fit
+
+    def interrupted(self, segments):
+        fits.append(segments)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        fit(self, segments)
+
+    monkeypatch.setattr(Corrector, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learn_corrections(experiment, network, answers_of(), recordings(), tmp_path / "run", calibration=calibration)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_answer_is_judged_by_a_network_that_does_not_know_it(learnt, trained, tmp_path):
     """All answers of one recording are turned round: what the network that judges them says does not change."""
     run, result = learnt

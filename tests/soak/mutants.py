@@ -52,6 +52,9 @@ EQUIVALENT = {
         "if index + 1 < len(curves[label][ -1]):": "levels, costs and gains are equally many"},
     "events/event_lists.py": {
         'if events["offset"].to_numpy().max(initial= -1.0) <= duration:': "no offset and no duration is below 0"},
+    "events/extents.py": {
+        "boxes, onset, offset, best, highest = [], None, None, 0, 1.0": "an onset sets it before it is used",
+        "onset, offset, best = None, None, 1": "changes are whole numbers"},
     "specs/grouping.py": {
         "STARTS = 33  # divisions from which group_by_affinity searches": "one more only finds what is as good",
         "gains[place[:, None] <= place] = 0": "gains are symmetric: half of them hold all",
