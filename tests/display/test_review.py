@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from polysed_keras.cli import parsers
 from polysed_keras.cli.main import main
 from polysed_keras.datasets.importing.recordings import read_annotations
 from polysed_keras.detection.detector import Detector
@@ -136,6 +137,10 @@ def test_mistakes_are_named_and_leave_no_page(folder, detector, tmp_path):
 
 
 # The command
+
+def test_the_options_of_help_are_those_of_the_page():
+    assert parsers.REVIEW_ORDERS == ORDERS
+
 
 def test_the_command_writes_a_page(folder, detector, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("polysed_keras.serving.load_detector", lambda model, runtime: detector)
