@@ -151,6 +151,8 @@ def _judge(answers, before, after, parts, reviewed, experiment, calibration, sec
     events = events.assign(there=np.nan, part=-1, before=_highest(found["before"], _overlaps(places, found["before"])))
     for answer, part, each in zip(judged, part_of_answer, touched):
         events.loc[each, "part"] = part
+        # Where edges were moved, an event may overlap the answer and not what was asked about.
+        events.loc[each, "before"] = np.fmax(events["before"][each], answer.confidence or 0.0)
         events.loc[each, "there"] = np.fmax(events["there"][each], float(answer.answer == "yes"))
     reported = np.zeros(len(table), bool)
     for part in np.unique(part_of_answer):
