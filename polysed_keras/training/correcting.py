@@ -82,7 +82,7 @@ def add_labels(experiment, network, labels):
     wider = dataclasses.replace(experiment, tasks=(dataclasses.replace(task, labels=(*task.labels, *labels)),))
     grown = build_model(wider.model, wider.tasks, wider.input_shape)
     for before, weight in zip(network.weights, grown.weights, strict=True):
-        value = np.array(before)
+        value = keras.ops.convert_to_numpy(before)
         if value.shape != weight.shape:  # the last axis is that of the labels
             begin = RARE if weight.path.endswith("bias") else 0.0
             value = np.concatenate([value, np.full((*value.shape[:-1], len(labels)), begin, value.dtype)], axis=-1)
@@ -127,7 +127,7 @@ class Corrector:
             for layer, before in trainable.items():
                 layer.trainable = before
         self._variables = [weight for layer in self._layers for weight in layer.weights]
-        self._begin = [np.array(variable) for variable in self._variables]
+        self._begin = [np.array(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
         self._maps = keras.tree.flatten(trunk.predict(reviewed.log_mel, batch_size=8, verbose=0))
         before = self.predict()
         new = np.isin(task_labels(experiment.tasks), list(new_labels))
