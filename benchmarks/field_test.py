@@ -62,6 +62,11 @@ def halve(soundbank, out):
             fewer = min("45", key=lambda fold: numbers.get((row["category"], fold), 0))
             row["fold"] = chosen.setdefault(row["src_file"], fewer)
             numbers[row["category"], row["fold"]] = numbers.get((row["category"], row["fold"]), 0) + 1
+    write_rows(rows, soundbank, out)
+
+
+def write_rows(rows, soundbank, out):
+    """Write a soundbank of some rows of another one's table, whose audio it links to."""
     (out / "meta").mkdir(parents=True)
     (out / "audio").symlink_to((pathlib.Path(soundbank) / "audio").resolve())
     with open(out / "meta" / "esc50.csv", "w", newline="", encoding="utf-8") as file:

@@ -14,13 +14,13 @@ import pathlib
 import random
 
 import numpy as np
-from field_test import CLASSES, make, measure_recordings, read_folder, read_rows, reference_roll
+from field_test import CLASSES, make, measure_recordings, read_folder, read_rows, reference_roll, write_rows
 from timing import commit, table
 
+from polysed_keras.display.review import CONTEXT, choose_questions, find_questions
 from polysed_keras.evaluation import learn_corrections
 from polysed_keras.events import (
     Answer,
-    calibrated_rule,
     find_posterior_alarms,
     merge_corrections,
     read_events,
@@ -39,9 +39,6 @@ def divide(soundbank, out):
     """Write two soundbanks with fold 5 of one, every source in one of them."""
     rows, numbers = [row for row in read_rows(soundbank) if row["fold"] == "5"], {}
     for side, place in SIDES.items():
-        folder = out / side / "sounds"
-        (folder / "meta").mkdir(parents=True)
-        (folder / "audio").symlink_to((pathlib.Path(soundbank) / "audio").resolve())
         chosen = []
         for category in sorted({row["category"] for row in rows}):
             of_category = [row for row in rows if row["category"] == category]
@@ -49,8 +46,7 @@ def divide(soundbank, out):
             kept = sources[place::2] or sources  # one source alone is in both, but never as a label that is measured
             numbers[category] = min(numbers.get(category, len(sources)), len(sources))
             chosen += [row for row in of_category if row["src_file"] in kept]
-        lines = [",".join(rows[0]), *(",".join(row.values()) for row in chosen)]
-        (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+        write_rows(chosen, soundbank, out / side / "sounds")
     return [label for label in LABELS if numbers.get(label, 0) > 1]
 
 
@@ -59,7 +55,7 @@ def reply(question, events):
     touching = events[(events.event_label == question.label) & (events.onset < question.offset)
                       & (question.onset < events.offset)]
     asked = (question.onset, question.offset)
-    heard = (max(0.0, question.onset - 1.5), question.offset + 1.5)
+    heard = (max(0.0, question.onset - CONTEXT), question.offset + CONTEXT)
     if touching.empty:
         return Answer(question.path.name, question.label, *asked, "no", heard, asked, question.confidence)
     event = touching.iloc[0]
@@ -74,8 +70,7 @@ def measure(detector, recordings, labels):
     heard = [(name, detector.posteriors(path)[0], events) for name, path, events in recordings]
     alarms = [find_posterior_alarms(reference_roll(posteriors, events, labels, resolution), posteriors[:, columns],
                                     labels, resolution) for _, posteriors, events in heard]
-    calibration = detector.description["calibration"]
-    rule = calibrated_rule(calibration, str(RATE), detector.labels)
+    rule = detector.event_rule(alarms_per_hour=RATE)
     false, _, found = measure_recordings(detector, heard, rule, labels)
     return recall_at_alarms(alarms, RATE)[-1], found, false
 
@@ -91,8 +86,7 @@ def main():
                         help="of the recordings; with 0 the settings of the learning were chosen")
     parser.add_argument("--recordings", type=int, default=20, help="of three minutes, in each half")
     arguments = parser.parse_args()
-    from polysed_keras.display import choose_questions, find_questions
-    labels, results = divide(arguments.soundbank, arguments.out), {}
+    labels, shipped, results = divide(arguments.soundbank, arguments.out), load_detector(default_model()), {}
     for seed in arguments.seeds:
         folders = {side: arguments.out / side / f"seed{seed}" for side in SIDES}
         for side, folder in folders.items():
@@ -101,10 +95,9 @@ def main():
         reviewed = {path.name: path for _, path, _ in read_folder(folders["reviewed"] / "field")}
         reference = {name: read_events(path.with_suffix(".tsv")) for name, path in reviewed.items()}
         measured = list(read_folder(folders["measured"] / "field"))
-        results.setdefault((0, "none"), []).append(measure(load_detector(default_model()), measured, labels))
+        results.setdefault((0, "none"), []).append(measure(shipped, measured, labels))
         print(f"seed {seed}, no answers:", results[0, "none"][-1], flush=True)
-        found = list(find_questions(list(reviewed.values()), load_detector(default_model()), labels=labels,
-                                    alarms_per_hour=RATE))
+        found = list(find_questions(list(reviewed.values()), shipped, labels=labels, alarms_per_hour=RATE))
         for number in arguments.answers:
             for order in ("informative", "random"):
                 asked = (choose_questions(found, number, order) if order != "random"

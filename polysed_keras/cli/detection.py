@@ -131,8 +131,9 @@ def _detected(request, paths, arguments):
 
     with tqdm(total=sum(sizes), disable=None, delay=1, leave=False,
               bar_format="{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]") as bar:
-        if not bar.disable and arguments.workers == 1 and arguments.scheduler is None:
-            open_detector(request).progress = show_part  # One recording after the other is detected by this process.
+        # If this process detects, in one recording after the other. The detector is kept for the next request.
+        alone = not bar.disable and arguments.workers == 1 and arguments.scheduler is None
+        open_detector(request).progress = show_part if alone else None
         results = detect_recordings(request, missing, workers=arguments.workers, scheduler=arguments.scheduler)
         for (path, found), size in zip(results, sizes):
             number += 1
@@ -264,15 +265,20 @@ def serve_config(arguments):
 def view(arguments):
     """Write an HTML page to look at and listen to the events of a recording."""
     from polysed_keras.audio import find_audio
-    from polysed_keras.files import check_writable
     (audio, *others), out = find_audio([arguments.audio]), pathlib.Path(arguments.out)
     if others:
         raise InputError(f"{arguments.audio}: expected one recording. Received: {1 + len(others)}. "
                          "View each by itself.")
-    if out.is_dir():
-        raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
-    check_writable(out.parent)
+    check_page(out)
     from polysed_keras.display import write_page
     from polysed_keras.serving import load_detector
     write_page(audio, load_detector(arguments.model), out, reference=arguments.reference)
     print(f"{audio} -> {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def check_page(out):
+    """Raise InputError unless a page can be written to a path."""
+    from polysed_keras.files import check_writable
+    if out.is_dir():
+        raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
+    check_writable(out.parent)

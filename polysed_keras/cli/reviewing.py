@@ -1,8 +1,9 @@
 """Commands to look at what a detector finds, to correct it, and to find more of a sound."""
 import pathlib
 
+from polysed_keras.cli.detection import check_page
 from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, one_of, option
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import expect
 
 PAGE = option("--out", required=True, metavar="PAGE", help="the page, such as page.html")
 NUMBER = option("--number", type=int, default=50, metavar="N", help="how many events at most; default: %(default)s")
@@ -28,7 +29,7 @@ def review(arguments):
     from polysed_keras.display import choose_questions, find_questions, read_questions
     from polysed_keras.specs import LogMelSpec
     paths, options = find_audio(arguments.audio), {"labels": []}
-    _check_page(arguments)
+    _check_questions(arguments)
     if arguments.events:
         expect(arguments.alarms_per_hour is None, "--alarms-per-hour", "none with --events", arguments.alarms_per_hour)
         questions = read_questions(arguments.events, paths, labels=arguments.labels)
@@ -42,13 +43,9 @@ def review(arguments):
     _write_page(choose_questions(questions, arguments.number, arguments.order), arguments, **options)
 
 
-def _check_page(arguments):
-    from polysed_keras.files import check_writable
+def _check_questions(arguments):
     expect(arguments.number >= 1, "--number", "at least 1", arguments.number)
-    out = pathlib.Path(arguments.out)
-    if out.is_dir():
-        raise InputError(f"--out: expected a file, such as {out / 'page.html'}. Received: a folder.")
-    check_writable(out.parent)
+    check_page(pathlib.Path(arguments.out))
 
 
 def _write_page(questions, arguments, **options):
@@ -76,7 +73,7 @@ def find(arguments):
     from polysed_keras.display import Question
     from polysed_keras.files import check_label
     from polysed_keras.specs import YAMNET_FEATURES
-    _check_page(arguments)
+    _check_questions(arguments)
     example, paths = find_audio([arguments.example]), find_audio(arguments.audio)
     expect(len(example) == 1, "EXAMPLE", "one recording", len(example))
     label = arguments.label or example[0].stem
@@ -109,11 +106,8 @@ def embed(arguments):
     option("--out", required=True, metavar="SOUNDBANK", help="folder with a folder per label, which may exist"))
 def cut(arguments):
     """Cut the events that are there into a soundbank, from which detectors learn."""
-    from polysed_keras.events import find_recordings, merge_corrections, read_corrections
     from polysed_keras.synthesis import cut_events
-    answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
-    _tell_disagreements(disagreements)
-    numbers = cut_events(answers, find_recordings(answers, arguments.audio), arguments.out)
+    numbers = cut_events(*_read_answers(arguments), arguments.out)
     for label, number in numbers.items():
         print(f"{label}: {number} recordings -> {pathlib.Path(arguments.out) / label}")
 
@@ -127,12 +121,9 @@ def cut(arguments):
 def learn(arguments):
     """Fit the last layers of a model to corrections, and choose its thresholds anew."""
     from polysed_keras.evaluation import format_learnt, learn_corrections
-    from polysed_keras.events import find_recordings, merge_corrections, read_corrections
     from polysed_keras.files import check_new_directory
     check_new_directory(arguments.out)
-    answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
-    _tell_disagreements(disagreements)
-    recordings = find_recordings(answers, arguments.audio)
+    answers, recordings = _read_answers(arguments)
     from polysed_keras.export import load_trained
     experiment, network, calibration, origin = load_trained(arguments.model)
     learnt = learn_corrections(experiment, network, answers, recordings, arguments.out, calibration=calibration,
@@ -142,6 +133,10 @@ def learn(arguments):
     print(format_learnt(learnt), f"{arguments.out}: polysed export {arguments.out} --out saved_models/NAME", sep="\n")
 
 
-def _tell_disagreements(disagreements):
+def _read_answers(arguments):
+    """Return the merged answers of files of corrections, and their recordings; tell where people disagree."""
+    from polysed_keras.events import find_recordings, merge_corrections, read_corrections
+    answers, disagreements = merge_corrections([read_corrections(path) for path in arguments.corrections])
     if len(disagreements):
         print("people disagree; what most say counts:", disagreements.to_string(index=False), sep="\n")
+    return answers, find_recordings(answers, arguments.audio)

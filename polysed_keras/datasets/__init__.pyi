@@ -1,6 +1,7 @@
 from .audioset import CLASS_LABELS as CLASS_LABELS, LISTS as LISTS, read_class_labels as read_class_labels
 from .checking import check_corpus as check_corpus, format_check as format_check
 from .importing.pairs import (
+    by_name as by_name,
     match_annotations as match_annotations,
     read_by_name as read_by_name,
     recording_key as recording_key,

@@ -10,20 +10,25 @@ import hashlib
 import pathlib
 
 import numpy as np
-from scipy.special import logit
 
 from polysed_keras.audio import audio_info, load_excerpts
-from polysed_keras.datasets import match_annotations
-from polysed_keras.display.viewer import SAMPLE_RATE, encode_mp3, fill_template, spectrogram_images, to_base64
+from polysed_keras.datasets import by_name, match_annotations
+from polysed_keras.display.viewer import (
+    SAMPLE_RATE,
+    encode_mp3,
+    fill_template,
+    printable_name,
+    spectrogram_images,
+    to_base64,
+)
 from polysed_keras.errors import InputError, expect
-from polysed_keras.events import KIND, read_annotations
+from polysed_keras.events import FAINTEST_ASKED, KIND, logit_distance, read_annotations
 from polysed_keras.files import FORMAT, FORMAT_KEY, atomic_file, file_digest
 from polysed_keras.specs import LogMelSpec
 
 ORDERS = ("informative", "confident", "time")
 CONTEXT = 1.5  # seconds of an excerpt before and after the event
 LONGEST = 12.0  # seconds of an excerpt; of a longer event its beginning is heard
-FAINTEST = 0.02  # confidence of the events that may be asked about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +53,10 @@ class Question:
     @property
     def distance(self):
         """How far the confidence is from the threshold, as a difference of logits."""
-        return abs(logit(np.clip(self.confidence, 1e-4, 1 - 1e-4)) - logit(np.clip(self.threshold, 1e-4, 1 - 1e-4)))
+        return abs(logit_distance(self.confidence, self.threshold))
 
 
-def find_questions(paths, detector, *, labels=None, alarms_per_hour=None, faintest=FAINTEST):
+def find_questions(paths, detector, *, labels=None, alarms_per_hour=None, faintest=FAINTEST_ASKED):
     """Find the events of recordings that can be asked about: those that a detector reports, and fainter ones.
 
     Args:
@@ -92,11 +97,7 @@ def read_questions(annotations, paths, *, labels=None):
     Raises:
         InputError: as of read_annotations; or no event is of one of the recordings.
     """
-    audio = collections.defaultdict(list)
-    for path in paths:
-        for key in {path.name, path.stem}:
-            audio[key].append(path)
-    pairs, _ = match_annotations(read_annotations(annotations)[1], audio)
+    pairs, _ = match_annotations(read_annotations(annotations)[1], by_name(paths))
     return [Question(pair.audio, label, onset, offset) for pair in pairs
             for onset, offset, label in sorted(pair.annotation.events)
             if onset < offset and (not labels or label in labels)]
@@ -139,7 +140,7 @@ def build_review(questions, *, labels, model="", features=None):
         features: LogMelSpec of the spectrograms; None for the default.
 
     Returns:
-        str, the HTML text, of about 40 kB per question.
+        str, the HTML text, of about 100 kB per question.
 
     Raises:
         InputError: there is no question; two recordings have one name; unreadable audio.
@@ -162,7 +163,7 @@ def build_review(questions, *, labels, model="", features=None):
         for number, span, sound, waveform in zip(numbers, spans, sounds, heard):
             question = questions[number]
             items[number] = {
-                "recording": _printable(path.name), "digest": digest, "label": question.label,
+                "recording": printable_name(path), "digest": digest, "label": question.label,
                 "asked": [question.onset, question.offset], "confidence": question.confidence,
                 "threshold": question.threshold, "heard": [span[0], span[0] + len(sound) / SAMPLE_RATE],
                 "audio": to_base64(encode_mp3(sound)), "spectrogram": spectrogram_images(waveform, features)}
@@ -197,7 +198,3 @@ def _excerpt(question, length):
     begin = max(0.0, question.onset - CONTEXT)
     end = min(question.offset + CONTEXT, begin + LONGEST)
     return begin, min(end, length) if length else end
-
-
-def _printable(name):
-    return name.encode("utf-8", "replace").decode()  # Bytes that are no text are shown as "?".

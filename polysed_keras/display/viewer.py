@@ -52,7 +52,7 @@ def build_page(audio, detector, *, reference=None):
         events = [[event.onset, event.offset, labels.index(event.event_label)] for event in events.itertuples()]
     heard = waveform if detector.sample_rate == SAMPLE_RATE else load_audio(audio, detector.sample_rate)
     posteriors, activity = detector.posteriors(heard)
-    name = pathlib.Path(audio).name.encode("utf-8", "replace").decode()  # Bytes that are no text are shown as "?".
+    name = printable_name(audio)
     return fill_template("viewer", name, {
         "name": name, "model": detector.description["experiment"]["name"], "duration": duration,
         "labels": labels, "reference": events, "timeResolution": detector.time_resolution, "steps": STEPS,
@@ -159,6 +159,11 @@ def encode_mp3(waveform):
         raise InputError(f"soundfile: expected a libsndfile that writes MP3 (1.1 or newer). Received: {error}. "
                          "Install the soundfile wheel, which brings one.") from error
     return buffer.getvalue()
+
+
+def printable_name(path):
+    """Return the name of a file as text, in which bytes that are none are "?"."""
+    return pathlib.Path(path).name.encode("utf-8", "replace").decode()
 
 
 def to_base64(content):

@@ -3,18 +3,20 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from polysed_keras.audio import audio_info
+from polysed_keras.errors import InputError
 from polysed_keras.evaluation.calibration import DEFAULT_ALARMS
 from polysed_keras.events import (
     ALARMS_PER_HOUR,
     CALIBRATED,
+    FAINTEST_ASKED,
     Alarms,
     calibrated_rule,
     choose_thresholds,
+    logit_distance,
     posteriors_to_events,
 )
 from polysed_keras.files import atomic_directory, write_json
@@ -24,7 +26,6 @@ from polysed_keras.training import CALIBRATION, Checkpoints, Corrector, add_labe
 
 FOLDS = 5
 FEWEST_ANSWERS = 5  # of a label, yes and no, for a threshold of its own
-FAINTEST = 0.02  # confidence of the events that count
 FAR = 2.0  # distance in logits from a threshold at which an event is expected to be there, or not
 UNCALIBRATED = 0.5  # threshold of a model without a calibration
 
@@ -72,12 +73,16 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
         Learnt.
 
     Raises:
-        InputError: a model that cannot learn so, a folder that cannot be written, unreadable audio.
+        InputError: a model that cannot learn so, no answer that is yes or no, a folder that cannot be written,
+            unreadable audio.
     """
     check_learnable(experiment)
     known = task_labels(experiment.tasks)
     new_labels = sorted({answer.label for answer in answers if answer.answer == "yes"} - set(known))
     reviewed_answers = [answer for answer in answers if answer.label in {*known, *new_labels}]
+    if not any(answer.answer in ("yes", "no") for answer in reviewed_answers):
+        raise InputError("corrections: expected answers that are yes or no. Received: none, or people say both of each "
+                         "event. Answer more.")
     seconds = max(1.0, sum(audio_info(path).duration or 0.0 for path in recordings.values()))
     with atomic_directory(run) as folder:
         experiment, network = add_labels(experiment, network, new_labels)
@@ -118,8 +123,7 @@ def _parts(reviewed):
     """Return the part of each segment, int array; 0 for all if they cannot be divided."""
     groups = np.unique(reviewed.recordings, return_inverse=True)[1]
     if groups.max() + 1 < FOLDS:
-        pairs = list(zip(reviewed.recordings, reviewed.indices))
-        groups = np.array([sorted(set(pairs)).index(pair) for pair in pairs])
+        groups = np.arange(len(groups))
     number = min(FOLDS, groups.max() + 1)
     parts = np.zeros(len(groups), int)
     if number > 1:
@@ -176,7 +180,7 @@ def _find_events(posteriors, reviewed, labels, experiment, rule):
     found = []
     for name in dict.fromkeys(reviewed.recordings):  # whose segments follow each other
         track = posteriors[[each == name for each in reviewed.recordings]].reshape(-1, len(labels))
-        events = posteriors_to_events(track, labels, experiment.time_resolution, **rule | {"threshold": FAINTEST})
+        events = posteriors_to_events(track, labels, experiment.time_resolution, **rule | {"threshold": FAINTEST_ASKED})
         found.append(events.assign(recording=name))
     return pd.concat(found, ignore_index=True)
 
@@ -223,7 +227,7 @@ def _thresholds(events, labels, thresholds, number, seconds):
         return list(thresholds)
     events = events[events["event_label"].isin(enough)]
     before = dict(zip(labels, thresholds))
-    distance = _logit(events["confidence"]) - _logit(events["event_label"].map(before))
+    distance = logit_distance(events["confidence"], events["event_label"].map(before))
     inputs = np.column_stack([distance, *(events["event_label"] == label for label in enough)])
     answered = events["there"].notna().to_numpy()
     begin = np.concatenate([np.column_stack([np.full(len(enough), far), np.eye(len(enough))]) for far in (FAR, -FAR)])
@@ -247,19 +251,13 @@ def _thresholds(events, labels, thresholds, number, seconds):
     return [chosen.get(label, threshold) for label, threshold in before.items()]
 
 
-def _logit(values):
-    return logit(np.clip(np.asarray(values, float), 1e-4, 1 - 1e-4))
-
-
 def _recalibrated(calibration, labels, events, seconds):
     """Return a calibration with its labels in an order, and with thresholds by answers."""
-    order = [calibration["labels"].index(label) for label in labels]
-    changed = dict(calibration, labels=labels)
-    for name in set(CALIBRATED) & set(calibration):
-        changed[name] = [calibration[name][index] for index in order]
-    changed["thresholds"] = {number: _thresholds(events, labels, [values[index] for index in order], float(number),
-                                                 seconds) for number, values in calibration["thresholds"].items()}
-    return changed
+    thresholds = {}
+    for number in calibration["thresholds"]:
+        rule = calibrated_rule(calibration, number, labels)
+        thresholds[number] = _thresholds(events, labels, rule.pop("threshold"), float(number), seconds)
+    return calibration | rule | {"labels": labels, "thresholds": thresholds}
 
 
 def _write_run(experiment, network, calibration, table, folder, extra):
@@ -288,7 +286,7 @@ def format_learnt(learnt, resamples=1000, seed=0):
     there = table["there"].to_numpy()
     for when in ("before", "after"):
         reported = table[f"reported_{when}"].to_numpy()
-        found = _interval(reported & there, there, draws, 100)
+        found = _percent(reported & there, there, draws)
         false = (reported & ~there)[draws].sum(axis=1) / hours
         low, high = np.percentile(false, [2.5, 97.5])
         lines.append(f"{when}: {found} of the events found, {(reported & ~there).sum() / hours:.1f} "
@@ -305,9 +303,8 @@ def _row(table):
             "after ": int((table["reported_after"] & ~there).sum())}
 
 
-def _interval(hits, base, draws, scale):
+def _percent(hits, base, draws):
     if not base.any():
         return "none"
-    shares = hits[draws].sum(axis=1) / np.maximum(1, base[draws].sum(axis=1))
-    low, high = scale * np.percentile(shares, [2.5, 97.5])
-    return f"{scale * hits.sum() / base.sum():.0f} % [{low:.0f}, {high:.0f}]"
+    low, high = 100 * np.percentile(hits[draws].sum(axis=1) / np.maximum(1, base[draws].sum(axis=1)), [2.5, 97.5])
+    return f"{100 * hits.sum() / base.sum():.0f} % [{low:.0f}, {high:.0f}]"

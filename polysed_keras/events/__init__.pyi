@@ -8,12 +8,14 @@ from .alarms import (
     recall_at_alarms as recall_at_alarms,
 )
 from .corrections import (
+    FAINTEST_ASKED as FAINTEST_ASKED,
     KIND as KIND,
     Answer as Answer,
     Corrections as Corrections,
     confirmed_events as confirmed_events,
     find_recordings as find_recordings,
     known_activity as known_activity,
+    logit_distance as logit_distance,
     merge_corrections as merge_corrections,
     read_corrections as read_corrections,
 )

@@ -1,18 +1,20 @@
 """Corrections: what people have said of a detector's events, and what is known of recordings by it."""
 import dataclasses
 import itertools
-import pathlib
 import typing
 
 import msgspec
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
+from polysed_keras.audio import visible_audio, walk_files
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events.event_lists import make_events
 from polysed_keras.files import check_label, file_digest, read_json
 
 KIND = "polysed corrections"  # in each file, so that another JSON file is not taken for one
+FAINTEST_ASKED = 0.02  # confidence of the events that people may be asked about
 YES, NO, UNSURE, OPEN = "yes", "no", "unsure", "open"
 Seconds = typing.Annotated[float, msgspec.Meta(ge=0)]
 
@@ -86,6 +88,11 @@ def read_corrections(path):
         raise InputError(f"{path}: expected at least one answer. Received: {len(corrections.answers)} events without "
                          "one. Answer some on the page, and save again.")
     return corrections
+
+
+def logit_distance(confidences, thresholds):
+    """Return how far confidences are above thresholds, numbers or arrays from 0 to 1, as differences of logits."""
+    return np.subtract(*(logit(np.clip(np.asarray(each, float), 1e-4, 1 - 1e-4)) for each in (confidences, thresholds)))
 
 
 def merge_corrections(several):
@@ -200,8 +207,8 @@ def find_recordings(answers, folder):
         InputError: a recording is not there, is there twice, or has other content than the one that was heard.
     """
     names, found = {answer.recording: answer.digest for answer in answers}, {}
-    for path in sorted(pathlib.Path(folder).rglob("*")):
-        if path.name in names and path.is_file():
+    for path in visible_audio(walk_files(folder), folder):
+        if path.name in names:
             if path.name in found:
                 raise InputError(f"{folder}: expected one file {path.name}. Received: {found[path.name]} and {path}. "
                                  "Move one of them elsewhere.")

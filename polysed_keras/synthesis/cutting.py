@@ -8,8 +8,9 @@ from polysed_keras.audio import audio_info, load_excerpts, write_audio
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import confirmed_events
 from polysed_keras.files import atomic_file, path_inside, short_name
+from polysed_keras.synthesis.soundbank import BESIDES
 
-OTHER = "other"  # the soundbank's folder of sounds that have none of its labels
+OTHER = "other"  # of BESIDES: the soundbank's folder of sounds that have none of its labels
 MARGIN = 0.1  # seconds before and after an event
 PEAK = 0.99
 
@@ -40,7 +41,7 @@ def cut_events(answers, recordings, out):
     out, numbers = pathlib.Path(out), collections.Counter()
     for label in sorted({answer.label for answer in answers}):
         path_inside(out, label, "corrections: label")
-        expect(pathlib.PurePath(label).name == label and label != OTHER, "corrections: label",
+        expect(pathlib.PurePath(label).name == label and label.casefold() not in BESIDES, "corrections: label",
                "one that can be the name of a folder", label)
     confirmed = {name: confirmed_events(answers, name) for name in recordings}
     if not any(len(events) for events in confirmed.values()):

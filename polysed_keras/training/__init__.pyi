@@ -1,7 +1,6 @@
 from .checkpoints import (
     BEST_WEIGHTS as BEST_WEIGHTS,
     CALIBRATION as CALIBRATION,
-    Calibration as Calibration,
     Checkpoints as Checkpoints,
     best_epoch as best_epoch,
     read_calibration as read_calibration,

@@ -117,16 +117,16 @@ class Corrector:
     def __init__(self, experiment, network, reviewed, new_labels=()):
         (self._task,) = experiment.tasks
         last = {f"{self._task.name}_output", prior_task(self._task).name}
-        self._layers = [layer for layer in network.layers if layer.name in last]
+        layers = [layer for layer in network.layers if layer.name in last]
         trainable = {layer: layer.trainable for layer in network.layers}
         try:
             for layer in network.layers:
-                layer.trainable = layer in self._layers
+                layer.trainable = layer in layers
             trunk, self._learner = split_frozen(network, dropout=False)
         finally:
             for layer, before in trainable.items():
                 layer.trainable = before
-        self._variables = [weight for layer in self._layers for weight in layer.weights]
+        self._variables = [weight for layer in layers for weight in layer.weights]
         self._begin = [np.array(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
         self._maps = keras.tree.flatten(trunk.predict(reviewed.log_mel, batch_size=8, verbose=0))
         before = self.predict()
@@ -184,4 +184,3 @@ class Corrector:
             size = int(np.prod(variable.shape))
             variable.assign(np.reshape(vector[:size], variable.shape).astype(np.float32))
             vector = vector[size:]
-

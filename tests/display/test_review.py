@@ -101,6 +101,9 @@ def test_events_of_others_are_asked_about(folder, tmp_path):
     assert spans(questions) == [("dog", 2.0, 3.0), ("cat", 7.0, 7.5)]
     assert spans(read_questions(path.with_suffix(".txt"), [path], labels=["cat"])) == [("cat", 7.0, 7.5)]
     assert choose_questions(questions, 1) == questions[:1]
+    decomposed = path.with_name("cafe\u0301.wav")  # as macOS writes names
+    (tmp_path / "caf\u00e9.txt").write_text("2.0\t3.0\tdog\n")
+    assert spans(read_questions(tmp_path / "caf\u00e9.txt", [decomposed])) == [("dog", 2.0, 3.0)]
     data = data_of(build_review(questions, labels=[]))
     assert data["labels"] == ["cat", "dog"] and data["items"][0]["confidence"] is None
 

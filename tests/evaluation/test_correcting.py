@@ -176,6 +176,14 @@ def test_the_same_corrections_give_the_same_weights(learnt, trained, tmp_path):
         np.testing.assert_array_equal(*pair)
 
 
+def test_answers_that_say_neither_yes_nor_no_teach_nothing(trained, tmp_path):
+    experiment, network, calibration, _ = trained
+    answers = [dataclasses.replace(answer, answer="unsure") for answer in answers_of()]
+    with pytest.raises(InputError, match="expected answers that are yes or no"):
+        learn_corrections(experiment, network, answers, recordings(), tmp_path / "run", calibration=calibration)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_learning_that_is_interrupted_leaves_nothing(trained, tmp_path, monkeypatch):
     """And the same command again gives the run, as the test before says."""
     experiment, network, calibration, _ = trained

@@ -39,13 +39,19 @@ def find_recordings(folder):
 
     The dict returned maps each name, and each stem, to a list of paths: several folders may have a file of that name.
     """
-    found = collections.defaultdict(list)
-    for path in search_folder(folder) if folder.is_dir() else ():
-        for key in {path.name, path.stem}:
-            found[unicodedata.normalize("NFC", key)].append(path)
+    found = by_name(search_folder(folder) if folder.is_dir() else ())
     if not found:
         raise InputError(f"{folder}: expected a folder with audio files (wav, flac, ogg, ...). Received: "
                          + ("a folder without any." if folder.is_dir() else "no such folder."))
+    return found
+
+
+def by_name(paths):
+    """Return audio files by name and by stem, {text: list of paths}, as match_annotations takes them."""
+    found = collections.defaultdict(list)
+    for path in paths:
+        for key in {path.name, path.stem}:
+            found[unicodedata.normalize("NFC", key)].append(path)
     return dict(found)
 
 
