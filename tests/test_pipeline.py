@@ -20,6 +20,7 @@ import pytest
 from polysed_keras.audio.digests import DIGESTS
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.runs import evaluate_run, load_seen_combinations
+from polysed_keras.events.corrections import KIND
 from polysed_keras.export.parity import noise_and_tones
 from polysed_keras.export.runs import load_run_detector
 from polysed_keras.export.runtimes import load_export
@@ -45,12 +46,16 @@ STEPS = {
     "evaluate": ("run", "--data", "data", "--out", "report"),
     "export": ("run", "--out", "models/tiny", "--runtimes", "litert_float32"),
     "detect": ("data/audio", "--model", "models/tiny", "--out", "events", "--format", "csv"),
+    "learn": ("run", "--corrections", "answers.json", "--audio", "data/audio", "--out", "corrected"),
 }
 AGAIN = {"train": ("--resume",)}  # how a command is given again after an interruption, if otherwise
 # the rest takes longer than `make test` has; TensorFlow starts in each
 CHAIN = tuple(STEPS) if KILLS > 3 or DISKS else ("synthesize", "train", "evaluate")
 KILLS_PER_CHAIN = 6
-EXISTS = "polysed: data: exists already. Choose another folder or remove it."
+EXISTS = [f"polysed: {name}: exists already. Choose another folder or remove it." for name in ("data", "corrected")]
+ANSWERS = [{"recording": f"test{recording}.wav", "label": label, "onset": place, "offset": place + 0.5,
+            "answer": answer, "heard": (place, place + 1.0), "asked": (place, place + 0.5)}
+           for recording in (0, 1) for label in LABELS for place, answer in ((1.0, "yes"), (3.0, "no"))]
 
 
 class Chain:
@@ -79,7 +84,7 @@ class Chain:
         """Wait for the end of a step, which was started again after an interruption or not."""
         code, lines = process.wait(600), self.said()
         # A corpus that is there is whole: the next step can begin.
-        assert code == 0 or again and code == 2 and lines == [EXISTS], "\n".join(lines)
+        assert code == 0 or again and code == 2 and lines[0] in EXISTS and len(lines) == 1, "\n".join(lines)
         assert self.temporary() == []
 
     def files(self):
@@ -131,6 +136,7 @@ def undisturbed(tmp_path_factory):
     chain, states, seconds = Chain(parent / "chain"), {}, {}
     write_bank(chain.folder / "bank", LABELS, takes=4)
     write_json(MULTI_LABEL.to_dict(), chain.folder / "tiny.json")
+    write_json({"kind": KIND, "answers": ANSWERS}, chain.folder / "answers.json")
     for step in (None, *CHAIN):
         begin = time.monotonic()
         if step:

@@ -12,7 +12,7 @@ CORPORA = ("tut_sed_synthetic_2016", "urban_sed", "desed", "maestro_real", "tut_
 SWEEPS = ("alpha", "events", "hours", "k", "transfer", "regularizers")
 RUNTIMES = ("litert_float32", "litert_float16", "litert_int8", "onnx")
 EVENT_CHOICES = ("random", "correlated", "uncorrelated")
-REVIEW_ORDERS = ("informative", "confident", "time")
+REVIEW_ORDERS = ("informative", "confident", "loudest", "time")
 DECOMPOSITIONS = ("contiguous", "random", "cooccurrence", "anti_cooccurrence", "confusion")
 # Numbers of mixtures for training, validation and test by recipe; the paper's are those of TUT-SED Synthetic 2016.
 MIXTURES = {"paper": (60, 20, 20), "field": (200, 60, 60)}

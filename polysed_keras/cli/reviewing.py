@@ -2,7 +2,7 @@
 import pathlib
 
 from polysed_keras.cli.detection import check_page
-from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, one_of, option
+from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, option
 from polysed_keras.errors import expect
 
 PAGE = option("--out", required=True, metavar="PAGE", help="the page, such as page.html")
@@ -11,14 +11,16 @@ NUMBER = option("--number", type=int, default=50, metavar="N", help="how many ev
 
 @command("review",
     option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
-    one_of(MODEL,
-           option("--events", metavar="DIR", help="ask about these events, a file or a folder in any format that "
-                  "`polysed import` reads, in place of those that a model finds")),
+    MODEL,
+    option("--events", metavar="DIR", help="ask about these events, a file or a folder in any format that `polysed "
+           "import` reads, in place of those that a model finds; with --model as well: about the events that one of "
+           "the two has and the other has not"),
     PAGE,
     NUMBER,
     option("--order", choices=REVIEW_ORDERS, default="informative",
            help="which come first. informative: labels take turns, each with the event whose confidence is nearest to "
-           "its threshold; confident: the surest; time: as in the recordings; default: %(default)s"),
+           "its threshold; confident: the surest; loudest: the highest level; time: as in the recordings; default: "
+           "%(default)s"),
     option("--labels", nargs="+", help="only events of these labels"),
     option("--alarms-per-hour", type=float, metavar="N", help="take the thresholds for so many false events per hour; "
            "default: the number that the model was calibrated for"),
@@ -26,20 +28,23 @@ NUMBER = option("--number", type=int, default=50, metavar="N", help="how many ev
 def review(arguments):
     """Write an HTML page on which one says which events are there."""
     from polysed_keras.audio import find_audio
-    from polysed_keras.display import choose_questions, find_questions, read_questions
+    from polysed_keras.display import choose_questions, find_disagreements, find_questions, read_questions
     from polysed_keras.specs import LogMelSpec
     paths, options = find_audio(arguments.audio), {"labels": []}
     _check_questions(arguments)
-    if arguments.events:
-        expect(arguments.alarms_per_hour is None, "--alarms-per-hour", "none with --events", arguments.alarms_per_hour)
-        questions = read_questions(arguments.events, paths, labels=arguments.labels)
-    else:
+    alone = arguments.events and not arguments.model
+    expect(not alone or arguments.alarms_per_hour is None, "--alarms-per-hour", "none with --events alone",
+           arguments.alarms_per_hour)
+    questions = events = read_questions(arguments.events, paths, labels=arguments.labels) if arguments.events else []
+    if not alone:
         from polysed_keras.serving import load_detector
         detector = load_detector(arguments.model, runtime=arguments.runtime)
         options = {"labels": detector.labels, "model": str(detector.description["name"]),
                    "features": LogMelSpec(**detector.description["experiment"]["features"])}
-        questions = _progress(find_questions(paths, detector, labels=arguments.labels,
-                                             alarms_per_hour=arguments.alarms_per_hour))
+        questions = list(_progress(find_questions(paths, detector, labels=arguments.labels,
+                                                  alarms_per_hour=arguments.alarms_per_hour)))
+        if arguments.events:
+            questions = find_disagreements([question for question in questions if question.is_reported], events)
     _write_page(choose_questions(questions, arguments.number, arguments.order), arguments, **options)
 
 
@@ -125,9 +130,10 @@ def learn(arguments):
     check_new_directory(arguments.out)
     answers, recordings = _read_answers(arguments)
     from polysed_keras.export import load_trained
+    from polysed_keras.training import run_plugins
     experiment, network, calibration, origin = load_trained(arguments.model)
     learnt = learn_corrections(experiment, network, answers, recordings, arguments.out, calibration=calibration,
-                               extra=origin)
+                               extra=origin, plugins=run_plugins(arguments.model))
     if learnt.new_labels:
         print(f"new labels: {' '.join(learnt.new_labels)}")
     print(format_learnt(learnt), f"{arguments.out}: polysed export {arguments.out} --out saved_models/NAME", sep="\n")

@@ -24,6 +24,7 @@ from .review import (
     Question as Question,
     build_review as build_review,
     choose_questions as choose_questions,
+    find_disagreements as find_disagreements,
     find_questions as find_questions,
     read_questions as read_questions,
     write_review as write_review,

@@ -26,7 +26,7 @@ from polysed_keras.events import FAINTEST_ASKED, KIND, logit_distance, read_anno
 from polysed_keras.files import FORMAT, FORMAT_KEY, atomic_file, file_digest
 from polysed_keras.specs import LogMelSpec
 
-ORDERS = ("informative", "confident", "time")
+ORDERS = ("informative", "confident", "loudest", "time")
 CONTEXT = 1.5  # seconds of an excerpt before and after the event
 LONGEST = 12.0  # seconds of an excerpt; of a longer event its beginning is heard
 
@@ -54,6 +54,11 @@ class Question:
     def distance(self):
         """How far the confidence is from the threshold, as a difference of logits."""
         return abs(logit_distance(self.confidence, self.threshold))
+
+    @property
+    def is_reported(self):
+        """Whether the detector reports it."""
+        return self.threshold is None or self.confidence >= self.threshold
 
 
 def find_questions(paths, detector, *, labels=None, alarms_per_hour=None, faintest=FAINTEST_ASKED):
@@ -103,6 +108,27 @@ def read_questions(annotations, paths, *, labels=None):
             if onset < offset and (not labels or label in labels)]
 
 
+def find_disagreements(questions, others):
+    """Find the events on which two lists disagree: those that no event of the label in the other list overlaps.
+
+    Args:
+        questions: list of Question, such as those of find_questions that are reported.
+        others: list of Question, such as that of read_questions.
+
+    Returns:
+        List of Question, by recording and time.
+    """
+    found = []
+    for each, other in ((questions, others), (others, questions)):
+        spans = collections.defaultdict(list)
+        for question in other:
+            spans[question.path, question.label].append((question.onset, question.offset))
+        found += [question for question in each
+                  if not any(onset < question.offset and question.onset < offset
+                             for onset, offset in spans[question.path, question.label])]
+    return sorted(found, key=lambda question: (question.path, question.onset))
+
+
 def choose_questions(questions, number, order="informative"):
     """Choose and order the questions of a page.
 
@@ -111,15 +137,21 @@ def choose_questions(questions, number, order="informative"):
         number: how many at most.
         order: "informative": labels take turns, those with the fewest events first, each with the event whose
             confidence is nearest to its threshold, because an answer to it moves the threshold most; "confident":
-            highest confidence first; "time": in the order of the recordings.
+            highest confidence first; "loudest": highest level first, the mean of the squared samples; "time": in the
+            order of the recordings.
 
     Returns:
         List of Question.
+
+    Raises:
+        InputError: another order; unreadable audio, of which the loudest parts are wanted.
     """
     expect(order in ORDERS, "order", " or ".join(ORDERS), order)
     questions = list(questions)
     if order == "confident":
         questions.sort(key=lambda question: -(question.confidence or 0.0))
+    if order == "loudest":
+        questions = [questions[index] for index in np.argsort(-_powers(questions), kind="stable")]
     if order != "informative" or any(question.threshold is None for question in questions):
         return questions[:number]
     by_label = collections.defaultdict(list)
@@ -128,6 +160,18 @@ def choose_questions(questions, number, order="informative"):
     turns = [(turn, len(asked), label, question) for label, asked in by_label.items()
              for turn, question in enumerate(asked)]
     return [question for *_, question in sorted(turns, key=lambda turn: turn[:3])][:number]
+
+
+def _powers(questions):
+    """Return the mean of the squared samples of each event, float array."""
+    by_path, powers = collections.defaultdict(list), np.zeros(len(questions))
+    for index, question in enumerate(questions):
+        by_path[question.path].append(index)
+    for path, indices in by_path.items():
+        spans = [(questions[index].onset, questions[index].offset) for index in indices]
+        for index, sound in zip(indices, load_excerpts(path, spans, SAMPLE_RATE)):
+            powers[index] = np.mean(np.square(sound, dtype=float)) if len(sound) else 0.0
+    return powers
 
 
 def build_review(questions, *, labels, model="", features=None):

@@ -22,7 +22,16 @@ from polysed_keras.events import (
 from polysed_keras.files import atomic_directory, write_json
 from polysed_keras.models import compile_model
 from polysed_keras.specs import EXPERIMENT, task_labels
-from polysed_keras.training import CALIBRATION, Checkpoints, Corrector, add_labels, check_learnable, load_reviewed
+from polysed_keras.training import (
+    CALIBRATION,
+    Checkpoints,
+    Corrector,
+    add_labels,
+    check_learnable,
+    copy_plugins,
+    load_reviewed,
+    plugin_digests,
+)
 
 FOLDS = 5
 FEWEST_ANSWERS = 5  # of a label, yes and no, for a threshold of its own
@@ -49,7 +58,7 @@ class Learnt:
     new_labels: list
 
 
-def learn_corrections(experiment, network, answers, recordings, run, *, calibration=None, extra=None):
+def learn_corrections(experiment, network, answers, recordings, run, *, calibration=None, extra=None, plugins=()):
     """Fit the last layers of a network to corrections, choose thresholds anew, and write a run.
 
     The answers are divided into five parts, by recordings, or by segments if there are fewer recordings. The network is
@@ -68,6 +77,7 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
         run: the new run's folder.
         calibration: dict of calibrate_run; None if there is none, which leaves thresholds at 0.5.
         extra: dict of other keys of experiment.json.
+        plugins: paths of the plug-ins that the experiment needs, which are copied, as of training.run_plugins.
 
     Returns:
         Learnt.
@@ -99,7 +109,8 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
         corrector.fit(np.ones(len(parts), bool))
         table, events = _judge(reviewed_answers, before, after, parts, reviewed, experiment, calibration, seconds)
         calibration = _recalibrated(calibration, labels, events, seconds)
-        _write_run(experiment, network, calibration, table, folder, extra or {})
+        _write_run(experiment, network, calibration, table, folder, (extra or {}) | plugin_digests(plugins))
+        copy_plugins(plugins, folder)
     return Learnt(table, seconds, calibration, new_labels)
 
 

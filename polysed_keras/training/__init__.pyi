@@ -21,7 +21,13 @@ from .correcting import (
 from .fit import load_best_model as load_best_model, new_model as new_model
 from .fresh_mixtures import resolve_mixing as resolve_mixing
 from .recordings import load_negatives as load_negatives, load_recordings as load_recordings
-from .runs import load_run as load_run, run_experiment as run_experiment
+from .runs import (
+    copy_plugins as copy_plugins,
+    load_run as load_run,
+    plugin_digests as plugin_digests,
+    run_experiment as run_experiment,
+    run_plugins as run_plugins,
+)
 from .seen import (
     COMBINATIONS as COMBINATIONS,
     frame_combinations as frame_combinations,

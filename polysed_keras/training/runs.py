@@ -61,9 +61,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
     experiment, extra, begin = dataclasses.replace(experiment, name=" ".join(name)), {}, None
     for path in plugins:
         load_plugin(path)
-    if plugins:
-        extra[PLUGINS] = {pathlib.Path(path).name: file_digest(path) for path in plugins}
-        expect(len(extra[PLUGINS]) == len(plugins), "plugins", "files with different names", list(map(str, plugins)))
+    extra |= plugin_digests(plugins)
     if pretrained:
         other = load_run(pretrained)
         begin = load_best_model(other, pretrained), other.tasks
@@ -75,7 +73,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
     with locked(run):
         extra[DATA_DIGEST] = content_digest(*source.datasets, sounds=source.sounds, progress=progress)
         _prepare_folder(experiment, extra, run, resume)
-        _copy_plugins(plugins, run)
+        copy_plugins(plugins, run)
         history = read_history(run) if resume else []
         if len(history) >= (last_epoch or experiment.training.epochs):
             return pd.DataFrame(history)
@@ -112,7 +110,23 @@ def _prepare_folder(experiment, extra, run, resume):
     write_json(content, path, sealed=True)
 
 
-def _copy_plugins(paths, run):
+def plugin_digests(paths):
+    """Return what experiment.json says of plug-ins: {"plugins": {file name: digest}}, or {} of none.
+
+    Raises:
+        InputError: two files have one name.
+    """
+    digests = {pathlib.Path(path).name: file_digest(path) for path in paths}
+    expect(len(digests) == len(paths), "plugins", "files with different names", list(map(str, paths)))
+    return {PLUGINS: digests} if digests else {}
+
+
+def run_plugins(run):
+    """Return the paths of the plug-ins that a run's folder holds; none of another folder, such as an export's."""
+    return sorted(pathlib.Path(run, PLUGINS).glob("*.py")) if pathlib.Path(run, EXPERIMENT).is_file() else []
+
+
+def copy_plugins(paths, run):
     """Copy plug-ins into a run's folder, so that it can be loaded without the originals."""
     for path in paths:
         with atomic_file(pathlib.Path(run, PLUGINS, pathlib.Path(path).name)) as temporary:

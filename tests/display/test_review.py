@@ -16,6 +16,7 @@ from polysed_keras.display.review import (
     Question,
     build_review,
     choose_questions,
+    find_disagreements,
     find_questions,
     read_questions,
     write_review,
@@ -91,7 +92,32 @@ def test_other_orders(order, onsets, folder, detector):
     questions = choose_questions(find_questions([folder / NAME], detector), 4, order)
     assert [question.onset for question in questions] == pytest.approx(onsets)
     with pytest.raises(InputError, match=" or ".join(ORDERS)):
-        choose_questions(questions, 4, "loudest")
+        choose_questions(questions, 4, "alphabetical")
+
+
+def test_the_loudest_events_can_come_first(tmp_path):
+    time = np.arange(8000) / 8000
+    loudness = {"a.wav": (0.1, 0.4, 0.0), "b.wav": (0.2, 0.02, 0.3)}  # of each second
+    for name, levels in loudness.items():
+        sound = np.concatenate([level * np.sin(2 * np.pi * 400 * time) for level in levels])
+        soundfile.write(tmp_path / name, sound, 8000)
+    questions = [Question(tmp_path / name, "dog", second + 0.1, second + 0.9, confidence=0.5, threshold=0.5)
+                 for name in loudness for second in range(3)]
+    questions = choose_questions(questions, 6, "loudest")
+    order = [loudness[question.path.name][int(question.onset)] for question in questions]
+    assert order == [0.4, 0.3, 0.2, 0.1, 0.02, 0.0]
+    assert choose_questions([Question(tmp_path / "a.wav", "dog", 5.0, 6.0)], 1, "loudest")  # beyond the recording's end
+
+
+def test_what_two_lists_disagree_on_is_asked_about(tmp_path):
+    one, other = tmp_path / "1.wav", tmp_path / "2.wav"
+    found = [Question(one, "dog", 1.0, 2.0, 0.9, 0.5), Question(one, "cat", 4.0, 5.0, 0.9, 0.5),
+             Question(other, "dog", 1.0, 2.0, 0.9, 0.5)]
+    written = [Question(one, "dog", 1.8, 3.0), Question(one, "dog", 3.9, 5.0), Question(other, "dog", 2.0, 3.0)]
+    disagreed = find_disagreements(found, written)
+    assert [(question.path.name, *spans([question])[0]) for question in disagreed] == [
+        ("1.wav", "dog", 3.9, 5.0), ("1.wav", "cat", 4.0, 5.0), ("2.wav", "dog", 1.0, 2.0), ("2.wav", "dog", 2.0, 3.0)]
+    assert choose_questions(disagreed, 4) == disagreed and find_disagreements(found, found) == []
 
 
 def test_events_of_others_are_asked_about(folder, tmp_path):

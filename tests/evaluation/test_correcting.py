@@ -17,7 +17,7 @@ from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.files import file_digest
 from polysed_keras.models.prior import RARE
 from polysed_keras.training.correcting import Corrector, add_labels, check_learnable, load_reviewed
-from polysed_keras.training.runs import load_run
+from polysed_keras.training.runs import load_run, run_plugins
 
 from fixtures import CLIPS, HOP, LABELS, MULTI_LABEL, POWERSET, RATE, shared_corpus, shared_export, shared_run
 
@@ -199,6 +199,18 @@ def test_learning_that_is_interrupted_leaves_nothing(trained, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         learn_corrections(experiment, network, answers_of(), recordings(), tmp_path / "run", calibration=calibration)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plugins_go_with_the_run(trained, tmp_path):
+    experiment, network, calibration, _ = trained
+    code = "from polysed_keras.specs import register\nregister('head', 'of_correcting')(lambda *_: None)"
+    (tmp_path / "mine.py").write_text(code)
+    learn_corrections(experiment, network, answers_of(NAMES[:1]), recordings(NAMES[:1]), tmp_path / "run",
+                      calibration=calibration, plugins=[tmp_path / "mine.py"])
+    (tmp_path / "mine.py").unlink()
+    assert load_run(tmp_path / "run") == experiment
+    assert [path.read_text() for path in run_plugins(tmp_path / "run")] == [code]
+    assert run_plugins(shared_run(MULTI_LABEL)) == run_plugins(tmp_path) == []
 
 
 def test_an_answer_is_judged_by_a_network_that_does_not_know_it(learnt, trained, tmp_path):
