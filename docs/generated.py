@@ -131,17 +131,21 @@ def _row(texts):
 
 
 class Commands(SphinxDirective):
-    """``{commands}``: every command's help, a section each."""
+    """``{commands}``: a section per group of commands, in it one with the help of each."""
 
     def run(self):
         from polysed_keras.cli import build_parser
+        from polysed_keras.cli.parsers import GROUPS
         (choices,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-        help_of = {action.dest: action.help for action in choices._choices_actions}
-        return [_section(name, help_of[name], parser) for name, parser in choices.choices.items()]
+        sections = {group: nodes.section("", nodes.title(text=group[0].upper() + group[1:]), ids=[nodes.make_id(group)],
+                                         names=[group]) for group in GROUPS}
+        for name, parser in choices.choices.items():
+            sections[parser.get_default("group")] += _section(name, parser.get_default("summary"), parser)
+        return list(sections.values())
 
 
 def _section(name, summary, parser):
-    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
+    parser.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=88)
     text = parser.format_help()
     section = nodes.section("", nodes.title(text=name), ids=[f"polysed-{name}"], names=[f"polysed-{name}"])
     section += [nodes.paragraph(text=f"{summary[0].upper()}{summary[1:]}."),

@@ -1,4 +1,5 @@
 """The exception for mistakes in the user's input, which the command line prints as one line before it exits with 2."""
+import difflib
 
 
 class InputError(ValueError):
@@ -42,3 +43,33 @@ def expect(condition, field, expected, received, hint=""):
     """
     if not condition:
         raise InputError(f"{field}: expected {expected}. Received: {received!r}.{hint and ' ' + hint}")
+
+
+def expect_known(names, known, field, hint="", *, expected="one of {}"):
+    """Raise InputError unless a name, or each of several, is known; what is nearly the one that was received is told.
+
+    Args:
+        names: str, or a list or tuple of them.
+        known: the names that are known.
+        field: as of expect.
+        hint: as of expect.
+        expected: what is expected, with {} in place of the known names.
+
+    Raises:
+        InputError: as of expect, with "Did you mean ...?" if a known name is similar.
+
+    Example:
+        >>> expect_known("dig", ["dog", "cat"], "label")
+        Traceback (most recent call last):
+        polysed_keras.errors.InputError: label: expected one of dog, cat. Received: 'dig'. Did you mean dog?
+    """
+    known, several = list(known), isinstance(names, (list, tuple))
+    unknown = [name for name in (names if several else [names]) if name not in known]
+    hints = [f"Did you mean {near}?" for near in dict.fromkeys(filter(None, map(nearest(known), unknown)))]
+    expect(not unknown, field, expected.format(", ".join(known)), unknown if several else names,
+           " ".join(filter(None, [*hints, hint])))
+
+
+def nearest(known):
+    """Return a function that returns the name among those known that is most like another one, or None."""
+    return lambda name: next(iter(difflib.get_close_matches(str(name), known, 1)), None)

@@ -3,8 +3,10 @@
 from polysed_keras.cli.parsers import (
     ANNOTATION_FORMATS,
     CORPORA,
+    DATA,
     FOLDS,
     MIXTURE_OPTIONS,
+    PAPERS,
     PLUGIN,
     SOUNDBANK_OPTIONS,
     command,
@@ -22,7 +24,10 @@ from polysed_keras.errors import InputError
     option("--out", required=True, metavar="DATA", help="folder of the new corpus"),
     *MIXTURE_OPTIONS,
     set_option("fields of SoundscapeSpec, such as background=pink 'event_to_background_db=[6, 30]'"),
-    option("--seed", type=int, default=0))
+    option("--seed", type=int, default=0, help="of all that is drawn"),
+    group=DATA,
+    examples=("synthesize --soundbank sounds/ --out data/",
+              "synthesize --procedural --mixtures 20 5 5 --duration 60 --out data/"))
 def synthesize(arguments):
     """Make a corpus of mixtures from a soundbank."""
     from polysed_keras.datasets import format_statistics
@@ -61,7 +66,10 @@ def synthesize(arguments):
     option("--labels", nargs="+", help="only these, in this order; default: all, sorted"),
     option("--partition", metavar="FILE", help="lines of a file name, a tab, and train, validate or test; "
            "default: URBAN-SED's folders, else 60/20/20 %% of the recordings at random"),
-    option("--seed", type=int, default=0, help="of the random partition"))
+    option("--seed", type=int, default=0, help="of the random partition"),
+    group=DATA,
+    examples=("import recordings/ annotations/ --out data/",
+              "import recordings/ selections/ --format raven --label-column Species --out data/"))
 def import_corpus(arguments):
     """Make a corpus of recordings that are annotated already."""
     from polysed_keras.datasets import format_statistics, import_recordings
@@ -76,7 +84,10 @@ def import_corpus(arguments):
     option("--out", required=True, metavar="DATA", help="folder of both new corpora"),
     FOLDS,
     set_option("fields of StandinSpec, such as scenes=8 k=10 correlation=1"),
-    option("--seed", type=int, default=0))
+    option("--seed", type=int, default=0, help="of all that is drawn"),
+    group=PAPERS,
+    examples=("standin --procedural --out clips/",
+              "standin --soundbank ESC-50 --folds 1,2 3 4 --out clips/"))
 def standin(arguments):
     """Make clips of scenes and of events that stand in for paper 2's corpora."""
     from polysed_keras.specs import set_spec_fields
@@ -90,7 +101,10 @@ def standin(arguments):
     option("corpus", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}, or the name of a plug-in's"),
     option("--data", required=True, metavar="DIR", help="folder of the corpus"),
     PLUGIN,
-    option("--out", metavar="FILE", help="write the report with all names as JSON too"))
+    option("--out", metavar="FILE", help="write the report with all names as JSON too"),
+    group=DATA,
+    examples=("check urban_sed --data URBAN-SED/",
+              "check desed --data DESED/ --out report.json"))
 def check(arguments):
     """Tell which files of a corpus are missing, corrupt, short or at another rate."""
     from polysed_keras.datasets import check_corpus, format_check

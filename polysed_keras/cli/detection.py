@@ -5,32 +5,18 @@ import re
 import sys
 
 from polysed_keras.cli.parsers import (
+    CORRECT,
     DETECTION_FORMATS,
     EVENT_OPTIONS,
     MODEL,
     RUNTIME,
     RUNTIMES,
+    USE,
     command,
     one_of,
     option,
 )
 from polysed_keras.errors import InputError, expect
-
-
-@command("export",
-    option("run", metavar="RUN", help="a run, or the preset yamnet_audioset, which needs no training"),
-    option("--out", required=True, metavar="saved_models/NAME", help="the next version is made in this folder"),
-    option("--runtimes", nargs="+", choices=RUNTIMES, default=[],
-           help="convert it for these too, into VERSION/runtimes/, with a report on what they lose"),
-    option("--data", help="corpus on whose test recordings the report is made; default: noise and tones"))
-def export(arguments):
-    """Export a run as a SavedModel, and for other runtimes."""
-    from polysed_keras.export import export_run, export_runtimes, format_parity
-    if not arguments.runtimes:
-        print(export_run(arguments.run, arguments.out))
-        return
-    version, report = export_runtimes(arguments.run, arguments.out, arguments.runtimes, arguments.data)
-    print(version, format_parity(report), sep="\n")
 
 
 @command("detect",
@@ -55,7 +41,11 @@ def export(arguments):
     option("--server", metavar="HOST:PORT",
            help="ask a TensorFlow Serving that has --model, by gRPC, or by REST at http://HOST:PORT"),
     option("--timeout", type=float, default=60.0, metavar="SECONDS",
-           help="how long to wait for the server's answer, and for a server that is unavailable"))
+           help="how long to wait for the server's answer, and for a server that is unavailable"),
+    group=USE,
+    examples=("detect street.wav",
+              "detect recordings/ --model saved_models/mine --alarms-per-hour 5 --out events/"),
+    interrupted="files that were written are whole: the same command goes on with the other recordings")
 def detect(arguments):
     """Detect events, or label clips, in audio files."""
     from polysed_keras.audio import find_audio
@@ -217,7 +207,10 @@ def _print_found(found, path):
     option("--channels", type=int, metavar="N", help="channels of raw samples, which are averaged; default: 1"),
     option("--device", help="microphone: number or part of its name, as `python -m sounddevice` lists them"),
     RUNTIME,
-    *EVENT_OPTIONS)
+    *EVENT_OPTIONS,
+    group=USE,
+    examples=("listen",
+              "listen - --model runs/mine < street.wav"))
 def listen(arguments):
     """Print the events of a microphone or a pipe as they end, until Ctrl-C."""
     from polysed_keras.audio import open_microphone, open_pipe, resample_blocks, until_interrupted
@@ -241,6 +234,25 @@ def _print_events(events):
         print(f"{onset:.3f}", f"{offset:.3f}", label, f"{confidence:.3f}", sep="\t", flush=True)
 
 
+@command("export",
+    option("run", metavar="RUN", help="a run, or the preset yamnet_audioset, which needs no training"),
+    option("--out", required=True, metavar="saved_models/NAME", help="the next version is made in this folder"),
+    option("--runtimes", nargs="+", choices=RUNTIMES, default=[],
+           help="convert it for these too, into VERSION/runtimes/, with a report on what they lose"),
+    option("--data", help="corpus on whose test recordings the report is made; default: noise and tones"),
+    group=USE,
+    examples=("export runs/mine --out saved_models/mine",
+              "export runs/mine --out saved_models/mine --runtimes litert_int8 onnx"))
+def export(arguments):
+    """Export a run as a SavedModel, and for other runtimes."""
+    from polysed_keras.export import export_run, export_runtimes, format_parity
+    if not arguments.runtimes:
+        print(export_run(arguments.run, arguments.out))
+        return
+    version, report = export_runtimes(arguments.run, arguments.out, arguments.runtimes, arguments.data)
+    print(version, format_parity(report), sep="\n")
+
+
 @command("serve-config",
     option("models", metavar="MODELS", help="folder of exports, such as saved_models/, with NAME/VERSION in it"),
     option("--out", required=True, metavar="DIR", help="the new folder"),
@@ -248,7 +260,10 @@ def _print_events(events):
            help="longest audio of a file; default: the length into which clients cut longer ones"),
     option("--max-batch", type=int, default=4, metavar="N", help="most files per request, and per batch of requests"),
     option("--max-queue", type=int, default=16, metavar="N", help="most batches that wait"),
-    option("--timeout", type=int, default=120, metavar="SECONDS", help="longest time for an answer"))
+    option("--timeout", type=int, default=120, metavar="SECONDS", help="longest time for an answer"),
+    group=USE,
+    examples=("serve-config saved_models/ --out deployment/",
+              "serve-config saved_models/ --out deployment/ --max-batch 8"))
 def serve_config(arguments):
     """Write the files with which TensorFlow Serving, compose and Kubernetes serve exports."""
     from polysed_keras.serving import write_deployment
@@ -261,7 +276,10 @@ def serve_config(arguments):
     option("audio", metavar="AUDIO", help="a file"),
     MODEL,
     option("--reference", metavar="TSV", help="reference events: lines of onset, offset (seconds) and label"),
-    option("--out", required=True, metavar="PAGE", help="the page, such as page.html"))
+    option("--out", required=True, metavar="PAGE", help="the page, such as page.html"),
+    group=CORRECT,
+    examples=("view street.wav --out street.html",
+              "view street.wav --model runs/mine --reference street.tsv --out street.html"))
 def view(arguments):
     """Write an HTML page to look at and listen to the events of a recording."""
     from polysed_keras.audio import find_audio

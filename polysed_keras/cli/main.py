@@ -1,5 +1,4 @@
 """The program `polysed`. Nothing slow is imported before a command runs."""
-import argparse
 import contextlib
 import logging
 import os
@@ -9,14 +8,21 @@ import sys
 
 from polysed_keras import __version__
 from polysed_keras.cli import data, detection, reviewing, training
+from polysed_keras.cli.parsers import NOTHING_WRITTEN, Parser, PrintCompletion, Program
 from polysed_keras.errors import InputError
 
 
 def build_parser():
     """Return the argument parser of `polysed`. Parsed arguments hold the command's function as `function`."""
-    parser = argparse.ArgumentParser(prog="polysed", description="Polyphonic sound event detection.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
+    parser = Program(prog="polysed", description="Polyphonic sound event detection: which sounds are heard, from when "
+                     "to when.", epilog="polysed COMMAND --help has the options of a command, and examples. What to "
+                     "begin with: polysed detect RECORDING")
+    parser.add_argument("--version", action="version", version=__version__, help="print the version")
+    parser.add_argument("--print-completion", action=PrintCompletion, choices=("bash", "zsh"),
+                        help="print a script that completes commands, presets and options: eval \"$(polysed "
+                        "--print-completion bash)\"")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", prog="polysed",
+                                     parser_class=Parser)
     for module in (data, training, detection, reviewing):
         for function in vars(module).values():
             if hasattr(function, "add_parser"):
@@ -37,7 +43,6 @@ def main(argv=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Names of files may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
-    arguments = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
     for noisy in ("tensorflow", "h5py", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -45,7 +50,10 @@ def main(argv=None):
         if signal.getsignal(number) == signal.SIG_DFL:  # Under nohup SIGHUP is ignored, and stays so.
             with contextlib.suppress(ValueError):  # in a thread, where signals do not arrive
                 signal.signal(number, _interrupt)
+    interrupted = NOTHING_WRITTEN
     try:
+        arguments = build_parser().parse_args(argv)
+        interrupted = arguments.interrupted
         code = arguments.function(arguments) or 0
         if sys.stdout:  # It is None if it is closed.
             sys.stdout.flush()
@@ -56,7 +64,7 @@ def main(argv=None):
         print(f"polysed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print("polysed: interrupted; a training goes on with --resume", file=sys.stderr)
+        print(f"polysed: interrupted; {interrupted}", file=sys.stderr)
         return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 

@@ -2,11 +2,18 @@
 import pathlib
 
 from polysed_keras.cli.detection import check_page
-from polysed_keras.cli.parsers import MODEL, REVIEW_ORDERS, RUNTIME, command, option
+from polysed_keras.cli.parsers import (
+    CORRECT,
+    MODEL,
+    REVIEW_ORDERS,
+    RUNTIME,
+    command,
+    option,
+)
 from polysed_keras.errors import expect
 
 PAGE = option("--out", required=True, metavar="PAGE", help="the page, such as page.html")
-NUMBER = option("--number", type=int, default=50, metavar="N", help="how many events at most; default: %(default)s")
+NUMBER = option("--number", type=int, default=50, metavar="N", help="how many events at most")
 
 
 @command("review",
@@ -19,12 +26,14 @@ NUMBER = option("--number", type=int, default=50, metavar="N", help="how many ev
     NUMBER,
     option("--order", choices=REVIEW_ORDERS, default="informative",
            help="which come first. informative: labels take turns, each with the event whose confidence is nearest to "
-           "its threshold; confident: the surest; loudest: the highest level; time: as in the recordings; default: "
-           "%(default)s"),
+           "its threshold; confident: the surest; loudest: the highest level; time: as in the recordings"),
     option("--labels", nargs="+", help="only events of these labels"),
     option("--alarms-per-hour", type=float, metavar="N", help="take the thresholds for so many false events per hour; "
            "default: the number that the model was calibrated for"),
-    RUNTIME)
+    RUNTIME,
+    group=CORRECT,
+    examples=("review recordings/ --out review.html",
+              "review recordings/ --model runs/mine --labels dog cat --number 100 --out review.html"))
 def review(arguments):
     """Write an HTML page on which one says which events are there."""
     from polysed_keras.audio import find_audio
@@ -70,7 +79,10 @@ def _progress(questions):
     option("audio", nargs="+", metavar="AUDIO", help="files and folders to look in"),
     option("--label", metavar="NAME", help="of the sound; default: the example's file name"),
     PAGE,
-    NUMBER)
+    NUMBER,
+    group=CORRECT,
+    examples=("find bark.wav recordings/ --label dog --out dogs.html",
+              "find bark.wav recordings/ --number 20 --out dogs.html"))
 def find(arguments):
     """Find the sounds that are nearest to an example, and write a page on which one says which are right."""
     from polysed_keras.audio import find_audio
@@ -90,7 +102,10 @@ def find(arguments):
 
 @command("embed",
     option("audio", nargs="+", metavar="AUDIO", help="files and folders"),
-    option("--out", required=True, metavar="FILE", help="file.npz, or file.parquet, for which pyarrow must be there"))
+    option("--out", required=True, metavar="FILE", help="file.npz, or file.parquet, for which pyarrow must be there"),
+    group=CORRECT,
+    examples=("embed recordings/ --out embeddings.npz",
+              "embed recordings/ --out embeddings.parquet"))
 def embed(arguments):
     """Write the embeddings of recordings by YAMNet, one for 0.96 s every 0.48 s."""
     from polysed_keras.audio import find_audio
@@ -108,7 +123,11 @@ def embed(arguments):
 @command("cut",
     option("corrections", nargs="+", metavar="CORRECTIONS", help="files that pages of `review` and `find` have saved"),
     option("--audio", required=True, metavar="DIR", help="folder of the recordings"),
-    option("--out", required=True, metavar="SOUNDBANK", help="folder with a folder per label, which may exist"))
+    option("--out", required=True, metavar="SOUNDBANK", help="folder with a folder per label, which may exist"),
+    group=CORRECT,
+    examples=("cut dogs.corrections.json --audio recordings/ --out sounds/",
+              "cut ann.json bob.json --audio recordings/ --out sounds/"),
+    interrupted="sounds that were cut stay: the same command cuts all")
 def cut(arguments):
     """Cut the events that are there into a soundbank, from which detectors learn."""
     from polysed_keras.synthesis import cut_events
@@ -122,7 +141,10 @@ def cut(arguments):
     option("--corrections", nargs="+", required=True, metavar="FILE",
            help="files that pages of `review` and `find` have saved, also of several people"),
     option("--audio", required=True, metavar="DIR", help="folder of the recordings"),
-    option("--out", required=True, metavar="RUN", help="folder of the new run, which is exported like others"))
+    option("--out", required=True, metavar="RUN", help="folder of the new run, which is exported like others"),
+    group=CORRECT,
+    examples=("learn saved_models/mine --corrections review.corrections.json --audio recordings/ --out runs/corrected",
+              "learn runs/mine --corrections ann.json bob.json --audio recordings/ --out runs/corrected"))
 def learn(arguments):
     """Fit the last layers of a model to corrections, and choose its thresholds anew."""
     from polysed_keras.evaluation import format_learnt, learn_corrections

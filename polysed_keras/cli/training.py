@@ -4,11 +4,16 @@ import pathlib
 
 from polysed_keras.cli.parsers import (
     ALARMS_PER_HOUR,
+    BEGIN,
     DECOMPOSITIONS,
     EVENT_CHOICES,
+    JUDGE,
     MIXTURE_OPTIONS,
+    PAPERS,
     PLUGIN,
+    SEARCH,
     SWEEPS,
+    TRAIN,
     command,
     one_of,
     option,
@@ -38,7 +43,11 @@ from polysed_keras.errors import InputError, expect
     option("--xla", action="store_true", help="compile by XLA; slower for several tasks on a CPU"),
     option("--mirrored", action="store_true", help="use all GPUs of this machine"),
     option("--deterministic", action="store_true", help="the same weights to the bit; slower on a GPU"),
-    lambda parser: parser.set_defaults(seed=0))
+    lambda parser: parser.set_defaults(seed=0),
+    group=TRAIN,
+    examples=("train yamnet --soundbank sounds/ --out runs/mine",
+              "train mcmt_2_small --data data/ --out runs/new --set training.epochs=3"),
+    interrupted="finished epochs are kept: give the same command with --resume")
 def train(arguments):
     """Train a preset on a corpus, or on new mixtures every epoch."""
     from polysed_keras.specs import get_preset, load_plugin, set_fields
@@ -108,23 +117,31 @@ def _training_data(arguments, experiment):
 
 
 @command("calibrate",
-    option("run", metavar="RUN"),
+    option("run", metavar="RUN", help="the run's folder"),
     option("--data", help="folder of the corpus; default: RUN/data"),
     option("--negatives", metavar="DIR", help="recordings without the labels, whose false events count too"),
-    ALARMS_PER_HOUR)
+    ALARMS_PER_HOUR,
+    group=TRAIN,
+    examples=("calibrate runs/mine --negatives recordings_of_the_place/",
+              "calibrate runs/new --data data/ --alarms-per-hour 5"))
 def calibrate(arguments):
     """Choose post-processing, and thresholds that keep to a number of false events per hour, for detect and exports."""
     calibrate_and_expect(arguments.run, arguments.data, arguments.alarms_per_hour, arguments.negatives)
 
 
 @command("evaluate",
-    option("runs", nargs="+", metavar="RUN"),
+    option("runs", nargs="+", metavar="RUN", help="the runs' folders"),
     option("--data", required=True, help="folder of the corpus"),
-    option("--partition", choices=("train", "validate", "test"), default="test"),
+    option("--partition", choices=("train", "validate", "test"), default="test",
+           help="on which recordings the runs are judged"),
     option("--negatives", metavar="DIR", help="recordings without the labels, whose false alarms count too"),
     option("--time-resolution", type=float, default=0.02, metavar="SECONDS", help="of the scores; default: 0.02"),
     option("--scores", metavar="DIR", help="write posteriors, reference and durations, for polysed score"),
-    option("--out", metavar="DIR", help="write the tables as CSV and JSON too"))
+    option("--out", metavar="DIR", help="write the tables as CSV and JSON too"),
+    group=JUDGE,
+    examples=("evaluate runs/multilabel runs/mcmt_8 --data data/",
+              "evaluate runs/mine --data data/ --negatives recordings_of_the_place/ --out report/"),
+    interrupted="no tables were written")
 def evaluate(arguments):
     """Compare runs in tables of scores with intervals."""
     from polysed_keras.evaluation import (
@@ -161,7 +178,10 @@ def evaluate(arguments):
     option("--resamples", type=int, default=1000, metavar="N",
            help="of the bootstrap, a tenth of them for PSDS and the like; default: 1000"),
     option("--out", metavar="DIR", help="write all scores into scores.csv and scores.json, and "
-           "pictures: f_scores.png, and of scores roc.png and psd_roc.png"))
+           "pictures: f_scores.png, and of scores roc.png and psd_roc.png"),
+    group=JUDGE,
+    examples=("score reference/ mine/ theirs/ --audio recordings/",
+              "score reference.tsv estimated.tsv --labels dog cat --out scores/"))
 def score(arguments):
     """Score event lists of any program against a reference, with intervals and differences."""
     from polysed_keras.evaluation import (
@@ -207,12 +227,15 @@ def _draw_scores(tables, lists, matching, out):
 @command("decompose",
     option("data", metavar="DATA", help="folder of the corpus"),
     option("--corpus", metavar="NAME", default="tut_sed_synthetic_2016",
-           help="whose layout it has, such as urban_sed; default: %(default)s, and all mixtures and imports"),
+           help="whose layout it has, such as urban_sed, and all mixtures and imports"),
     option("--num-tasks", type=int, required=True, metavar="N", help="number of groups"),
-    option("--strategy", choices=DECOMPOSITIONS, default="contiguous"),
+    option("--strategy", choices=DECOMPOSITIONS, default="contiguous", help="how labels are put together"),
     option("--run", help="for the strategy confusion: group labels that this run confuses in validation"),
     option("--seed", type=int, default=0, help="of the strategy random"),
-    option("--out", metavar="FILE.json", help="write the groups, for train --set tasks.groups=FILE.json"))
+    option("--out", metavar="FILE.json", help="write the groups, for train --set tasks.groups=FILE.json"),
+    group=SEARCH,
+    examples=("decompose data/ --num-tasks 4",
+              "decompose data/ --num-tasks 4 --strategy confusion --run runs/new --out groups.json"))
 def decompose(arguments):
     """Divide the labels of a corpus into groups, one per task."""
     from polysed_keras.evaluation import find_groups
@@ -229,7 +252,10 @@ def decompose(arguments):
 @command("widen",
     option("preset", metavar="PRESET", help="such as multilabel_small"),
     option("--like", required=True, metavar="PRESET", help="the preset whose cost to reach, such as mcmt_8_small"),
-    option("--num-labels", type=int, required=True, metavar="N", help="number of labels of the corpus"))
+    option("--num-labels", type=int, required=True, metavar="N", help="number of labels of the corpus"),
+    group=SEARCH,
+    examples=("widen multilabel --like mcmt_8 --num-labels 16",
+              "widen multilabel_small --like mcmt_8_small --num-labels 10"))
 def widen(arguments):
     """Find the widths at which a preset costs as much as another."""
     from polysed_keras.models import format_widening, with_num_labels
@@ -239,7 +265,7 @@ def widen(arguments):
 
 
 @command("sweep",
-    option("name", choices=SWEEPS),
+    option("name", choices=SWEEPS, help="the experiment"),
     option("--data", required=True, help="folder with both corpora of clips"),
     option("--out", required=True, help="folder for runs/, NAME.csv and NAME.png; finished trainings are not repeated"),
     option("--points", nargs="+", help="values to try; default: the paper's"),
@@ -249,7 +275,11 @@ def widen(arguments):
     option("--choice", choices=EVENT_CHOICES, default="random", help="which events are taken"),
     option("--tagger", metavar="MODEL", help="SavedModel that ranks the events in the scenes, such as YAMNet"),
     option("--endpoint", help="the tagger's output that holds its scores; default: found out"),
-    set_option("fields of all trainings, as for train --set"))
+    set_option("fields of all trainings, as for train --set"),
+    group=PAPERS,
+    examples=("sweep alpha --data clips/ --out sweeps/",
+              "sweep hours --data clips/ --out sweeps/ --small --seeds 2"),
+    interrupted="finished trainings are kept: the same command goes on")
 def sweep(arguments):
     """Run one of paper 2's experiments: alpha, events, hours, k, transfer or regularizers."""
     from polysed_keras.papers import build_study, format_sweep, parse_values, run_sweep, sweep_alpha
@@ -272,7 +302,11 @@ def sweep(arguments):
     option("--workers", type=int, default=1, metavar="N", help="processes that train trials side by side; for "
            "other machines see KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT"),
     option("--export", action="store_true", help="train the best values with all seeds and export the best network"),
-    set_option("fields of all trials, as for train --set"))
+    set_option("fields of all trials, as for train --set"),
+    group=SEARCH,
+    examples=("tune search.json --data data/ --out searches/mine",
+              "tune search.json --data data/ --out searches/mine --workers 2 --export"),
+    interrupted="finished trials are kept: the same command goes on")
 def tune(arguments):
     """Search hyperparameters, or go on with a search."""
     from polysed_keras.search import read_search
@@ -285,7 +319,10 @@ def tune(arguments):
 
 @command("presets",
     option("--costs", action="store_true", help="count weights, multiply-adds per second of audio, and estimate the "
-           "memory of a training with batches of 32, for 16 labels, or 10 scenes and 35 events; takes seconds"))
+           "memory of a training with batches of 32, for 16 labels, or 10 scenes and 35 events; takes seconds"),
+    group=BEGIN,
+    examples=("presets",
+              "presets --costs"))
 def presets(arguments):
     """List the presets."""
     from polysed_keras.specs import PRESETS
@@ -305,7 +342,11 @@ def presets(arguments):
               f"{experiment.reference}")
 
 
-@command("demo", option("--out", default="demo", metavar="DIR"))
+@command("demo", option("--out", default="demo", metavar="DIR", help="folder of all that is made"),
+    group=BEGIN,
+    examples=("demo",
+              "demo --out /tmp/demo"),
+    interrupted="what is finished is kept: the same command goes on")
 def demo(arguments):
     """Run the whole chain in minutes, on sounds that the program makes."""
     from polysed_keras.papers import run_demo

@@ -17,7 +17,7 @@ from polysed_keras.datasets.loading import (
     load_clips,
     load_dataset,
 )
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect_known
 from polysed_keras.specs import registered
 
 KINDS = ("missing", "corrupt", "short", "silent", "other_rate", "other_format")
@@ -140,7 +140,7 @@ def _list_corpus(corpus, folder):
     if corpus in CLIP_CORPORA:
         return load_clips(folder, corpus)[CLIP_CORPORA[corpus]]
     known = (*CORPORA, *CLIP_CORPORA, *registered("corpus"))
-    expect(corpus in known, "corpus", f"one of {', '.join(known)}", corpus)
+    expect_known(corpus, known, "corpus")
     dataset = load_dataset(folder, corpus)
     partitions = {partition: [] for partition in dataset.partitions}
     for partition, recordings in dataset.partitions.items():

@@ -11,7 +11,7 @@ import pathlib
 from tqdm import tqdm
 
 from polysed_keras.audio import audio_digest, is_audio
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.events import make_events, read_events
 from polysed_keras.specs import registered
 
@@ -137,7 +137,7 @@ def load_dataset(folder, corpus="tut_sed_synthetic_2016"):
     if corpus in CORPORA:  # a plug-in does not take the place of a published corpus
         return corpus_module(corpus).load_dataset(pathlib.Path(folder))
     plugins = registered("corpus")
-    expect(corpus in plugins, "corpus", f"one of {', '.join([*CORPORA, *plugins])}", corpus)
+    expect_known(corpus, [*CORPORA, *plugins], "corpus")
     return plugins[corpus](pathlib.Path(folder))
 
 

@@ -16,7 +16,7 @@ competence estimation", IEEE/ACM TASLP 31, 2023.
 import math
 
 from polysed_keras.datasets.loading import PARTITIONS, Dataset, Recording, check_folder, index_audio, take_present
-from polysed_keras.errors import expect
+from polysed_keras.errors import expect, expect_known
 from polysed_keras.events import read_source
 
 LABELS = ("birds_singing", "car", "people talking", "footsteps", "children voices", "wind_blowing", "brakes_squeaking",
@@ -67,8 +67,7 @@ def _read_soft_labels(path):
         expect(len(fields) == 4 and 0 <= onset < offset < math.inf and share >= 0, place,
                "onset, offset (seconds), label and a share from 0 to 1, separated by tabs", line,
                "Put the corpus's own file there.")
-        expect(fields[2] in LABELS + RARE_LABELS, place, f"one of {', '.join(LABELS + RARE_LABELS)}", fields[2],
-               "Put the corpus's own file there.")
+        expect_known(fields[2], LABELS + RARE_LABELS, place, "Put the corpus's own file there.")
         if share > THRESHOLD and fields[2] in LABELS:
             rows.append((onset, offset, fields[2]))
     return tuple(rows)

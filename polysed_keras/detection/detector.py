@@ -7,7 +7,7 @@ import typing
 import numpy as np
 
 from polysed_keras.audio import audio_blocks, check_waveform
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.events import calibrated_rule, clip_events, find_events, posteriors_to_tags
 
 SEGMENTS_PER_BLOCK = 16  # The network is given at most so many at a time.
@@ -196,8 +196,7 @@ class Detector:
         return clip_events(posteriors_to_tags(posteriors, self.tasks, clip_seconds, threshold, labels), seconds)
 
     def _check_labels(self, labels):
-        unknown = sorted(set(labels or ()) - set(self.labels))
-        expect(not unknown, "labels", f"some of {list(self.labels)}", unknown)
+        expect_known(labels or (), self.labels, "labels", expected="some of {}")
 
     def _waveform_blocks(self, audio, sample_rate):
         if isinstance(audio, (str, pathlib.Path)):

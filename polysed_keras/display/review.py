@@ -21,7 +21,7 @@ from polysed_keras.display.viewer import (
     spectrogram_images,
     to_base64,
 )
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.events import FAINTEST_ASKED, KIND, logit_distance, read_annotations
 from polysed_keras.files import FORMAT, FORMAT_KEY, atomic_file, file_digest
 from polysed_keras.specs import LogMelSpec
@@ -146,7 +146,7 @@ def choose_questions(questions, number, order="informative"):
     Raises:
         InputError: another order; unreadable audio, of which the loudest parts are wanted.
     """
-    expect(order in ORDERS, "order", " or ".join(ORDERS), order)
+    expect_known(order, ORDERS, "order")
     questions = list(questions)
     if order == "confident":
         questions.sort(key=lambda question: -(question.confidence or 0.0))

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from polysed_keras.errors import InputError
+from polysed_keras.errors import InputError, expect_known
 from polysed_keras.events import f_score, precision, recall, share
 from polysed_keras.files import atomic_file
 
@@ -202,8 +202,7 @@ def write_table(table, path):
 
 
 def _measure(name):
-    if name not in SCORES:
-        raise InputError(f"measure: expected one of {', '.join(SCORES)}, received {name!r}.")
+    expect_known(name, SCORES, "measure")
     return SCORES[name]
 
 

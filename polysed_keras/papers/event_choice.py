@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from polysed_keras.audio import audio_digest, load_audio
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.export import load_graph, load_saved_model
 from polysed_keras.files import check_writable, read_json, write_json
 
@@ -208,7 +208,7 @@ def choose_events(strategy, labels, k, *, seed=0, scores=None):
     the labels that come first. `random` needs no scores; its choice for a smaller k is a part of that for a larger k.
     InputError is raised for an unknown strategy, missing scores, or k beyond the labels (with scores).
     """
-    expect(strategy in EVENT_CHOICES, "strategy", f"one of {', '.join(EVENT_CHOICES)}", strategy)
+    expect_known(strategy, EVENT_CHOICES, "strategy")
     if strategy == "random":
         scores = dict(zip(labels, np.random.default_rng(seed).random(len(labels))))
     if not scores:

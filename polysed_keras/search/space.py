@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.files import read_json, shipped_search
 from polysed_keras.specs import get_preset, set_fields
 
@@ -92,7 +92,7 @@ def read_search(path, assignments=()):
     experiment = search.experiment
     with _prefixing(path):
         for key, known in (("objective", objectives(experiment)), ("direction", DIRECTIONS), ("algorithm", ALGORITHMS)):
-            expect(data[key] in known, key, f"one of {', '.join(known)}", data[key])
+            expect_known(data[key], known, key)
     repeated = {assignment.split("=")[0] for assignment in assignments} & {*OWN_KEYS, *search.ranges}
     if repeated:
         raise InputError(f"--set: expected fields that {path} says nothing of. Received: "

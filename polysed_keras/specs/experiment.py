@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 
-from polysed_keras.errors import expect
+from polysed_keras.errors import expect, expect_known
 from polysed_keras.files import as_type
 from polysed_keras.specs.plugins import is_clip_head
 from polysed_keras.specs.tasks import Decomposition, Task
@@ -154,7 +154,7 @@ class TrainSpec:
                "constant or cosine", self.learning_rate_schedule)
         expect(self.event_hours is None or self.event_hours > 0, "training.event_hours", "a positive number of hours",
                self.event_hours)
-        expect(self.measure in MEASURES, "training.measure", f"one of {', '.join(MEASURES)}", self.measure)
+        expect_known(self.measure, MEASURES, "training.measure")
         expect(self.alpha is None or 0 <= self.alpha <= 1, "training.alpha", "0 to 1", self.alpha)
 
 

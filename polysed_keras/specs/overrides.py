@@ -3,7 +3,7 @@ import dataclasses
 import json
 import typing
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.files import as_type, parse_json, read_json
 
 _SHOWN = 200  # characters of a wrong value in a message
@@ -51,7 +51,7 @@ def _parse_assignments(assignments, known):
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         expect(equals, "--set", f"FIELD=VALUE, such as {known[0]}=...", assignment)
-        expect(name in known, "--set", f"one of {', '.join(known)}", name)
+        expect_known(name, known, "--set")
         yield name, text
 
 

@@ -3,7 +3,7 @@ import pathlib
 import sys
 import types
 
-from polysed_keras.errors import InputError, brief, expect
+from polysed_keras.errors import InputError, brief, expect, expect_known
 from polysed_keras.files import file_digest
 
 _REGISTRY = {kind: {} for kind in ("backbone", "head", "corpus", "encoding")}
@@ -41,7 +41,7 @@ def register(kind, name=None, *, frames=False, clips=False, pretrained=False):
         ... def one_map(x, spec, use_cudnn):
         ...     return [(x[..., None],)]
     """
-    expect(kind in _REGISTRY, "register", f"one of {', '.join(_REGISTRY)}", kind)
+    expect_known(kind, _REGISTRY, "register")
     expect(not (frames or pretrained) or kind == "backbone", "frames and pretrained", "True for a backbone only", kind)
     expect(not clips or kind == "head", "clips", "True for a head only", kind)
 
@@ -73,8 +73,8 @@ def registered(kind):
 
 def find(kind, name, field):
     """Return what is registered under a name, or raise InputError, whose message begins with `field`."""
-    expect(name in _REGISTRY[kind], field, f"one of {sorted(_REGISTRY[kind])}", name,
-           "If it is a plug-in's, name the file: polysed train --plugin FILE.py, or load_plugin.")
+    expect_known(name, sorted(_REGISTRY[kind]), field,
+                 "If it is a plug-in's, name the file: polysed train --plugin FILE.py, or load_plugin.")
     return _REGISTRY[kind][name]
 
 

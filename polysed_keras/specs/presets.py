@@ -16,7 +16,7 @@ exported: its posteriors are YAMNet's scores of its 521 classes, one output for 
 """
 import dataclasses
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect_known
 from polysed_keras.files import read_json
 from polysed_keras.specs.experiment import (
     CLASS_SCORES,
@@ -145,5 +145,5 @@ def get_preset(name):
         except InputError as error:
             raise InputError(f"{name}: expected an Experiment, such as a search's best.json. "
                              f"Received: {error}") from error
-    expect(name in PRESETS, "preset", f"a path of a .json file, or one of {', '.join(PRESETS)}", name)
+    expect_known(name, PRESETS, "preset", expected="a path of a .json file, or one of {}")
     return PRESETS[name]

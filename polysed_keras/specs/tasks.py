@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.specs.encodings import ENCODINGS
 from polysed_keras.specs.grouping import group_by_affinity, near_equal_groups
 from polysed_keras.specs.plugins import find
@@ -152,7 +152,7 @@ def decompose(labels, num_tasks, strategy="contiguous", *, encoding="powerset", 
     """
     labels = tuple(labels)
     if groups is None:
-        expect(strategy in STRATEGIES, "strategy", f"one of {', '.join(STRATEGIES)}", strategy)
+        expect_known(strategy, STRATEGIES, "strategy")
         expect(1 <= num_tasks <= len(labels), "number of tasks", f"1 to {len(labels)}, the number of labels", num_tasks,
                "Choose a preset with fewer tasks.")
         groups = [tuple(labels[index] for index in group)

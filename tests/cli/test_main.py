@@ -410,9 +410,7 @@ def test_choices_are_the_tables():
 
 def test_listen_offers_no_option_that_it_ignores(capsys):
     for option in ("--server", "--timeout"):
-        with pytest.raises(SystemExit) as stop:
-            main(["listen", "-", option, "9"])
-        assert stop.value.code == 2 and f"unrecognized arguments: {option}" in capsys.readouterr().err
+        assert main(["listen", "-", option, "9"]) == 2 and f"Received: '{option}'" in capsys.readouterr().err
 
 
 def test_presets_are_listed(capsys):
@@ -594,6 +592,4 @@ def test_unwritable_reports_and_exports(run, data, tmp_path, capsys):
 def test_argparse_mistakes_exit_with_two(capsys):
     fold = ["synthesize", "--procedural", "--out", "d", "--folds", "one", "2", "3"]
     for arguments in ([], ["train"], ["detect", "a.wav", "--format", "xml"], fold):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 2
+        assert main(arguments) == 2

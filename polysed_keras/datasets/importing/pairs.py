@@ -16,7 +16,7 @@ import numpy as np
 
 from polysed_keras.audio import AUDIO_SUFFIXES, search_folder
 from polysed_keras.datasets.loading import PARTITIONS
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.events import Annotation, read_source
 
 _ENDINGS = re.compile(r"(\.birdnet)?((\.table\.\d+)?\.selections?(\.table)?|\.results)$|"
@@ -165,8 +165,7 @@ def _read_partition(file, pairs, audio):
     name_of = {pair.audio: pair.name for pair in pairs}
     home = {}
     for place, name, partition in read_by_name(file):
-        expect(partition in PARTITIONS, place, f"one of {', '.join(PARTITIONS)} after the file name", partition,
-               "Correct the line.")
+        expect_known(partition, PARTITIONS, place, "Correct the line.", expected="one of {} after the file name")
         path = _find(name, audio, place)
         if path is None:
             raise InputError(f"{place}: {name} is no audio file there. Correct or remove the line.")

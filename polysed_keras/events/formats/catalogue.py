@@ -5,7 +5,7 @@ import pathlib
 import typing
 
 from polysed_keras.audio import AUDIO_SUFFIXES
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect_known
 from polysed_keras.events.formats import tables, writing
 from polysed_keras.events.formats.label_studio import is_label_studio, read_label_studio, write_label_studio
 from polysed_keras.events.formats.source import find_times, read_source, role
@@ -131,7 +131,7 @@ def read_annotations(path, format=None, *, label_column=None, encoding=None):
     Raises:
         InputError: no annotations, several formats, or something in a file, whose line is named, is wrong.
     """
-    expect(format is None or format in ANNOTATION_FORMATS, "format", f"one of {', '.join(ANNOTATION_FORMATS)}", format)
+    expect_known([] if format is None else format, ANNOTATION_FORMATS, "format")
     path = pathlib.Path(path)
     paths = [path] if path.is_file() else _find_files(path)
     if not paths:
@@ -210,7 +210,7 @@ def write_detections(detected, path, format="tsv"):
     Raises:
         InputError: the format is unknown or names the audio file; or the file cannot be written.
     """
-    expect(format in DETECTION_FORMATS, "format", f"one of {', '.join(DETECTION_FORMATS)}", format)
+    expect_known(format, DETECTION_FORMATS, "format")
     detected = detected if isinstance(detected, Detected) else Detected(detected)
     _write(FORMATS[format].write([detected]), path)
 
@@ -226,8 +226,8 @@ def write_table(found, path, format="tsv"):
     Raises:
         InputError: the format is unknown, or holds one recording per file; or the file cannot be written.
     """
-    expect(format in TABLE_FORMATS, "format", f"one of {', '.join(TABLE_FORMATS)}, which hold several recordings",
-           format, "Write a file per recording.")
+    expect_known(format, TABLE_FORMATS, "format", "Write a file per recording.",
+                 expected="one of {}, which hold several recordings")
     _write(FORMATS[format].write_table(found), path)
 
 
