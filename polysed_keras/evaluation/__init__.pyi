@@ -14,6 +14,7 @@ from .runs import (
     evaluate_runs as evaluate_runs,
     find_groups as find_groups,
     load_seen_combinations as load_seen_combinations,
+    name_runs as name_runs,
 )
 from .score_files import (
     calibration_table as calibration_table,

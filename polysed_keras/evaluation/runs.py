@@ -1,5 +1,8 @@
 """From runs' folders to their scores, and to the groups of labels that a run's errors suggest."""
+import collections
 import dataclasses
+import os
+import pathlib
 
 import numpy as np
 
@@ -112,16 +115,48 @@ def evaluate_runs(runs, data, partition="test", *, negatives=None, time_resoluti
         progress: whether bars are shown.
 
     Returns:
-        List of RunResult; frames with a combination that a run with powersets was not trained on are counted apart.
+        List of RunResult, named by the runs' folders as of name_runs; frames with a combination that a run with
+        powersets was not trained on are counted apart.
 
     Raises:
         InputError: runs of both kinds; as evaluate_run.
     """
     if len({source_class(load_run(run)) for run in runs}) > 1:
         raise InputError("runs: expected all of recordings, or all of clips. Received both. Evaluate them apart.")
-    seen = load_seen_combinations(runs)
-    return [evaluate_run(run, data, partition, seen=seen, negatives=negatives, time_resolution=time_resolution,
-                         scores=scores, progress=progress) for run in runs]
+    names = name_runs(runs)
+    seen = load_seen_combinations(runs, names)
+    results = [evaluate_run(run, data, partition, seen=seen, negatives=negatives, time_resolution=time_resolution,
+                            scores=scores, progress=progress) for run in runs]
+    return [dataclasses.replace(result, name=name,
+                                tasks=tuple(dataclasses.replace(task, name=name) for task in result.tasks))
+            for result, name in zip(results, names)]
+
+
+def name_runs(runs):
+    """Name runs as the columns of tables: each by its folder; those that differ in their seeds alone by one name.
+
+    This is what their folders' names begin with, such as "mcmt_8" of mcmt_8_seed0 and mcmt_8_seed1, or that of their
+    Experiment if they have nothing in common. Folders of one name are told apart by those that they are in.
+
+    Args:
+        runs: folders of runs.
+
+    Returns:
+        List of str.
+    """
+    paths, experiments = [pathlib.Path(run).resolve() for run in runs], [load_run(run) for run in runs]
+    by_preset, owners = collections.defaultdict(list), collections.defaultdict(set)
+    for index, experiment in enumerate(experiments):
+        by_preset[experiment.name].append(index)
+    columns, names = list(range(len(runs))), [path.name for path in paths]
+    for preset, indices in by_preset.items():
+        if len({experiments[index].training.seed for index in indices}) == len(indices) > 1:
+            begin = os.path.commonprefix([paths[index].name for index in indices]).rstrip("-_. 0123456789")
+            for index in indices:
+                columns[index], names[index] = preset, begin.removesuffix("seed").rstrip("-_. ") or preset
+    for name, column in zip(names, columns):
+        owners[name].add(column)
+    return [name if len(owners[name]) == 1 else f"{path.parent.name}/{name}" for name, path in zip(names, paths)]
 
 
 def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_resolution=TIME_RESOLUTION,

@@ -1,13 +1,18 @@
 """Decompositions from annotations and from a run's confusions, and capacity controls, through a run's whole life."""
 import dataclasses
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.runs import evaluate_run, find_groups, run_confusion
+from polysed_keras.evaluation import runs as evaluation_runs
+from polysed_keras.evaluation.reports import report_tables
+from polysed_keras.evaluation.runs import evaluate_run, evaluate_runs, find_groups, name_runs, run_confusion
+from polysed_keras.evaluation.tables import format_tables
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.export.runs import export_run
 from polysed_keras.export.saved_model import load_saved_model
@@ -19,7 +24,7 @@ from polysed_keras.training.runs import load_run, run_experiment
 from polysed_keras.training.sources import label_affinity
 
 from clip_fixtures import write_files
-from fixtures import CLIPS, LABELS, POWERSET, shared_corpus, shared_run, write_corpus
+from fixtures import CLIPS, LABELS, MULTI_LABEL, POWERSET, shared_clips, shared_corpus, shared_run, write_corpus
 
 PAIRS = "0.5\t2\tbeep\n0.6\t2\thum\n3\t4\thiss\n3\t4.5\twhistle\n"  # beep with hum, hiss with whistle
 
@@ -122,3 +127,30 @@ def test_a_control_of_a_strategy_is_trained_resumed_evaluated_and_exported(paire
     assert detector.labels == ("beep", "hum", "hiss", "whistle") == task_labels(detector.tasks)
     posteriors, activity = detector.posteriors(first.audio)
     np.testing.assert_array_equal(activity, posteriors >= 0.5)
+
+
+@pytest.mark.parametrize("runs, names", [
+    ({"runs/new": ("a", 0), "runs/old": ("a x=1", 0)}, ["new", "old"]),
+    ({"mcmt_8_seed0": ("a", 0), "mcmt_8_seed1": ("a", 1), "best": ("b", 0)}, ["mcmt_8", "mcmt_8", "best"]),
+    ({"first": ("a b=2", 0), "second": ("a b=2", 1)}, ["a b=2", "a b=2"]),  # nothing in common
+    ({"first": ("a", 0), "second": ("a", 0)}, ["first", "second"]),  # of one seed: perhaps of other data
+    ({"one/run": ("a", 0), "two/run": ("b", 0), "other": ("c", 0)}, ["one/run", "two/run", "other"]),
+    ({"one/run-0": ("a", 0), "one/run-1": ("a", 1), "two/run": ("b", 0)}, ["one/run", "one/run", "two/run"])])
+def test_columns_are_named_by_folders(runs, names, monkeypatch):
+    experiments = {pathlib.Path(path).resolve(): dataclasses.replace(
+        MULTI_LABEL, name=name, training=dataclasses.replace(MULTI_LABEL.training, seed=seed))
+        for path, (name, seed) in runs.items()}
+    monkeypatch.setattr(evaluation_runs, "load_run", lambda run: experiments[pathlib.Path(run).resolve()])
+    assert name_runs(list(runs)) == names
+
+
+def test_tables_have_these_columns(tmp_path):
+    runs = [shutil.copytree(shared_run(experiment), tmp_path / name)
+            for name, experiment in (("mine", MULTI_LABEL), ("theirs", POWERSET))]
+    results = evaluate_runs(runs, shared_corpus(), progress=False)
+    header = format_tables(*report_tables(results, resamples=10)).splitlines()
+    assert [result.name for result in results] == ["mine", "theirs"] and any(
+        {"mine", "theirs"} <= set(line.split()) for line in header)
+    clips = shutil.copytree(shared_run(CLIPS), tmp_path / "clips")
+    (result,) = evaluate_runs([clips], shared_clips(), progress=False)
+    assert {task.name for task in result.tasks} == {"clips"}
