@@ -39,14 +39,16 @@ docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs build/docs
 	@echo build/docs/index.html
 
-# What takes hours: kills, full disks (mounted by root, else skipped), flipped bits, memory, damaged files; and known
-# vulnerabilities. Results: docs/results/soak.md.
+# What takes hours: kills, full disks (mounted by root, else skipped), flipped bits, memory, damaged files, every preset,
+# a thousand pairs of lists; and known vulnerabilities. Results: docs/results/soak.md.
 soak: $(VENV)/installed-tests
 	$(INSTALL) -e '.[audit]' 2>$(VENV)/audit.log || \
 		echo "make: known vulnerabilities are not looked up: pip-audit was not installed, see $(VENV)/audit.log"
 	$(VENV)/bin/python -m pytest -rP tests/soak $(PYTEST)
 	POLYSED_SOAK_KILLS=30 POLYSED_SOAK_DISKS=10 POLYSED_SOAK_FLIPS=70 $(VENV)/bin/python -m pytest -rP tests/test_pipeline.py
 	POLYSED_FUZZ_EXAMPLES=3000 $(VENV)/bin/python -m pytest -n 2 tests/test_fuzz.py
+	POLYSED_SOAK_PRESETS=1 POLYSED_SOAK_PAIRS=1000 $(VENV)/bin/python -m pytest -n 2 tests/models/test_zoo.py \
+		tests/evaluation/test_thousand_pairs.py
 	$(MAKE) mutants
 
 # Do the tests of specs, events and evaluation notice small changes to their modules? Results: docs/results/mutation.md.

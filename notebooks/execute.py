@@ -15,24 +15,29 @@ FOLDER = pathlib.Path(__file__).parent
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore:IProgress not found"}  # tqdm's, where ipywidgets are missing
 
 
-def execute(path, folder):
-    """A notebook as it is after a run with its own parameters in a folder, with nothing of the machine that ran it."""
+def execute(path, folder, parameters=None):
+    """A notebook as it is after a run with its own parameters in a folder, with nothing of the machine that ran it.
+
+    Parameters, {name: value}, replace some of its own.
+    """
     os.environ.update(QUIET)
     notebook = nbformat.read(path, 4)
-    notebook.cells = [cell for cell in notebook.cells if not _is_injected(cell)]
+    notebook.cells = [cell for cell in notebook.cells if not is_injected(cell)]
     with tempfile.TemporaryDirectory() as temporary:
         plain, done = (pathlib.Path(temporary, name) for name in ("plain.ipynb", "done.ipynb"))
         nbformat.write(notebook, plain)
-        papermill.execute_notebook(plain, done, cwd=str(folder), kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(plain, done, parameters, cwd=str(folder), kernel_name="python3",
+                                   progress_bar=False)
         return _cleaned(nbformat.read(done, 4))
 
 
 def is_of_demo(path):
     """Whether a notebook's stored outputs are those of its own parameters."""
-    return not any(_is_injected(cell) for cell in nbformat.read(path, 4).cells)
+    return not any(is_injected(cell) for cell in nbformat.read(path, 4).cells)
 
 
-def _is_injected(cell):
+def is_injected(cell):
+    """Whether a cell holds parameters that replace the notebook's own."""
     return "injected-parameters" in cell.metadata.get("tags", ())
 
 

@@ -14,10 +14,12 @@ from fixtures import shared_folder
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 2 * 2 ** 20
-# Points of scores in per cent: another machine adds up in another order, and the demo's networks are small.
-TRAINED_POINTS = 10.0
-TOLERANCES = {"paper1_table_1": 0.0, "paper1_figure_2": 0.05}  # nothing is trained; masks are from 0 to 1
-NOTHING = "0.0 [0.0, 0.0]"  # a score that is not defined in one run is 0 in another, which estimates absent events
+# Parameters with which the notebooks are executed here: the demo's trainings are longer.
+FEW = {"num_tasks": [2], "settings": ["training.epochs=1"]}
+SHORT = {"00_start_here": {"settings": ["training.epochs=1"]}, "paper1_table_2": FEW, "paper1_table_3": FEW,
+         "own_classes": {"mixtures": [8, 4, 4], "settings": ["training.epochs=2"]},
+         "paper1_figure_2": {"settings": ["training.epochs=1"]},
+         "paper2": {"settings": ["training.epochs=1"]}}
 
 
 def cells_of(path, kind="code"):
@@ -27,6 +29,17 @@ def cells_of(path, kind="code"):
 def python_of(cell):
     """A cell's source without lines for IPython."""
     return re.sub(r"^%.*$", "", "".join(cell["source"]), flags=re.M)
+
+
+def texts_of(cell):
+    """What a cell shows, but pictures and sounds: lines of text, or of a table the cells' texts."""
+    for output in cell["outputs"]:
+        data = output.get("data", {"text/plain": output.get("text", "")})  # of a print: text
+        html = "".join(data.get("text/html", ""))
+        if "<table" in html:
+            yield from re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", html, re.S)
+        elif "image/png" not in data and not html:
+            yield from "".join(data["text/plain"]).splitlines()
 
 
 def test_there_are_notebooks():
@@ -117,69 +130,25 @@ def folder_of(path):
         yield folder
 
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w])")
-
-
-def texts_of(cell):
-    """What a cell shows, but pictures and sounds: lines of text, or of a table the cells' texts."""
-    for output in cell["outputs"]:
-        data = output.get("data", {"text/plain": output.get("text", "")})  # of a print: text
-        html = "".join(data.get("text/html", ""))
-        if "<table" in html:
-            yield from re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", html, re.S)
-        elif "image/png" not in data and not html:
-            yield from "".join(data["text/plain"]).splitlines()
-
-
-def differences(stored, fresh, tolerance):
-    """List what two runs of a notebook do not agree in.
-
-    These are texts that differ in more than their numbers, and the numbers of a cell that differ, if they do by more
-    than the tolerance in the mean. One alone may differ more: a row can be a few frames.
-    """
-    found = []
-    for old, new in zip(stored, fresh, strict=True):
-        if "varies" in old["metadata"].get("tags", ()):
-            continue
-        texts = [[NOTHING if text == "-" else text for text in texts_of(cell)] for cell in (old, new)]
-        if len(texts[0]) != len(texts[1]):
-            found.append(texts)
-            continue
-        apart = []
-        for a, b in zip(*texts):
-            if NUMBER.sub("#", a) != NUMBER.sub("#", b):
-                found.append((a, b))
-            else:
-                numbers = zip(*(map(float, NUMBER.findall(text)) for text in (a, b)))
-                apart += [(x, y) for x, y in numbers if x != y]
-        if apart and sum(abs(x - y) for x, y in apart) / len(apart) > tolerance:
-            found.append(apart)
-    return found
-
-
-def table_cell(*texts):
-    html = "<table>" + "".join(f"<td>{text}</td>" for text in texts) + "</table>"
-    return {"metadata": {}, "outputs": [{"data": {"text/html": [html], "text/plain": ["not looked at"]}}]}
-
-
-@pytest.mark.parametrize("fresh, agrees", [
-    (("dog", "57.2 [50.1, 60.0]", "-1.5", "-"), True), (("dog", "52.9 [50.1, 60.0]", "+1.5", "0.0 [0.0, 3.0]"), True),
-    (("dog", "70.2 [50.1, 61.0]", "-1.6", "-"), True),  # one by more, but in the mean by less
-    (("cat", "57.2 [50.1, 60.0]", "-1.5", "-"), False), (("dog", "57.2", "-1.5", "-"), False),
-    (("dog", "57.2 [50.1, 60.0]", "-1.5"), False), (("dog", "57.2 [50.1, 77.1]", "-1.6", "-"), False),
-    (("dog", "63.3 [57.1, 60.0]", "-1.5", "-"), False)])
-def test_outputs_that_differ_are_found(fresh, agrees):
-    stored = [table_cell("dog", "57.2 [50.1, 60.0]", "-1.5", "-")]
-    assert (not differences(stored, [table_cell(*fresh)], 5.0)) == agrees
-    assert (not differences(stored, [table_cell(*fresh)], 0.0)) == (fresh == ("dog", "57.2 [50.1, 60.0]", "-1.5", "-"))
+def kinds_of(cell):
+    """What a cell shows: sets of media types, or the name of a stream, but for warnings."""
+    return [sorted(output.get("data", {output.get("name"): ""})) for output in cell["outputs"]
+            if output.get("name") != "stderr"]
 
 
 @pytest.mark.slow
-def test_a_notebook_runs_and_its_stored_numbers_agree(notebook, monkeypatch):
+def test_a_notebook_runs_and_shows_what_it_is_stored_with(notebook, monkeypatch):
+    """Numbers of trainings as short as these differ by tens of points where sums are added in another order."""
     execute = executor()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    parameters = SHORT.get("paper2" if notebook.stem.startswith("paper2") else notebook.stem, {})
     with folder_of(notebook) as folder:
-        fresh = execute.execute(notebook, folder)
-    fresh = [cell for cell in fresh.cells if cell.cell_type == "code"]
-    if execute.is_of_demo(notebook):
-        assert not differences(cells_of(notebook), fresh, TOLERANCES.get(notebook.stem, TRAINED_POINTS))
+        fresh = execute.execute(notebook, folder, parameters)
+    fresh = [cell for cell in fresh.cells if cell.cell_type == "code" and not execute.is_injected(cell)]
+    stored = [cell for cell in cells_of(notebook) if not execute.is_injected(cell)]
+    assert len(fresh) == len(stored) and [len(cell["outputs"]) > 0 for cell in fresh] == [
+        len(cell["outputs"]) > 0 for cell in stored]
+    assert [kinds_of(cell) for cell in fresh if "varies" not in cell["metadata"].get("tags", ())] == [
+        kinds_of(cell) for cell in stored if "varies" not in cell["metadata"].get("tags", ())]
+    if notebook.stem == "paper1_table_1":  # in which nothing is trained
+        assert [list(texts_of(cell)) for cell in fresh] == [list(texts_of(cell)) for cell in stored]

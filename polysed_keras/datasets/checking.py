@@ -4,7 +4,7 @@ import concurrent.futures
 import os
 import typing
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_blocks, audio_info
 from polysed_keras.datasets.loading import (

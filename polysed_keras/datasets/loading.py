@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_digest, is_audio
 from polysed_keras.errors import InputError, expect, expect_known

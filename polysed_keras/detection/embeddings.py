@@ -54,7 +54,7 @@ def embed_recordings(paths, *, progress=True):
         >>> embed_recordings(["street.wav"]).vectors.shape    # doctest: +SKIP
         (124, 1024)
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
     paths, parts = [pathlib.Path(path) for path in paths], []
     for index, path in enumerate(tqdm(paths, desc="embeddings", unit="recording", disable=None if progress else True)):
         for first, vectors, levels in _embed(path):

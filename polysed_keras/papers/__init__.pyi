@@ -8,6 +8,7 @@ from .decompositions import (
 )
 from .demo import (
     find_sounds as find_sounds,
+    make_example as make_example,
     make_mixtures as make_mixtures,
     plot_beginning as plot_beginning,
     run_demo as run_demo,

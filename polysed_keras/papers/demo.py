@@ -1,15 +1,18 @@
 """Sounds made by the program in place of a corpus or of one's own, and the demo of `polysed demo`."""
 import pathlib
 
-from polysed_keras.audio import cached_log_mel
+import numpy as np
+
+from polysed_keras.audio import cached_log_mel, load_audio, write_audio
 from polysed_keras.datasets import format_statistics, load_dataset
 from polysed_keras.display import plot_detections, plot_soundscape, plot_training, save_figure
 from polysed_keras.evaluation import evaluate_run, format_tables, write_report
 from polysed_keras.events import clip_events, write_detections
 from polysed_keras.export import export_run, load_saved_model
-from polysed_keras.files import read_json
+from polysed_keras.files import atomic_file, read_json
 from polysed_keras.specs import get_preset, set_fields
 from polysed_keras.synthesis import (
+    NEGATIVES,
     STATISTICS,
     SoundscapeSpec,
     check_mixtures,
@@ -32,6 +35,37 @@ FEW_LABELS = ("alarms_and_sirens", "dog_barking", "mixer", "rain")
 DEMO_NETWORK = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[16]",
                 "training.learning_rate=0.01", "training.batch_size=8", "training.segment_hop=128")
 DEMO_EPOCHS = "training.epochs=10"
+
+
+EXAMPLE_LABELS = ("dog", "church_bells", "rooster", "clapping")
+
+
+def make_example(path):
+    """Write half a minute of a city, with a dog, bells, a rooster and clapping in it, and return its path.
+
+    All of it is of the recordings that come with the package, which the shipped model has learnt from: it shows what
+    detections look like, not how well the model hears.
+
+    Args:
+        path: WAV file to write, unless it is there.
+
+    Raises:
+        InputError: the file cannot be written.
+
+    Example:
+        >>> make_example("street.wav")
+        PosixPath('street.wav')
+    """
+    path, rate = pathlib.Path(path), 16000
+    if not path.exists():
+        waveform = 0.3 * load_audio(NEGATIVES / "background" / "ambience" / "town" / "city.ogg", rate)[:30 * rate]
+        for place, label in enumerate(EXAMPLE_LABELS):
+            sound = load_audio(min((NEGATIVES / "other" / label).glob("*.ogg")), rate)[:4 * rate]
+            begin = round((3 + 6.5 * place) * rate)
+            waveform[begin:begin + len(sound)] += 0.4 * sound / np.abs(sound).max()
+        with atomic_file(path) as temporary:
+            write_audio(temporary, np.clip(waveform, -1, 1), rate, "PCM_16")
+    return path
 
 
 def is_demo(data):

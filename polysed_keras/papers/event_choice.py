@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_digest, load_audio
 from polysed_keras.errors import InputError, expect, expect_known

@@ -8,7 +8,7 @@ from .corpus import (
 from .cutting import cut_events as cut_events
 from .drawing import RECIPES as RECIPES, SoundscapeSpec as SoundscapeSpec, draw_mixture as draw_mixture
 from .ingredients import ROLES as ROLES, gather_sounds as gather_sounds
-from .negatives import shipped_negatives as shipped_negatives
+from .negatives import NEGATIVES as NEGATIVES, shipped_negatives as shipped_negatives
 from .procedural.procedures import (
     PROCEDURAL_SAMPLE_RATE as PROCEDURAL_SAMPLE_RATE,
     PROCEDURES as PROCEDURES,

@@ -4,7 +4,7 @@ import pathlib
 import zlib
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import (

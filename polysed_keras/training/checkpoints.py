@@ -7,7 +7,7 @@ import typing
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.events import CALIBRATED

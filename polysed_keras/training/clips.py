@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import read_log_mel, store_log_mel
 from polysed_keras.errors import InputError

@@ -12,7 +12,7 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, check_writable, read_json, write_json

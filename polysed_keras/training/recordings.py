@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
 from polysed_keras.errors import InputError

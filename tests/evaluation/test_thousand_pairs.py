@@ -1,9 +1,13 @@
-"""A thousand random pairs of lists, from files to tables, against sed_eval, sed_scores_eval and scikit-learn.
+"""Random pairs of lists, from files to tables, against sed_eval, sed_scores_eval and scikit-learn.
+
+POLYSED_SOAK_PAIRS says how many pairs there are in the slow tests; `make soak` takes a thousand.
 
 They are scored in sets of 5 recordings, and scores at all thresholds in sets of 25. Edges are on a grid of 1/64 s,
 which is exact in binary, or anywhere. On a decimal grid sed_eval counts a segment too many, and misses events exactly a
 collar away, which tests/events/test_matching.py tests.
 """
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,8 +20,9 @@ from polysed_keras.events import merge_events, write_score_file
 
 from event_pairs import COLUMNS, LABELS, SECONDS, pairs, sed_eval_of
 
+PAIRS = int(os.environ.get("POLYSED_SOAK_PAIRS", 250))
 MEASURES = {"f_score": "f_measure", "precision": "precision", "recall": "recall"}
-numbers_of_pairs = pytest.mark.parametrize("number", [50, pytest.param(1000, marks=pytest.mark.slow)])
+numbers_of_pairs = pytest.mark.parametrize("number", [50, pytest.param(PAIRS, marks=pytest.mark.slow)])
 
 
 def sets_of(number, grid, size=5):
@@ -111,7 +116,7 @@ def without_touching(events):
 
 
 @pytest.mark.parametrize("number, grid, shares", [(25, 10, (0.5, 0.5)), (25, None, (0.7, 0.3)), pytest.param(
-    1000, 10, (0.5, 0.5), marks=pytest.mark.slow)])
+    PAIRS, 10, (0.5, 0.5), marks=pytest.mark.slow)])
 def test_intersections_equal_sed_scores_eval(tmp_path, number, grid, shares):
     package = pytest.importorskip("sed_scores_eval", reason="sed_scores_eval cannot be imported here")
     for recordings in sets_of(number, grid):
@@ -146,7 +151,7 @@ def write_score_files(folder, recordings, rng):
     return tables
 
 
-@pytest.mark.parametrize("number", [25, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [25, pytest.param(PAIRS, marks=pytest.mark.slow)])
 def test_scores_at_all_thresholds_equal_sed_scores_eval(tmp_path, monkeypatch, number):
     package = pytest.importorskip("sed_scores_eval", reason="sed_scores_eval cannot be imported here")
     filtering = package.base_modules.postprocessing

@@ -11,7 +11,7 @@ import re
 import shutil
 
 import pandas as pd
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_info
 from polysed_keras.datasets.importing.pairs import find_recordings, match_annotations, partition_pairs

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import math
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import PARTITIONS
