@@ -10,7 +10,7 @@ class InputError(ValueError):
     Example:
         >>> ps.get_preset("mcmt_3")
         Traceback (most recent call last):
-        polysed_keras.errors.InputError: preset: expected a path of a .json file, or one of ... Received: 'mcmt_3'.
+        polysed_keras.errors.InputError: preset: expected a path of a .json file, or one of ... Did you mean mcmt_8?
     """
 
 

@@ -1,4 +1,5 @@
 """Pipes and microphones: the samples of what is piped in, whatever its pieces and header, and what is no sound."""
+import fcntl
 import io
 import itertools
 import logging
@@ -7,7 +8,9 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 import types
 
 import numpy as np
@@ -273,6 +276,8 @@ def test_listen_prints_events_as_they_close_and_ends_at_ctrl_c():
     process.stdin.flush()
     closed = expected[expected.offset < len(samples) / RATE - 2 * 0.66]
     printed = [process.stdout.readline().decode() for _ in range(len(closed))]
+    while struct.unpack("i", fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)))[0]:  # bytes that are still unread
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate()
     watchdog.cancel()

@@ -120,16 +120,16 @@ def test_the_report_is_of_the_audio_that_is_there(run, data, seconds, tmp_path):
 
 
 def test_evaluate_tells_unseen_combinations(tmp_path, capsys):
-    runs = [str(shared_run(MULTI_LABEL)), str(tmp_path / "run")]
-    shutil.copytree(shared_run(POWERSET), runs[1])
+    runs = [str(shutil.copytree(shared_run(experiment), tmp_path / name))
+            for experiment, name in ((MULTI_LABEL, "tiny"), (POWERSET, "run"))]
     (tmp_path / "run" / "combinations.json").write_text('{"task_1": [0], "task_2": [0, 1]}')
     assert main(["evaluate", *runs, "--data", str(shared_corpus()), "--out", str(tmp_path / "report")]) == 0
     table = pd.read_csv(tmp_path / "report" / "unseen.csv")
-    rows = ["tiny_tasks: unseen", "tiny_tasks: others"]
-    assert table[table.run == "tiny"].row.tolist() == table[table.run == "tiny_tasks"].row.tolist() == rows
+    rows = ["run: unseen", "run: others"]
+    assert table[table.run == "tiny"].row.tolist() == table[table.run == "run"].row.tolist() == rows
     assert table[table.run == "frames"].value.between(0, 1, inclusive="neither").all()
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("tiny_tasks, any task", *rows))
+    assert all(word in printed for word in ("run, any task", *rows))
 
 
 @pytest.mark.parametrize("file_format, suffix", [("tsv", ".tsv"), ("csv", ".csv"), ("audacity", ".txt")])
