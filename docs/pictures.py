@@ -5,8 +5,8 @@
     python docs/pictures.py data/esc50 --ambience ambience --demo demo
 
 `data/esc50` holds ESC-50's recordings whose own licence is CC0 or CC BY, with their ATTRIBUTION.txt beside audio/. What
-is drawn and heard is of fold 5, which neither trained nor calibrated the model. Nothing is chosen by how well it went:
-recordings and clips are the first of their kind. Screenshots need Chromium.
+is drawn and heard is of fold 5, which neither trained nor calibrated the model: the first minute in a city, and the
+first clip of each label. Screenshots need Chromium.
 """
 import argparse
 import base64
@@ -36,7 +36,7 @@ from polysed_keras.serving import load_detector  # noqa: E402
 from polysed_keras.specs import LogMelSpec  # noqa: E402
 
 PICTURES, GALLERY = ROOT / "docs" / "_static" / "pictures", ROOT / "docs" / "_static" / "gallery"
-SECONDS = 40.0  # of the recording that is drawn
+PLACE, SECONDS = "city", 60.0  # of the recording that is drawn
 NOTEBOOKS = {"attention": "paper1_figure_2", "polyphony": "paper1_table_3", "sweep": "paper2_figure_2"}
 ATTRIBUTION = "ATTRIBUTION.txt"
 
@@ -61,7 +61,7 @@ def make_field(esc50, ambience, folder):
 
 def draw_detections(detector, recording):
     """Draw the beginning of a recording, with its events and those that are reported."""
-    spec = LogMelSpec()
+    spec = LogMelSpec(sample_rate=16000, n_fft=1024, win_length=640, hop_length=320, fmax=8000)
     (waveform,) = load_excerpts(recording, [(0.0, SECONDS)], spec.sample_rate)
     log_mel = compute_log_mel(waveform, spec)
     seconds = len(log_mel) * spec.time_resolution
@@ -173,7 +173,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         field = make_field(arguments.esc50, arguments.ambience, folder / "made")
-        draw_detections(detector, next(iter(sorted(field.glob("*.wav")))))
+        draw_detections(detector, next(iter(sorted(field.glob(f"*_{PLACE}.wav")))))
         draw_pages(field, folder)
         draw_scores(field, folder)
     copy_demo(arguments.demo)

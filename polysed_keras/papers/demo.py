@@ -6,7 +6,7 @@ import numpy as np
 from polysed_keras.audio import cached_log_mel, load_audio, write_audio
 from polysed_keras.datasets import format_statistics, load_dataset
 from polysed_keras.display import plot_detections, plot_soundscape, plot_training, save_figure
-from polysed_keras.evaluation import evaluate_run, format_tables, write_report
+from polysed_keras.evaluation import evaluate_runs, format_tables, write_report
 from polysed_keras.events import clip_events, write_detections
 from polysed_keras.export import export_run, load_saved_model
 from polysed_keras.files import atomic_file, read_json
@@ -26,7 +26,8 @@ from polysed_keras.training import best_epoch, load_run, read_history, run_exper
 # The size of `polysed demo`.
 DEMO_PRESETS = ("multilabel_small", "mcmt_2_small")
 MIXTURES, DURATION_SECONDS = (18, 4, 6), 120.0
-SETTINGS = ("training.epochs=16", "training.segment_hop=64")
+SETTINGS = ("training.epochs=12", "training.segment_hop=64")
+MINUTES = 4  # measured on two idle cores
 
 # The size of the papers' recipes if `data` is "demo". A network of many subnets takes long until its first step, so
 # there are few of them.
@@ -164,6 +165,8 @@ def run_demo(out):
     """
     folder = pathlib.Path(out)
     soundbank, data = folder / "soundbank", folder / "data"
+    print(f"This takes about {MINUTES} minutes on two idle cores, into {folder}; an interrupted demo goes on where it "
+          "stopped.", flush=True)
     if not soundbank.exists():
         print("1. a soundbank made by the program")
         write_soundbank(soundbank)
@@ -177,7 +180,7 @@ def run_demo(out):
         history = run_experiment(experiment, data, run, resume=bool(read_history(run)))
         save_figure(plot_training(history, title=run.name), run / "training.png")
     print("4. frame-based F1 on test mixtures (paper 1's Tables 2 and 3)")
-    results = [evaluate_run(run, data, progress=False) for run in runs]
+    results = evaluate_runs(runs, data, progress=False)
     print(format_tables(*write_report(results, folder / "report")))
     best = max(runs, key=lambda run: best_epoch(run, "val_f1")["val_f1"])
     saved_model = export_run(best, folder / "saved_models" / best.name)
