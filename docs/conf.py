@@ -14,7 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 project = "polysed_keras"
 author = copyright = "the polysed_keras authors"
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "generated"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "sphinx_copybutton",
+              "generated"]
 smartquotes = False
 default_role = "py:obj"  # `name` in a docstring is code, and a link where there is such a name
 
@@ -25,6 +26,8 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and outputs of doctests
 
 myst_heading_anchors = 3
 highlight_language = "none"

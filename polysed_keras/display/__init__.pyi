@@ -5,6 +5,7 @@ from .recordings import (
     REFERENCE as REFERENCE,
     plot_attention as plot_attention,
     plot_detections as plot_detections,
+    plot_events as plot_events,
     plot_posteriors as plot_posteriors,
     plot_soundscape as plot_soundscape,
     save_figure as save_figure,

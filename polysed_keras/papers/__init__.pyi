@@ -7,6 +7,7 @@ from .decompositions import (
     study_recipe as study_recipe,
 )
 from .demo import (
+    find_example_sounds as find_example_sounds,
     find_sounds as find_sounds,
     make_example as make_example,
     make_mixtures as make_mixtures,

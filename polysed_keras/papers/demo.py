@@ -1,5 +1,6 @@
 """Sounds made by the program in place of a corpus or of one's own, and the demo of `polysed demo`."""
 import pathlib
+import shutil
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def make_example(path):
     """
     path, rate = pathlib.Path(path), 16000
     if not path.exists():
-        waveform = 0.3 * load_audio(NEGATIVES / "background" / "ambience" / "town" / "city.ogg", rate)[:30 * rate]
+        city = load_audio(NEGATIVES / "background" / "ambience" / "town" / "city.ogg", rate)
+        waveform = 0.3 * np.resize(city, 30 * rate)  # It is shorter, and begins anew.
         for place, label in enumerate(EXAMPLE_LABELS):
             sound = load_audio(min((NEGATIVES / "other" / label).glob("*.ogg")), rate)[:4 * rate]
             begin = round((3 + 6.5 * place) * rate)
@@ -67,6 +69,21 @@ def make_example(path):
         with atomic_file(path) as temporary:
             write_audio(temporary, np.clip(waveform, -1, 1), rate, "PCM_16")
     return path
+
+
+def find_example_sounds(sounds, out):
+    """Return the folder of a soundbank; if `sounds` is "demo", of the example's sounds, from the package's recordings.
+
+    Args:
+        sounds: folder with a folder of recordings per label; or "demo".
+        out: folder of all that is made.
+    """
+    if not is_demo(sounds):
+        return pathlib.Path(sounds)
+    folder = pathlib.Path(out) / "sounds"
+    for label in EXAMPLE_LABELS:
+        shutil.copytree(NEGATIVES / "other" / label, folder / label, dirs_exist_ok=True)
+    return folder
 
 
 def is_demo(data):
