@@ -69,6 +69,14 @@ def test_thresholds_are_those_by_hand(run):
     assert found["min_duration"] == [4 * STEP / 2, 6 * STEP / 2]
 
 
+def test_a_calibration_that_was_changed_is_refused(run):
+    calibrate_run(run(made(BY_HAND)), alarms_per_hour=3)
+    path = run(made(BY_HAND)) / "calibration.json"
+    path.write_text(path.read_text().replace("0.8", "0.9", 1))
+    with pytest.raises(InputError, match="calibration.json"):
+        read_json(path)
+
+
 def test_caution_uses_up_a_share_of_the_number(run, monkeypatch):
     """Three false events in an hour are allowed by six per hour, of which half is used up, and not by five."""
     monkeypatch.setattr(postprocessing, "CAUTION", 0.5)

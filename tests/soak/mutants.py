@@ -46,6 +46,10 @@ PATIENCE = 1800  # seconds per mutant, also if it waits for something
 PRELOADED = ("pandas", "scipy.signal", "sklearn.metrics", "librosa", "sed_eval", "keras")
 # Mutants that no test can kill, because they behave as the module does: {module: {mutated line: reason}}.
 EQUIVALENT = {
+    "evaluation/calibration.py": {
+        "labels, resolution = source.datasets[ -1].labels, source.experiment.time_resolution":
+        "a run of recordings has one dataset"},
+    "evaluation/tables.py": {"if len(columns) > 2:": "two runs have three columns, with their difference"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
         "0)))": "levels are at most 1, or infinite and not used",
