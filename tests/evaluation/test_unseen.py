@@ -110,7 +110,9 @@ def test_tables_by_hand():
     """Frames: a and c (unseen in task_1), b (in task_2), a and c and d (in both), b and d, silence."""
     references = [np.array([[1, 0, 1, 0], [0, 1, 0, 0]]), np.array([[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]])]
     estimates = [np.array([[1, 0, 0, 0], [0, 1, 0, 0]]), np.array([[1, 1, 0, 1], [0, 1, 0, 1], [1, 0, 0, 0]])]
-    shares, scores = unseen_tables([result_of(references, estimates)])
+    result = result_of(references, estimates)
+    assert result.unseen[0].counts[0].tolist() == [[[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], [[0, 0, 0]] * 4]
+    shares, scores = unseen_tables([result])
     assert shares.set_index("row")["value"].to_dict() == pytest.approx(
         {"powerset, any task": 3 / 5, "powerset, task_1": 2 / 5, "powerset, task_2": 2 / 5})
     assert scores.set_index("row")["value"].to_dict() == pytest.approx(
