@@ -151,6 +151,9 @@ def test_tables_have_these_columns(tmp_path):
     header = format_tables(*report_tables(results, resamples=10)).splitlines()
     assert [result.name for result in results] == ["mine", "theirs"] and any(
         {"mine", "theirs"} <= set(line.split()) for line in header)
+    tables = [[table.low.tolist() for table in report_tables(results, resamples=10, **seed)]
+              for seed in ({}, {"seed": 0}, {"seed": 1})]
+    assert str(tables[0]) == str(tables[1]) != str(tables[2])
     clips = shutil.copytree(shared_run(CLIPS), tmp_path / "clips")
     (result,) = evaluate_runs([clips], shared_clips(), progress=False)
     assert {task.name for task in result.tasks} == {"clips"}

@@ -49,6 +49,11 @@ EQUIVALENT = {
     "evaluation/calibration.py": {
         "labels, resolution = source.datasets[ -1].labels, source.experiment.time_resolution":
         "a run of recordings has one dataset"},
+    "evaluation/reports.py": {
+        'content = {"labels": list(results[0].labels), "mixtures": list(results[ -1].mixtures),':
+        "of the same mixtures",
+        """return {f"{table['table'].iloc[ 1]}.csv": [table] for table in clip_tables(results, **arguments)}""":
+        "a column of one name"},
     "evaluation/tables.py": {"if len(columns) > 2:": "two runs have three columns, with their difference"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
