@@ -50,7 +50,7 @@ def count_labels():
     for number in TASKS:
         counted[str(number)] = rows = []
         for labels in LABELS:
-            if labels / number <= 16 or number == 1:  # 2^16 outputs of a task are more than enough
+            if labels / number <= 12 or number == 1:  # A task has at most 2^12 classes.
                 cost = experiment_cost(with_num_labels(get_preset(preset_of(number, "_small")), labels))
                 rows.append([labels, cost.weights / 1e6, cost.training_memory(BATCH) / 1e9])
     return counted

@@ -49,6 +49,20 @@ def lists(folder):
     return load_event_lists(folder / "reference.tsv", [folder / "quiet", folder / "noisy"])
 
 
+def test_each_recording_has_a_name(tmp_path):
+    with pytest.raises(ValueError, match="zip"):
+        write_run_scores(estimates(6.0, 3), ["a", "b"], LABELS, RESOLUTION, tmp_path, system="run")
+
+
+def test_recordings_of_more_frames_than_are_good_are_told(caplog, monkeypatch):
+    scores = {"a": pd.DataFrame({"onset": [0.0, 1.0], "offset": [1.0, 2.0], "cat": 0.5})}
+    score_files._check_scores("mine", scores, ["cat"])
+    assert not caplog.records
+    monkeypatch.setattr(score_files, "MOST_FRAMES", 1)
+    score_files._check_scores("mine", scores, ["cat"])
+    assert "mine: has recordings of up to 2 frames" in caplog.text
+
+
 def test_recordings_of_folders_stay_apart(tmp_path):
     write_run_scores(estimates(6.0, 2), ["a/b", "a_b"], LABELS, RESOLUTION, tmp_path, system="../runs/mine")
     folder, = (path for path in tmp_path.iterdir() if path.is_dir())

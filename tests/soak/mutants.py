@@ -54,6 +54,7 @@ EQUIVALENT = {
         "of the same mixtures",
         """return {f"{table['table'].iloc[ 1]}.csv": [table] for table in clip_tables(results, **arguments)}""":
         "a column of one name"},
+    "evaluation/runs.py": {"@dataclasses.dataclass(frozen=True, eq=True)": "nothing compares estimates"},
     "evaluation/tables.py": {"if len(columns) > 2:": "two runs have three columns, with their difference"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
