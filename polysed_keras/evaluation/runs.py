@@ -3,6 +3,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -151,9 +152,9 @@ def name_runs(runs):
     columns, names = list(range(len(runs))), [path.name for path in paths]
     for preset, indices in by_preset.items():
         if len({experiments[index].training.seed for index in indices}) == len(indices) > 1:
-            begin = os.path.commonprefix([paths[index].name for index in indices]).rstrip("-_. 0123456789")
+            begin = os.path.commonprefix([paths[index].name for index in indices])
             for index in indices:
-                columns[index], names[index] = preset, begin.removesuffix("seed").rstrip("-_. ") or preset
+                columns[index], names[index] = preset, re.sub(r"[-_. ]*(seed)?[-_. ]*\d*$", "", begin) or preset
     for name, column in zip(names, columns):
         owners[name].add(column)
     return [name if len(owners[name]) == 1 else f"{path.parent.name}/{name}" for name, path in zip(names, paths)]
