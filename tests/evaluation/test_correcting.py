@@ -10,12 +10,19 @@ from scipy.special import expit
 
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.correcting import Learnt, _thresholds, format_learnt, learn_corrections
+from polysed_keras.evaluation.correcting import (
+    Learnt,
+    _thresholds,
+    _with_new_labels,
+    format_learnt,
+    learn_corrections,
+)
 from polysed_keras.events.corrections import Answer, confirmed_events
 from polysed_keras.export.runs import export_run, load_run_detector, load_trained
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.files import file_digest
 from polysed_keras.models.prior import RARE
+from polysed_keras.training.checkpoints import read_history
 from polysed_keras.training.correcting import Corrector, add_labels, check_learnable, load_reviewed
 from polysed_keras.training.runs import load_run, run_plugins
 
@@ -241,6 +248,28 @@ def test_a_label_that_the_model_does_not_know(trained, tmp_path):
     assert inside.mean() > 3 * np.mean([each.mean() for each in posteriors.values()])
 
 
+def test_labels_with_enough_answers_get_thresholds_by_them(learnt):
+    """Nothing was calibrated before, which leaves 0.5."""
+    result = learnt[1]
+    counts = result.table.label.value_counts()
+    assert (counts >= 5).any()
+    for label, *thresholds in zip(result.calibration["labels"], *result.calibration["thresholds"].values()):
+        assert (set(thresholds) != {0.5}) == (counts.get(label, 0) >= 5)
+
+
+def test_what_was_learnt_is_the_first_epoch(learnt):
+    (row,) = read_history(learnt[0])
+    assert row["epoch"] == 1
+
+
+def test_a_new_label_is_filtered_as_most_are():
+    before = {"labels": ["a", "b", "c"], "alarms_per_hour": "20", "hours": 1.0, "thresholds": {"20": [0.1, 0.2, 0.3]},
+              "median_frames": [5, 1, 3], "min_duration": [0.4, 0.1, 0.2]}
+    after = _with_new_labels(before, ["a", "b", "c", "d"], ["d"], 60.0)
+    assert after == before | {"labels": ["a", "b", "c", "d"], "thresholds": {"20": [0.1, 0.2, 0.3, 0.5]},
+                              "median_frames": [5, 1, 3, 3], "min_duration": [0.4, 0.1, 0.2, 0.2]}
+
+
 def test_thresholds_by_hand():
     """In an hour two false events are allowed: those of 0.8 and 0.6, and not the third, of 0.5."""
     events = pd.DataFrame({"event_label": ["dog"] * 5 + ["cat"] * 4, "there": [1.0, 1, 0, 0, 0] + [1, 0, 0, 0],
@@ -275,6 +304,8 @@ def test_numbers_in_the_text_by_hand():
     assert [line.split() for line in lines[2:5]] == [["cat", "1", "0", "0", "0", "0", "0"],
                                                      ["dog", "2", "1", "2", "2", "2", "1"],
                                                      ["all", "3", "1", "2", "2", "2", "1"]]
+    assert lines == format_learnt(Learnt(table, 1800.0, {}, []), resamples=1000, seed=0).splitlines()
+    assert lines != format_learnt(Learnt(table, 1800.0, {}, []), resamples=50).splitlines()
     assert lines[-2].startswith("before: 33 % [") and "4.0 [" in lines[-2] and lines[-1].startswith("after: 67 % [")
 
 

@@ -2,8 +2,10 @@
 import pathlib
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.display.results import plot_polyphony
@@ -11,7 +13,9 @@ from polysed_keras.errors import InputError
 from polysed_keras.events.event_lists import read_events
 from polysed_keras.export.saved_model import load_saved_model
 from polysed_keras.papers import demo
+from polysed_keras.serving.detectors import load_detector
 from polysed_keras.specs.presets import get_preset
+from polysed_keras.synthesis.soundbank import read_soundbank
 
 from fixtures import write_bank
 
@@ -49,6 +53,21 @@ def test_sounds_are_those_of_a_folder_or_few_of_four_labels(tmp_path, monkeypatc
     folders = {demo.find_sounds(name, tmp_path) for name in ("demo", pathlib.Path("demo"))}
     assert folders == {tmp_path / "four_labels" / "soundbank"}
     assert made == [("alarms_and_sirens", "dog_barking", "mixer", "rain")]
+
+
+def test_the_shipped_model_hears_what_the_example_is_made_of(tmp_path):
+    """Sounds that it has learnt from; the example is to show detections."""
+    path = demo.make_example(tmp_path / "street.wav")
+    assert soundfile.info(path).duration == 30 and demo.make_example(path) == path
+    events = load_detector().detect(path)
+    assert tuple(events.event_label) == demo.EXAMPLE_LABELS
+    assert np.abs(events.onset - (3 + 6.5 * np.arange(4))).max() < 1
+
+
+def test_the_examples_sounds_are_a_soundbank(tmp_path):
+    bank = read_soundbank(demo.find_example_sounds("demo", tmp_path))
+    assert bank.labels == tuple(sorted(demo.EXAMPLE_LABELS)) and len(bank.instances) >= 4 * 8
+    assert demo.find_example_sounds("mine", tmp_path).as_posix() == "mine"
 
 
 @pytest.fixture(scope="module")

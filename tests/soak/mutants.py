@@ -49,6 +49,9 @@ EQUIVALENT = {
     "evaluation/calibration.py": {
         "labels, resolution = source.datasets[ -1].labels, source.experiment.time_resolution":
         "a run of recordings has one dataset"},
+    "evaluation/correcting.py": {
+        "track = posteriors[[each == name for each in reviewed.recordings]].reshape(- 2, len(labels))":
+        "NumPy takes any negative number for -1"},
     "evaluation/reports.py": {
         'content = {"labels": list(results[0].labels), "mixtures": list(results[ -1].mixtures),':
         "of the same mixtures",
