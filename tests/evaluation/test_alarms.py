@@ -1,6 +1,7 @@
 """False alarms of runs, from recordings with and without labels."""
 import shutil
 import time
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from polysed_keras.evaluation.alarms import (
     alarm_curve,
     alarm_tables,
     count_alarms,
+    decoded_alarm_tables,
     false_events_per_hour,
     recall_of_curve,
     warn_without_background,
@@ -104,6 +106,25 @@ def test_tables_of_an_hour_of_ten_labels_take_seconds():
     *_, recall = alarm_tables([result])
     assert time.process_time() - begin < 20  # it takes 6
     assert ((recall.low <= recall.value) & (recall.value <= recall.high)).all() and recall.high.iloc[-1] > 0
+
+
+def test_a_label_that_always_sounds_is_never_active_outside_of_it():
+    always, active = np.ones((50, 1), int), np.ones((50, 1), int)
+    counts = np.stack([count_alarms(always, active, 0.02)] * 2)
+    results = [types.SimpleNamespace(name="a", unit="recordings", counts=counts)]
+    _, outside = decoded_alarm_tables(results, ["hum"], 10, 0)
+    assert outside.value.tolist() == [0.0, 0.0]
+
+
+def test_intervals_are_of_a_thousand_resamples():
+    rng = np.random.default_rng(0)
+    alarms = random_alarms(rng, recordings=6, labels=2)
+    counts = rng.integers(1, 50, (6, 3, 7)).astype(float)
+    result = RunResult("a", 0, ("x", "y"), tuple("abcdef"), np.zeros((6, 3, 2, 3), int), alarm_counts=counts,
+                       alarms=tuple(alarms))
+    tables = [[table.low.tolist() for table in alarm_tables([result], **options)]
+              for options in ({}, {"resamples": 1000, "seed": 0}, {"resamples": 1000, "seed": 1}, {"resamples": 999})]
+    assert tables[0] == tables[1] and tables[0] != tables[2] and tables[0] != tables[3]
 
 
 def test_recordings_without_labels_add_alarms_and_no_scores(negatives):
