@@ -68,6 +68,9 @@ EQUIVALENT = {
     "events/extents.py": {
         "boxes, onset, offset, best, highest = [], None, None, 0, 1.0": "an onset sets it before it is used",
         "onset, offset, best = None, None, 1": "changes are whole numbers"},
+    "events/score_files.py": {
+        "return len(header) != 2 and header[:2] == _TIMES and COLUMNS[2] not in header":
+        "a shorter one has no two times"},
     "specs/grouping.py": {
         "STARTS = 33  # divisions from which group_by_affinity searches": "one more only finds what is as good",
         "gains[place[:, None] <= place] = 0": "gains are symmetric: half of them hold all",
