@@ -33,6 +33,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SECONDS, REPETITIONS = 300, 3
 BATCH, CLIP_SECONDS, MOST_SECONDS = 32, 10, 20
 RUNTIMES = "litert_float32", "tensorflow"
+WAIT = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6])
+sys.exit(process.returncode)
+"""
 
 
 def peak_memory():
@@ -55,13 +63,12 @@ def median_seconds(function, *arguments, least=REPETITIONS):
 
 def run_polysed(*arguments):
     """Run a command of polysed and return its seconds of one core, and its peak memory in MB."""
-    process = subprocess.Popen([sys.executable, "-m", "polysed_keras", *map(str, arguments)], cwd=ROOT,
-                               stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(process.returncode)  # the process has said why
-    return [usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6]
+    command = [sys.executable, "-m", "polysed_keras", *map(str, arguments)]
+    # By a process that is small: the peak of one that it starts counts from its own memory.
+    result = subprocess.run([sys.executable, "-c", WAIT, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit(result.returncode)  # the process has said why
+    return json.loads(result.stdout)
 
 
 def measure(model):

@@ -1,4 +1,4 @@
-"""The tutorials: every command and piece of Python of each page, in order, in a folder as the page describes it."""
+"""README and tutorials: every command and piece of Python, in order, in a folder as the page describes it."""
 import dataclasses
 import json
 import pathlib
@@ -16,7 +16,7 @@ from polysed_keras.events.corrections import KIND, Answer
 from polysed_keras.files import file_digest
 from polysed_keras.synthesis.negatives import NEGATIVES
 
-from fixtures import shared_corpus
+from fixtures import shared_corpus, write_bank
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -79,3 +79,35 @@ def test_a_tutorial_does_what_it_says(page, folder):
             "researcher": ("scores/scores.csv", "scores/f_scores.png", "posteriors/street.tsv"),
             "engineer": ("deployment/compose.yaml",), "keras_user": ("mine.keras", "saved_models/mine/1/card.json")}
     assert [path for path in made[page.stem] if not (folder / path).is_file()] == []
+
+
+# How the README's trainings are made short; networks of clips are trained in tests/training, sweeps in tests/papers.
+TINY = ("--mixtures", "2", "1", "1", "--duration", "9.6", "--mix", "rt60_seconds=[]", "empty_share=0", "--set",
+        "training.epochs=1")
+SHORT = {"yamnet": ("yamnet", TINY), "multilabel": ("multilabel_small", ("--set", "training.epochs=1")),
+         "mcmt_8": ("mcmt_2_small", ("--set", "training.epochs=1"))}
+ELSEWHERE = {("train", "scene_event_joint"), ("train", "multilabel_small"), ("sweep", "alpha"), ("demo", "--out")}
+
+
+@pytest.mark.slow
+def test_the_readme_does_what_it_says(folder):
+    """The page asks about events of one's own model, and the answers are of its labels."""
+    text, names, commands = (ROOT / "README.md").read_text(), {}, []
+    write_bank(folder / "sounds", ("dog", "cat"))
+    shutil.copytree(shared_corpus(), folder / "TUT-SED-synthetic-2016")
+    shutil.copy(folder / "owl.wav", folder / "bark.wav")
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S):
+        if language == "python" and "load_detector()" in block:
+            exec(compile(block, "README.md", "exec"), names)
+        for command in commands_of(block) if language == "sh" else ():
+            if tuple(command[:2]) in ELSEWHERE or "--server" in command:
+                continue
+            if command[0] == "train":
+                preset, options = SHORT[command[1]]
+                command = ["train", preset, *command[2:], *options]
+            assert main(command) == 0, command
+            commands.append(command[0])
+    assert {"detect", "train", "view", "export", "review", "learn", "find", "evaluate", "serve-config"} <= set(commands)
+    made = ("events/street.csv", "street.html", "saved_models/mine/1/card.json", "review.html", "dogs.html",
+            "runs/corrected/best.weights.h5", "deployment/compose.yaml", "runs/mcmt_8/best.weights.h5")
+    assert [path for path in made if not (folder / path).is_file()] == []
