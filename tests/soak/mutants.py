@@ -240,7 +240,7 @@ def main():
     parser.add_argument("number", nargs="?", type=int, default=25, help="mutants per module (25)")
     parser.add_argument("modules", nargs="*", default=list_modules(), help="such as events/decoding.py")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     os.environ["POLYSED_TEST_RUN"] = str(os.getpid())  # What the tests share is made once, for all mutants.
