@@ -20,7 +20,7 @@ from polysed_keras.evaluation.correcting import (
 from polysed_keras.events.corrections import Answer, confirmed_events
 from polysed_keras.export.runs import export_run, load_run_detector, load_trained
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.files import file_digest
+from polysed_keras.files import file_digest, read_json
 from polysed_keras.models.prior import RARE
 from polysed_keras.training.checkpoints import read_history
 from polysed_keras.training.correcting import Corrector, add_labels, check_learnable, load_reviewed
@@ -260,6 +260,20 @@ def test_labels_with_enough_answers_get_thresholds_by_them(learnt):
 def test_what_was_learnt_is_the_first_epoch(learnt):
     (row,) = read_history(learnt[0])
     assert row["epoch"] == 1
+
+
+def test_a_calibration_by_answers_that_was_changed_is_refused(learnt, tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text((learnt[0] / path.name).read_text().replace('"hours": ', '"hours": 1', 1))
+    with pytest.raises(InputError, match="calibration.json"):
+        read_json(path)
+
+
+def test_all_or_nothing_has_no_interval():
+    table = pd.DataFrame({"recording": "a.wav", "label": "dog", "onset": 0.0, "offset": 1.0, "there": [True] * 4,
+                          "before": 0.5, "after": 0.5, "reported_before": [False] * 4, "reported_after": [True] * 4})
+    *_, before, after = format_learnt(Learnt(table, 3600.0, {}, [])).splitlines()
+    assert before.startswith("before: 0 % [0, 0] of the events") and after.startswith("after: 100 % [100, 100] of the")
 
 
 def test_a_new_label_is_filtered_as_most_are():

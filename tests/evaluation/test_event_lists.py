@@ -4,7 +4,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from polysed_keras.evaluation.event_lists import load_event_lists, read_lists
+from polysed_keras.errors import InputError
+from polysed_keras.evaluation.event_lists import load_event_lists, read_durations, read_lists
 from polysed_keras.events.score_files import write_score_file
 
 
@@ -43,3 +44,16 @@ def test_scores_above_a_half_are_events_unless_another_threshold_is_given(tmp_pa
     for options, expected in (({}, [0.5, 1.5]), ({"threshold": 0.2}, [0.0, 2.0])):
         lists = load_event_lists(reference, [tmp_path / "scores"], **options)
         assert lists.systems["scores"]["a"][["onset", "offset"]].values.tolist() == [expected]
+
+
+def test_a_recording_has_a_length(tmp_path):
+    with pytest.raises(InputError, match="seconds above 0"):
+        read_durations(write(tmp_path / "d" / "durations.tsv", "a.wav\t5\nb.wav\t0\n"))
+
+
+def test_the_first_recording_that_a_list_lacks_is_named(tmp_path, caplog):
+    for name in "abc":
+        write(tmp_path / "r" / f"{name}.txt", "0\t1\tdog\n")
+    write(tmp_path / "e" / "b.txt", "0\t1\tdog\n")
+    load_event_lists(tmp_path / "r", [tmp_path / "e"])
+    assert "has no list of 2 of the 3 recordings" in caplog.text and "such as a, which" in caplog.text

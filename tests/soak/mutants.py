@@ -51,7 +51,11 @@ EQUIVALENT = {
         "a run of recordings has one dataset"},
     "evaluation/correcting.py": {
         "track = posteriors[[each == name for each in reviewed.recordings]].reshape(- 2, len(labels))":
-        "NumPy takes any negative number for -1"},
+        "NumPy takes any negative number for -1",
+        'events = events.assign(there=np.nan, part=+1, before=_highest(found["before"], _overlaps(places, '
+        'found["before"])))': "nothing is known of such an event that could be left out"},
+    "evaluation/event_lists.py": {
+        "return dict(zip(names if len(set(names)) >= len(names) else map(str, paths), paths))": "there are no more"},
     "evaluation/reports.py": {
         'content = {"labels": list(results[0].labels), "mixtures": list(results[ -1].mixtures),':
         "of the same mixtures",
