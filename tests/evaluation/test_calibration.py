@@ -132,6 +132,7 @@ def test_what_to_expect_is_counted_by_hand(run):
     for name in ("false_events_per_hour", "active_outside", "recall"):  # one recording is drawn again and again
         assert table[f"{name}_low"].tolist() == table[f"{name}_high"].tolist() == pytest.approx(table[name].tolist())
     text = format_expectation((table, by_label))
+    assert [line.split()[0] for line in text.splitlines()[2:5]] == ["2", "20", "60"]
     assert "2.0 [2.0, 2.0]" in text and "7.0 [7.0, 7.0]" in text and "83 [83, 83]" in text and "2 per hour" in text
 
 

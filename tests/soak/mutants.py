@@ -48,7 +48,9 @@ PRELOADED = ("pandas", "scipy.signal", "sklearn.metrics", "librosa", "sed_eval",
 EQUIVALENT = {
     "evaluation/calibration.py": {
         "labels, resolution = source.datasets[ -1].labels, source.experiment.time_resolution":
-        "a run of recordings has one dataset"},
+        "a run of recordings has one dataset",
+        "def expect_alarms(run, data=None, partition=\"test\", *, negatives=None, resamples=1000, seed=0, "
+        "progress=False):": "a bar more or less"},
     "evaluation/correcting.py": {
         "track = posteriors[[each == name for each in reviewed.recordings]].reshape(- 2, len(labels))":
         "NumPy takes any negative number for -1",
