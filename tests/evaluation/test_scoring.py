@@ -10,7 +10,7 @@ import soundfile
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.event_lists import load_event_lists, read_durations
-from polysed_keras.evaluation.scoring import ERRORS, Matching, score_tables
+from polysed_keras.evaluation.scoring import ERRORS, KINDS, Matching, score_tables, summarize_tables
 from polysed_keras.events import event_counts, f_score
 
 LABELS = ["cat", "dog", "rain"]
@@ -58,6 +58,16 @@ def test_scores_equal_sed_eval(folders):
             if measure != "substitution_rate":
                 expected = average["error_rate"][measure]
                 assert scores[f"{kind}_{measure}", "average"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_a_terminal_shows_and_what_is_drawn_anew(folders):
+    lists = load_event_lists(*folders[:1], folders[1:], durations=folders[0].parent / "durations.tsv")
+    tables = score_tables(lists, resamples=100)
+    assert [table["table"].iloc[0] for table in summarize_tables(tables)] == [
+        *(f"{kind}_f_score" for kind in KINDS), "overall error rates", "false_events_per_hour", "active_outside_events"]
+    lows = [[table.low.tolist() for table in score_tables(lists, resamples=3, **seed)]
+            for seed in ({}, {"seed": 0}, {"seed": 1})]
+    assert str(lows[0]) == str(lows[1]) != str(lows[2])
 
 
 def test_scores_by_hand(folders):
