@@ -165,7 +165,7 @@ class EventFinder:
         reach: how many frames before and after a frame are needed to tell whether an event begins or ends there.
     """
 
-    def __init__(self, threshold, median_frames, min_frames, gap_frames, edge=EDGE, half_step=0):
+    def __init__(self, threshold, median_frames, min_frames, gap_frames, edge, half_step):
         self._threshold, self._median_frames, self._min_frames = threshold, median_frames, min_frames
         self._gap_frames, self._edge, self._half_step = gap_frames, edge, half_step
         self.reach = median_frames // 2 + gap_frames + half_step

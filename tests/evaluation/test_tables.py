@@ -8,7 +8,7 @@ import pytest
 
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.reports import write_report
-from polysed_keras.evaluation.tables import RunResult, class_wise_table, format_tables, polyphony_table
+from polysed_keras.evaluation.tables import RunResult, class_wise_table, compare_scores, format_tables, polyphony_table
 from polysed_keras.events.metrics import f_score, frame_counts
 
 CAT_DOG = ("cat", "dog")
@@ -174,6 +174,12 @@ def test_silence_only():
     results = [result_of(silence, silence)]
     assert len(polyphony_table(results)) == 0 and class_wise_table(results)["value"].isna().all()
     assert "overall" in format_tables(class_wise_table(results), polyphony_table(results))
+
+
+def test_scores_are_in_per_cent_unless_it_is_said():
+    scores = {"a": [(np.array([0.5]), np.full((3, 1), 0.5))]}
+    for options, scale in (({}, 100), ({"per_cent": False}, 1)):
+        assert compare_scores(scores, "f", ["dog"], unit="clips", **options).attrs == {"unit": "clips", "scale": scale}
 
 
 def test_formatted_table_by_hand():

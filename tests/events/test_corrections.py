@@ -12,6 +12,7 @@ from polysed_keras.events.corrections import (
     confirmed_events,
     find_recordings,
     known_activity,
+    logit_distance,
     merge_corrections,
     read_corrections,
 )
@@ -145,3 +146,14 @@ def test_recordings_are_found_by_name_and_content(tmp_path):
     (tmp_path / "x" / "a.wav").write_bytes(b"other")
     with pytest.raises(InputError, match="the recording that was reviewed. Received: another content"):
         find_recordings(answers, tmp_path)
+
+
+def test_distances_are_of_logits_and_stay_finite():
+    """log 9 is the logit of 0.9, and log 9999 that of 0.9999, which is taken for 1."""
+    assert logit_distance(0.9, 0.5) == -logit_distance(0.5, 0.9) == pytest.approx(np.log(9))
+    np.testing.assert_allclose(logit_distance([1.0, 0.0], [0.5, 0.5]), [np.log(9999), -np.log(9999)])
+
+
+def test_an_answer_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Answer("a.wav", "dog", 0.0, 1.0, "yes", (0.0, 1.0)).answer = "no"

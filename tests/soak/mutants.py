@@ -64,7 +64,11 @@ EQUIVALENT = {
         """return {f"{table['table'].iloc[ 1]}.csv": [table] for table in clip_tables(results, **arguments)}""":
         "a column of one name"},
     "evaluation/runs.py": {"@dataclasses.dataclass(frozen=True, eq=True)": "nothing compares estimates"},
-    "evaluation/tables.py": {"if len(columns) > 2:": "two runs have three columns, with their difference"},
+    "evaluation/tables.py": {
+        "if len(columns) > 2:": "two runs have three columns, with their difference",
+        'return compare_runs(results, f"class_wise_{measure}", [*results[ -1].labels, row], '
+        "_clip_scores(results[0].encoding),": "all have the same labels"},
+    "events/decoding.py": {'if task.encoding <= "multi_class":': "no encoding's name comes before it"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
         "0)))": "levels are at most 1, or infinite and not used",
@@ -86,7 +90,8 @@ EQUIVALENT = {
         'expect(not (frames or pretrained) or kind <= "backbone", "frames and pretrained", "True for a backbone only", '
         "kind)": "no kind comes before a backbone"},
     "events/metrics.py": {
-        "padded = np.pad(activity.T.astype(np.int8), ((0, 0), (1, 2)))": "a second column of zeros changes nothing"},
+        "padded = np.pad(activity.T.astype(np.int8), ((0, 0), (1, 2)))": "a second column of zeros changes nothing",
+        "padded = np.pad(activity.T.astype(np.int8), ((0, 1), (1, 1)))": "nor does a row"},
 }
 
 
