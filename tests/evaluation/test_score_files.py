@@ -58,6 +58,8 @@ def test_recordings_of_more_frames_than_are_good_are_told(caplog, monkeypatch):
     scores = {"a": pd.DataFrame({"onset": [0.0, 1.0], "offset": [1.0, 2.0], "cat": 0.5})}
     score_files._check_scores("mine", scores, ["cat"])
     assert not caplog.records
+    with pytest.raises(InputError, match="mine: expected scores of the labels cow. Received: 'cat'. Choose"):
+        score_files._check_scores("mine", scores, ["cow"])
     monkeypatch.setattr(score_files, "MOST_FRAMES", 1)
     score_files._check_scores("mine", scores, ["cat"])
     assert "mine: has recordings of up to 2 frames" in caplog.text

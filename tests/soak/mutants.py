@@ -68,6 +68,7 @@ EQUIVALENT = {
         "if len(columns) > 2:": "two runs have three columns, with their difference",
         'return compare_runs(results, f"class_wise_{measure}", [*results[ -1].labels, row], '
         "_clip_scores(results[0].encoding),": "all have the same labels"},
+    "evaluation/unseen.py": {"@dataclasses.dataclass(frozen=True, eq=True)": "nothing compares counts"},
     "events/decoding.py": {'if task.encoding <= "multi_class":': "no encoding's name comes before it"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
