@@ -30,6 +30,7 @@ from polysed_keras.models.compiling import compile_model
 from polysed_keras.models.network import build_model
 from polysed_keras.serving.batch import FINISHED
 from polysed_keras.serving.deployment import find_exports
+from polysed_keras.synthesis.corpus import MIXTURE_NAME
 from polysed_keras.training.checkpoints import read_history, restore_checkpoint
 from polysed_keras.training.runs import load_run
 
@@ -53,7 +54,7 @@ AGAIN = {"train": ("--resume",)}  # how a command is given again after an interr
 CHAIN = tuple(STEPS) if KILLS > 3 or DISKS else ("synthesize", "train", "evaluate")
 KILLS_PER_CHAIN = 6
 EXISTS = [f"polysed: {name}: exists already. Choose another folder or remove it." for name in ("data", "corrected")]
-ANSWERS = [{"recording": f"test{recording}.wav", "label": label, "onset": place, "offset": place + 0.5,
+ANSWERS = [{"recording": f"{MIXTURE_NAME.format(recording)}.wav", "label": label, "onset": place, "offset": place + 0.5,
             "answer": answer, "heard": (place, place + 1.0), "asked": (place, place + 0.5)}
            for recording in (0, 1) for label in LABELS for place, answer in ((1.0, "yes"), (3.0, "no"))]
 

@@ -31,6 +31,7 @@ from polysed_keras.training import (
     copy_plugins,
     load_reviewed,
     plugin_digests,
+    reset_random_states,
 )
 
 FOLDS = 5
@@ -274,6 +275,7 @@ def _recalibrated(calibration, labels, events, seconds):
 def _write_run(experiment, network, calibration, table, folder, extra):
     compile_model(network, experiment.tasks, learning_rate=experiment.training.learning_rate)
     write_json(experiment.to_dict() | extra, folder / EXPERIMENT, sealed=True)
+    reset_random_states(network, experiment.training.seed)  # A network is built with others each time.
     there = table["there"]
     score = float(table["reported_after"][there].mean()) if there.any() else 0.0
     Checkpoints(folder, [], experiment.measure, network).on_epoch_end(0, {experiment.measure: score})

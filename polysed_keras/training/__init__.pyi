@@ -5,6 +5,7 @@ from .checkpoints import (
     best_epoch as best_epoch,
     read_calibration as read_calibration,
     read_history as read_history,
+    reset_random_states as reset_random_states,
 )
 from .clips import (
     HOUR_SECONDS as HOUR_SECONDS,

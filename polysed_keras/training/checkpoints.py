@@ -96,6 +96,12 @@ def _seed_states(model):
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
+def reset_random_states(model, seed):
+    """Set the random states of a network's layers to those of a seed, in place of what they were built with."""
+    for place, state in enumerate(_seed_states(model)):
+        state.assign([seed, place])
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Callback that writes, after each epoch, the state to resume from, the history, and the best epoch's weights.
 

@@ -181,6 +181,8 @@ def test_the_same_corrections_give_the_same_weights(learnt, trained, tmp_path):
     before, after = (load_trained(each)[1].get_weights() for each in (run, tmp_path / "run"))
     for pair in zip(before, after, strict=True):
         np.testing.assert_array_equal(*pair)
+    for name in ("experiment.json", "state.json", "calibration.json"):
+        assert (run / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
 def test_answers_that_say_neither_yes_nor_no_teach_nothing(trained, tmp_path):
