@@ -42,7 +42,7 @@ UNCALIBRATED = 0.5  # threshold of a model without a calibration
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learnt:
-    """What was learnt from corrections.
+    """Result of learning from corrections.
 
     Attributes:
         table: DataFrame with a row per answer that is yes or no, on which the network that judged it was not fitted:

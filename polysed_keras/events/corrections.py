@@ -21,7 +21,7 @@ Seconds = typing.Annotated[float, msgspec.Meta(ge=0)]
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a person has said of one event.
+    """Answer of a person about one event.
 
     Attributes:
         recording: name of the audio file, without folders.
