@@ -57,10 +57,10 @@ def _answers(saved_model, waveform, recording, sample_rate):
     return [(answer["posteriors"][0].numpy(), answer["activity"][0].numpy()) for answer in answers]
 
 
-# One network of each kind goes the whole way among the fast tests, and the paper's own and one of each other kind among
-# the slow ones. The others have more of the same layers; `make soak` takes them too.
+# One network of each kind goes the whole way among the fast tests, and one of each other kind and full size among the
+# slow ones. The others have more of the same layers and take up to a minute; `make soak` takes them too.
 FAST = {"multilabel_small", "mcmt_2_small", "scene_event_joint_small"}
-SLOW = {"multilabel", "mcmt_8", "mcmt_16_small", "yamnet", "yamnet_mcmt_2", "scene_baseline", "event_baseline_small",
+SLOW = {"multilabel", "mcmt_2", "mcmt_4_small", "yamnet", "yamnet_mcmt_2", "scene_baseline", "event_baseline_small",
         "event_tagger_densenet"}
 TRIED = set(PRESETS) if os.environ.get("POLYSED_SOAK_PRESETS") else FAST | SLOW
 
