@@ -69,7 +69,12 @@ def write_rows(rows, soundbank, out):
     """Write a soundbank of some rows of another one's table, whose audio it links to."""
     (out / "meta").mkdir(parents=True)
     (out / "audio").symlink_to((pathlib.Path(soundbank) / "audio").resolve())
-    with open(out / "meta" / "esc50.csv", "w", newline="", encoding="utf-8") as file:
+    write_table(rows, out)
+
+
+def write_table(rows, soundbank):
+    """Write a soundbank's table, in place of the one that it has."""
+    with open(soundbank / "meta" / "esc50.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -181,13 +186,16 @@ def read_folder(folder, without=()):
 
 
 class Mapped:
-    """The class scores of YAMNet as posteriors of the ten labels."""
+    """The class scores of YAMNet as posteriors of labels, {label: names of classes}, by default the ten."""
 
-    def __init__(self, path):
-        self._detector = load_detector(path)
-        self.labels, self.time_resolution = tuple(CLASSES), self._detector.time_resolution
+    def __init__(self, path, classes=None):
+        classes, self._detector = classes or CLASSES, load_detector(path)
+        self.labels, self.time_resolution = tuple(classes), self._detector.time_resolution
         self.description, self._columns = {}, [[self._detector.labels.index(name) for name in names]
-                                               for names in CLASSES.values()]
+                                               for names in classes.values()]
+
+    def event_rule(self, **_):
+        return {"threshold": 0.5}
 
     def posteriors(self, audio):
         scores = self._detector.posteriors(audio)[0]

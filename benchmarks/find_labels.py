@@ -19,37 +19,18 @@ import random
 
 import numpy as np
 import soundfile as sf
-from field_test import RATE, make, read_folder, read_rows
-from loop import RATE as ALARMS, SIDES, divide, measure, reply
+from field_test import RATE, Mapped, make, read_folder, read_rows, write_table
+from loop import RATE as ALARMS, SIDES, divide, learn_answers, measure, reply, spread
 from timing import commit, table
 
 from polysed_keras.audio import find_audio, load_audio
 from polysed_keras.detection import embed_recordings, find_nearest
 from polysed_keras.display import Question
-from polysed_keras.evaluation import learn_corrections
 from polysed_keras.events import merge_corrections, read_events
 from polysed_keras.events.corrections import KIND, Corrections
-from polysed_keras.export import default_model, load_run_detector, load_trained
 from polysed_keras.files import temporary_folder
-from polysed_keras.serving import load_detector
 
 CLIPS, SECONDS = 8, 5  # of each source
-
-
-class Renamed:
-    """The classes of YAMNet that are named like some labels, as a detector of these labels."""
-
-    def __init__(self, path, labels):
-        self._detector, self.labels, self.description = load_detector(path), tuple(labels), {}
-        self.time_resolution = self._detector.time_resolution
-        names = [name.lower() for name in self._detector.labels]
-        self._columns = [names.index(label) for label in labels]
-
-    def event_rule(self, **_):
-        return {"threshold": 0.5}
-
-    def posteriors(self, audio):
-        return self._detector.posteriors(audio)[0][:, self._columns], None
 
 
 def cut_clips(source):
@@ -74,8 +55,7 @@ def add_sounds(folder, sources):
                 name = f"{label}-{path.stem}-{index}.wav"
                 sf.write(audio / name, clip, RATE)
                 rows.append(dict(rows[0], filename=name, fold="5", category=label, src_file=path.stem))
-    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
-    (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    write_table(rows, folder)
 
 
 def try_seed(arguments, labels, seed, out):
@@ -102,11 +82,9 @@ def try_seed(arguments, labels, seed, out):
         right[label] = np.mean(yes[:10]), np.mean(yes)
         answers += said
     answers, _ = merge_corrections([Corrections(KIND, answers)])
-    experiment, network, calibration, origin = load_trained(default_model())
+    yamnet = Mapped(arguments.yamnet, {label: [label.capitalize()] for label in labels})
     with temporary_folder() as temporary:
-        heard = {path.name: path for _, path, _ in reviewed if path.name in {answer.recording for answer in answers}}
-        learn_corrections(experiment, network, answers, heard, temporary / "run", calibration=calibration, extra=origin)
-        detector, yamnet = load_run_detector(temporary / "run"), Renamed(arguments.yamnet, labels)
+        detector = learn_answers(answers, {path.name: path for _, path, _ in reviewed}, temporary / "run")
         found = {(label, name): measure(each, measured, [label])
                  for label in labels for name, each in (("learnt", detector), ("YAMNet's class", yamnet))}
     return found, right
@@ -137,10 +115,6 @@ def main():
     print(table(("label", "detector", f"found at {ALARMS} false per hour, in hindsight", "found by own thresholds",
                  "false per hour by own thresholds"),
                 [(*key, *map(spread, zip(*values))) for key, values in found.items()]))
-
-
-def spread(values):
-    return f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

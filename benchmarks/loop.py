@@ -75,6 +75,20 @@ def measure(detector, recordings, labels):
     return recall_at_alarms(alarms, RATE)[-1], found, false
 
 
+def learn_answers(answers, recordings, run):
+    """Return the detector that the shipped model becomes by answers about some of the recordings, {name: path}."""
+    experiment, network, calibration, origin = load_trained(default_model())
+    names = {answer.recording for answer in answers}
+    heard = {name: path for name, path in recordings.items() if name in names}
+    learn_corrections(experiment, network, answers, heard, run, calibration=calibration, extra=origin)
+    return load_run_detector(run)
+
+
+def spread(values):
+    """Return the mean and the range of several values as a text."""
+    return f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 def main():
     """Print a table of the mean and the range over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,17 +118,12 @@ def main():
                          else random.Random(seed).sample(found, min(number, len(found))))
                 answers = [reply(question, reference[question.path.name]) for question in asked]
                 answers, _ = merge_corrections([Corrections(KIND, answers)])
-                experiment, network, calibration, origin = load_trained(default_model())
                 with temporary_folder() as temporary:
-                    heard = {name: reviewed[name] for name in {answer.recording for answer in answers}}
-                    learn_corrections(experiment, network, answers, heard, temporary / "run", calibration=calibration,
-                                      extra=origin)
-                    results.setdefault((number, order), []).append(
-                        measure(load_run_detector(temporary / "run"), measured, labels))
+                    detector = learn_answers(answers, reviewed, temporary / "run")
+                    results.setdefault((number, order), []).append(measure(detector, measured, labels))
                 yes = sum(answer.answer == "yes" for answer in answers)
                 print(f"seed {seed}, {number} answers, {order}, {yes} yes:", results[number, order][-1], flush=True)
-    rows = [(number, order, *(f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-                              for values in zip(*measures))) for (number, order), measures in results.items()]
+    rows = [(number, order, *map(spread, zip(*measures))) for (number, order), measures in results.items()]
     print(f"commit {commit()}, {len(labels)} labels, seeds {arguments.seeds}\n")
     print(table(("answers", "order", f"found at {RATE} false per hour, in hindsight", "found by own thresholds",
                  "false per hour by own thresholds"), rows))

@@ -136,10 +136,9 @@ class Commands(SphinxDirective):
     def run(self):
         from polysed_keras.cli import build_parser
         from polysed_keras.cli.parsers import GROUPS
-        (choices,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
         sections = {group: nodes.section("", nodes.title(text=group[0].upper() + group[1:]), ids=[nodes.make_id(group)],
                                          names=[group]) for group in GROUPS}
-        for name, parser in choices.choices.items():
+        for name, parser in build_parser().commands.items():
             sections[parser.get_default("group")] += _section(name, parser.get_default("summary"), parser)
         return list(sections.values())
 

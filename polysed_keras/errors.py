@@ -1,5 +1,4 @@
 """The exception for mistakes in the user's input, which the command line prints as one line before it exits with 2."""
-import difflib
 
 
 class InputError(ValueError):
@@ -65,11 +64,8 @@ def expect_known(names, known, field, hint="", *, expected="one of {}"):
     """
     known, several = list(known), isinstance(names, (list, tuple))
     unknown = [name for name in (names if several else [names]) if name not in known]
-    hints = [f"Did you mean {near}?" for near in dict.fromkeys(filter(None, map(nearest(known), unknown)))]
-    expect(not unknown, field, expected.format(", ".join(known)), unknown if several else names,
-           " ".join(filter(None, [*hints, hint])))
-
-
-def nearest(known):
-    """Return a function that returns the name among those known that is most like another one, or None."""
-    return lambda name: next(iter(difflib.get_close_matches(str(name), known, 1)), None)
+    if unknown:
+        import difflib  # which no command that succeeds needs
+        near = dict.fromkeys(match for name in unknown for match in difflib.get_close_matches(str(name), known, 1))
+        expect(False, field, expected.format(", ".join(known)), unknown if several else names,
+               " ".join(filter(None, [*(f"Did you mean {match}?" for match in near), hint])))

@@ -62,11 +62,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def blocks(page):
+    """(language, text) of a page's shell scripts and Python, in order."""
+    return re.findall(r"^```(sh|python)\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_does_what_it_says(page, folder):
     names, ran = {}, 0
-    for language, text in re.findall(r"^```(sh|python)\n(.*?)^```", page.read_text(), re.M | re.S):
+    for language, text in blocks(page):
         if language == "python":
             exec(compile(text, page.name, "exec"), names)
         for command in commands_of(text) if language == "sh" else ():
@@ -86,17 +91,17 @@ TINY = ("--mixtures", "2", "1", "1", "--duration", "9.6", "--mix", "rt60_seconds
         "training.epochs=1")
 SHORT = {"yamnet": ("yamnet", TINY), "multilabel": ("multilabel_small", ("--set", "training.epochs=1")),
          "mcmt_8": ("mcmt_2_small", ("--set", "training.epochs=1"))}
-ELSEWHERE = {("train", "scene_event_joint"), ("train", "multilabel_small"), ("sweep", "alpha"), ("demo", "--out")}
+ELSEWHERE = {("train", "scene_event_joint"), ("sweep", "alpha")}
 
 
 @pytest.mark.slow
 def test_the_readme_does_what_it_says(folder):
     """The page asks about events of one's own model, and the answers are of its labels."""
-    text, names, commands = (ROOT / "README.md").read_text(), {}, []
+    names, commands = {}, []
     write_bank(folder / "sounds", ("dog", "cat"))
     shutil.copytree(shared_corpus(), folder / "TUT-SED-synthetic-2016")
     shutil.copy(folder / "owl.wav", folder / "bark.wav")
-    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S):
+    for language, block in blocks(ROOT / "README.md"):
         if language == "python" and "load_detector()" in block:
             exec(compile(block, "README.md", "exec"), names)
         for command in commands_of(block) if language == "sh" else ():

@@ -4,7 +4,6 @@ The choices are defined in other rooms, whose modules import NumPy and pandas. T
 stays quick; tests/cli and tests/export hold them equal.
 """
 import argparse
-import inspect
 import os
 import sys
 
@@ -37,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Raise InputError; argparse would print all options first."""
-        raise InputError(f"{self.prog}: {message}. See {self.prog} --help".removeprefix("polysed "))
+        raise InputError(f"{self.prog}: {message}. See {self.prog} --help".removeprefix("polysed").lstrip(" :"))
 
     def _check_value(self, action, value):  # of argparse, for options and commands with choices
         if action.choices is not None:
@@ -57,16 +56,20 @@ class Parser(argparse.ArgumentParser):
 class Program(Parser):
     """The parser of `polysed`, whose help has the commands by what one does with them."""
 
+    @property
+    def commands(self):
+        """The commands' parsers by their names."""
+        return next(action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+
     def format_help(self):
         """Return usage, the commands in GROUPS, and the options."""
         formatter = self.formatter_class(self.prog)
         formatter.add_usage(self.usage, self._actions, [])
         formatter.add_text(self.description)
-        (commands,) = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
         for group in GROUPS:
             formatter.start_section(group)
             formatter.add_arguments([argparse.Action([], name, help=parser.get_default("summary"))
-                                     for name, parser in commands.items() if parser.get_default("group") == group])
+                                     for name, parser in self.commands.items() if parser.get_default("group") == group])
             formatter.end_section()
         formatter.start_section("options")
         formatter.add_arguments([action for action in self._actions if action.option_strings])
@@ -91,8 +94,7 @@ class PrintCompletion(argparse.Action):
         import shtab
 
         from polysed_keras.specs import PRESETS
-        (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-        for command_parser in commands.values():
+        for command_parser in parser.commands.values():
             for action in command_parser._actions:
                 if action.metavar == "PRESET":
                     action.choices = list(PRESETS)
@@ -103,7 +105,7 @@ class PrintCompletion(argparse.Action):
 
 
 def command(name, *options, group, examples, interrupted=NOTHING_WRITTEN):
-    """Decorate a function of parsed arguments as a command; its docstring's first line is the help.
+    """Decorate a function of parsed arguments as a command; its docstring, a line, is the help.
 
     Args:
         name: str, the command.
@@ -114,11 +116,10 @@ def command(name, *options, group, examples, interrupted=NOTHING_WRITTEN):
     """
     def decorate(function):
         def add_parser(commands):
-            summary = function.__doc__.partition("\n")[0].removesuffix(".")
+            summary = function.__doc__.removesuffix(".")
             summary = summary[0].lower() + summary[1:]
             text = "\n  ".join(["examples:", *(f"polysed {example}" for example in examples)])
-            parser = commands.add_parser(name, help=summary, description=inspect.cleandoc(function.__doc__),
-                                         epilog=text)
+            parser = commands.add_parser(name, help=summary, description=function.__doc__, epilog=text)
             parser.set_defaults(function=function, parser=parser, interrupted=interrupted, group=group, summary=summary)
             for add in options:
                 add(parser)

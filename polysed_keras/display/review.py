@@ -164,14 +164,20 @@ def choose_questions(questions, number, order="informative"):
 
 def _powers(questions):
     """Return the mean of the squared samples of each event, float array."""
-    by_path, powers = collections.defaultdict(list), np.zeros(len(questions))
-    for index, question in enumerate(questions):
-        by_path[question.path].append(index)
-    for path, indices in by_path.items():
+    powers = np.zeros(len(questions))
+    for path, indices in _by_recording(questions).items():
         spans = [(questions[index].onset, questions[index].offset) for index in indices]
         for index, sound in zip(indices, load_excerpts(path, spans, SAMPLE_RATE)):
             powers[index] = np.mean(np.square(sound, dtype=float)) if len(sound) else 0.0
     return powers
+
+
+def _by_recording(questions):
+    """Return {path: indices of its questions}."""
+    by_path = collections.defaultdict(list)
+    for index, question in enumerate(questions):
+        by_path[question.path].append(index)
+    return by_path
 
 
 def build_review(questions, *, labels, model="", features=None):
@@ -192,9 +198,7 @@ def build_review(questions, *, labels, model="", features=None):
     if not questions:
         raise InputError("review: expected events to ask about. Received: none. Take other recordings, or ask for "
                          "other --labels.")
-    features, by_path = features or LogMelSpec(), collections.defaultdict(list)
-    for number, question in enumerate(questions):
-        by_path[question.path].append(number)
+    features, by_path = features or LogMelSpec(), _by_recording(questions)
     names = {}
     for path in by_path:
         expect(names.setdefault(path.name, path) == path, "review", "recordings with different names",
