@@ -22,12 +22,14 @@ from polysed_keras.errors import InputError
     option("--from", dest="instructions", metavar="CORPUS",
            help="make the mixtures of this corpus's soundscapes.json again, to the byte"),
     option("--out", required=True, metavar="DATA", help="folder of the new corpus"),
+    option("--labels", nargs="+", help="of the soundbank, only these, in this order; default: all, sorted"),
     *MIXTURE_OPTIONS,
     set_option("fields of SoundscapeSpec, such as background=pink 'event_to_background_db=[6, 30]'"),
     option("--seed", type=int, default=0, help="of all that is drawn"),
     group=DATA,
     examples=("synthesize --soundbank sounds/ --out data/",
-              "synthesize --procedural --mixtures 20 5 5 --duration 60 --out data/"))
+              "synthesize --procedural --mixtures 20 5 5 --duration 60 --out data/",
+              "synthesize --soundbank ESC-50 --labels dog rain --recipe paper --folds 1,2 3 4 --out data/"))
 def synthesize(arguments):
     """Make a corpus of mixtures from a soundbank."""
     from polysed_keras.datasets import format_statistics
@@ -48,10 +50,10 @@ def synthesize(arguments):
         if again:
             statistics = corpora.rebuild(arguments.instructions, folder, arguments.out, progress=True)
         else:
-            statistics = mix_soundbank(folder, arguments.out, recipe=recipe, mixtures=arguments.mixtures,
-                                       negatives=arguments.negatives, duration=arguments.duration,
-                                       settings=arguments.set, folds=arguments.folds, seed=arguments.seed,
-                                       source=source, progress=True)
+            statistics = mix_soundbank(folder, arguments.out, labels=arguments.labels, recipe=recipe,
+                                       mixtures=arguments.mixtures, negatives=arguments.negatives,
+                                       duration=arguments.duration, settings=arguments.set, folds=arguments.folds,
+                                       seed=arguments.seed, source=source, progress=True)
     print(format_statistics(statistics))
 
 

@@ -56,7 +56,7 @@ PAPER1_TABLE_1 = pd.DataFrame({f"{number} tasks": [place // (16 // number) + 1 f
                                for number in PAPER1_NUM_TASKS}, index=PAPER1_LABELS)
 
 
-def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
+def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None, small=False):
     """Return the recipe of Tables 2 and 3 under the paper's names of columns.
 
     Args:
@@ -66,16 +66,17 @@ def paper1_recipe(data, out, *, num_tasks=None, seeds=None, settings=None):
         num_tasks: of the networks beside the multi-label one; None for the paper's 2, 4, 8, 16 (demo: 2 and 4).
         seeds: tuple of int; None for one, because the paper does not speak of more.
         settings: more changes of the presets, as `--set` takes them.
+        small: bool, whether the `_small` presets are taken; the demo always takes them.
 
     Raises:
         InputError: the folder of the demo cannot be written.
     """
     numbers = num_tasks or ((2, 4) if is_demo(data) else PAPER1_NUM_TASKS)
     presets = {MULTI_LABEL: "multilabel", **{f"{number} tasks": f"mcmt_{number}" for number in numbers}}
-    return _recipe(data, out, presets, seeds, settings or (), tuple(PROCEDURES), "sixteen_labels")
+    return _recipe(data, out, presets, seeds, settings or (), small, tuple(PROCEDURES), "sixteen_labels")
 
 
-def figure2_recipe(data, out, *, seeds=None, settings=None):
+def figure2_recipe(data, out, *, seeds=None, settings=None, small=False):
     """Return the recipe of Figure 2, one task per label; arguments and errors as in `paper1_recipe`.
 
     With the labels of TUT-SED Synthetic 2016 its training is that of Table 2's 16 tasks; the demo has four labels.
@@ -86,12 +87,13 @@ def figure2_recipe(data, out, *, seeds=None, settings=None):
     else:
         number, preset = len(load_dataset(data).labels), "mcmt_16"
         own = f"tasks.num_tasks={number}"
-    return _recipe(data, out, {f"{number} tasks": preset}, seeds, (own, *(settings or ())), FEW_LABELS, "four_labels")
+    settings = (own, *(settings or ()))
+    return _recipe(data, out, {f"{number} tasks": preset}, seeds, settings, small, FEW_LABELS, "four_labels")
 
 
-def _recipe(data, out, presets, seeds, settings, demo_labels, demo_name):
+def _recipe(data, out, presets, seeds, settings, small, demo_labels, demo_name):
     demo, out = is_demo(data), pathlib.Path(out)
-    experiments = {column: sized_preset(preset, data, [*[DEMO_EPOCHS] * demo, *settings])
+    experiments = {column: sized_preset(preset, data, [*[DEMO_EPOCHS] * demo, *settings], small=small)
                    for column, preset in presets.items()}
     if demo:
         out = out / demo_name
@@ -137,7 +139,7 @@ def _columns(table, numbers, layout):
 
 
 def _side_by_side(ours, paper, layout, table):
-    shared = set(paper.index) & set(table["row"])  # of another corpus none are, and the paper's rows are left out
+    shared = (set(paper.index) - {"average", "overall"}) & set(table["row"])  # the labels of another corpus are others
     index = [*dict.fromkeys([*table["row"], *(paper.index if shared else ())])]
     columns = {}
     for run in dict.fromkeys([*ours, *paper]):

@@ -45,7 +45,8 @@ class SweepRecipe:
     name: str  # a key of SWEEPS
     data: pathlib.Path  # folder of both corpora
     out: pathlib.Path  # folder of runs, table and figure
-    demo: bool  # whether the program makes the data, and the `_small` presets are taken
+    demo: bool  # whether the program makes the data
+    small: bool  # whether the `_small` presets are taken
     points: tuple  # the values of papers.run_sweep
     seeds: tuple
     k: int  # number of events of a point
@@ -53,7 +54,7 @@ class SweepRecipe:
     tagger: str | None  # SavedModel that chooses events, or a preset to train on all events; None if none is needed
 
 
-def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, tagger=None):
+def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, tagger=None, small=False, k=None):
     """Return the SweepRecipe of a sweep of paper 2; nothing is made or read yet.
 
     Args:
@@ -65,18 +66,22 @@ def paper2_recipe(name, data, out, *, points=None, seeds=None, settings=None, ta
         seeds: tuple of int; None for the paper's four (demo: two).
         settings: more changes of the presets, as `--set` takes them.
         tagger: SavedModel that chooses events; None trains one.
+        small: bool, whether the `_small` presets are taken, with all hours of event clips; the demo always takes them.
+        k: int, events of a point; None for the paper's 35 (demo: 3).
     """
     demo, out, sweep = is_demo(data), pathlib.Path(out), SWEEPS[name]
+    small = small or demo
     own = (*DEMO_CLIP_NETWORK, *DEMO_CLIP_EVENTS) if demo else ()
-    if not demo and name not in ("hours", "k"):
+    if not small and name not in ("hours", "k"):
         own = (f"training.event_hours={PAPER2_HOURS}",)
     points = tuple(points or (demo and DEMO_SWEEPS.get(name)) or sweep.values)
     if not BY_TAGGER & set(points):
         tagger = None
     elif tagger is None:
-        tagger = f"{EVENT}_small" if demo else "event_tagger_densenet"
-    return SweepRecipe(name, out / "clips" if demo else pathlib.Path(data), out / "sweeps", demo, points,
-                       tuple(seeds or range(2 if demo else 4)), 3 if demo else 35, (*own, *(settings or ())), tagger)
+        tagger = f"{EVENT}_small" if demo else "event_tagger_densenet" + "_small" * small
+    return SweepRecipe(name, out / "clips" if demo else pathlib.Path(data), out / "sweeps", demo, small, points,
+                       tuple(seeds or range(2 if demo else 4)), k or (3 if demo else 35),
+                       (*own, *(settings or ())), tagger)
 
 
 def make_demo_clips(folder):
@@ -110,7 +115,7 @@ def run_paper2(recipe):
         run_experiment(experiment, recipe.data, run, resume=True, progress=False)
         if not tagger.exists():
             export_run(run, tagger)
-    study = build_study(recipe.data, recipe.points, small=recipe.demo, k=recipe.k, tagger=tagger,
+    study = build_study(recipe.data, recipe.points, small=recipe.small, k=recipe.k, tagger=tagger,
                         assignments=recipe.settings, progress=False)
     return run_sweep(recipe.name, study, recipe.points, recipe.data, recipe.out, seeds=recipe.seeds)
 

@@ -17,8 +17,8 @@ FEW = 3  # recordings of a label to learn from, below which a warning is given
 logger = logging.getLogger(__name__)
 
 
-def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=None, duration=None, settings=(),
-                  folds=None, seed=0, source=None, progress=False):
+def mix_soundbank(soundbank, out, *, labels=None, recipe="field", mixtures=None, negatives=None, duration=None,
+                  settings=(), folds=None, seed=0, source=None, progress=False):
     """Write a corpus of mixtures of a soundbank by a recipe.
 
     How many recordings of each label go to which partition is logged, with a warning of labels with few.
@@ -26,6 +26,7 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
     Args:
         soundbank: its folder.
         out: the new folder.
+        labels: list of the soundbank's labels to take, in this order; None for all, sorted.
         recipe: "paper", dense mixtures of the labels alone, or "field", few events, many or none, always a background,
             other sounds, rooms.
         mixtures: three int, numbers for training, validation and test; None for the recipe's.
@@ -47,7 +48,7 @@ def mix_soundbank(soundbank, out, *, recipe="field", mixtures=None, negatives=No
     Example:
         >>> statistics = mix_soundbank("sounds", "data", mixtures=(20, 5, 5))
     """
-    spec, bank = recipe_spec(recipe, duration, settings), read_soundbank(soundbank)
+    spec, bank = recipe_spec(recipe, duration, settings), read_soundbank(soundbank, labels)
     partitions = partition_soundbank(bank, folds=folds, seed=seed)
     _tell_partitions(partitions)
     if negatives:

@@ -17,7 +17,7 @@ import soxr
 
 from polysed_keras.audio import load_audio, log_passed_over, visible_audio, walk_files
 from polysed_keras.datasets import PARTITIONS
-from polysed_keras.errors import InputError, expect
+from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.files import check_label, path_inside
 from polysed_keras.synthesis.soundbank_tables import TABLE_FORMATS, read_tables
 
@@ -62,20 +62,21 @@ class Soundbank:
     besides: dict = dataclasses.field(default_factory=dict)
 
 
-def read_soundbank(folder):
+def read_soundbank(folder, labels=None):
     """List the instances of a soundbank, sorted, without opening audio.
 
     Other files in folders of labels (texts, hidden ones, ...) are ignored and counted in one logged line.
 
     Args:
         folder: path of the soundbank.
+        labels: list of the labels to take, in this order; None for all, sorted.
 
     Returns:
         Soundbank.
 
     Raises:
         InputError: the folder is missing or has no label folders, a label has no recording or cannot be written as a
-            line of text, or a table is not usable.
+            line of text, a table is not usable, or the soundbank lacks one of `labels`.
 
     Example:
         >>> read_soundbank("esc10").labels
@@ -85,10 +86,13 @@ def read_soundbank(folder):
         raise InputError(f"{folder}: no such folder. Expected a soundbank: a folder of recordings per label.")
     tables = read_tables(folder)
     instances, besides = _read_label_folders(folder) if tables is None else ([Instance(*each) for each in tables], {})
-    labels = sorted({instance.event_label for instance in instances})
-    for label in labels:
+    known = sorted({instance.event_label for instance in instances})
+    for label in known:
         check_label(label, folder)
         path_inside(folder, label, f"{folder}: label")  # Files of stems are named after labels.
+    expect_known(list(labels or ()), known, "labels")
+    labels = list(dict.fromkeys(labels or known))
+    instances = [instance for instance in instances if instance.event_label in labels]
     return Soundbank(folder, tuple(labels), tuple(instances), besides)
 
 
