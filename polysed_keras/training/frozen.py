@@ -118,8 +118,10 @@ def keep_maps(trunk, experiment, recordings, cache, *, segment_hop=None, progres
     Returns:
         KeptMaps.
     """
+    # Heads differ in which maps they take, by trunks with the same weights.
+    layers = [type(layer).__name__ for layer in trunk.layers], [tensor.shape for tensor in trunk.outputs]
     digest = hashlib.sha256(json.dumps([experiment.training.segment_frames, experiment.model.output_stride,
-                                        segment_hop, experiment.features.digest()]).encode())
+                                        segment_hop, experiment.features.digest(), layers]).encode())
     for array in itertools.chain(trunk.get_weights(), *((recording.log_mel, recording.event_roll)
                                                         for recording in recordings)):
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)

@@ -115,6 +115,15 @@ def test_maps_are_computed_once_for_the_same_recordings(tmp_path, monkeypatch, c
     assert computed == [96, 96, None, None]
 
 
+def test_heads_that_take_other_maps_of_the_same_backbone_keep_their_own(tmp_path):
+    tasks = decompose(LABELS, 1, encoding="multi_label")
+    for head in ("recurrent", "attention"):
+        experiment = dataclasses.replace(FROZEN, tasks=tasks, model=dataclasses.replace(FROZEN.model, head=head))
+        trunk = frozen_trunk(experiment)
+        kept = keep_maps(trunk, experiment, recordings(200), tmp_path, progress=False)
+        assert [part.shape[1:] for part in kept.maps] == [tensor.shape[1:] for tensor in trunk.outputs]
+
+
 def test_maps_are_kept_for_a_while_where_the_cache_cannot_be_written(tmp_path, caplog):
     experiment = dataclasses.replace(FROZEN, tasks=decompose(LABELS, 1, encoding="multi_label"))
     (tmp_path / "file").write_text("")
