@@ -17,7 +17,7 @@ from sphinx.util.nodes import make_refnode
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "contract": "saved_models/README.md",
          "everyday": "saved_models/everyday/README.md", "yamnet_audioset": "saved_models/yamnet_audioset/README.md"}
-BASE = "errors", "files"  # the two modules that stand in no room, on one page of the reference
+BASE = "errors", "files", "progress"  # the modules that stand in no room, on one page of the reference
 HEADER = ("preset", "in the paper", "tasks", "backbone, head", "weights", "million multiply-adds / s",
           "GB to train, batch of 32")
 

@@ -2,16 +2,20 @@
 
     python benchmarks/field_test.py halve esc50 --out data/esc50
     polysed demo --out demo
+    polysed tune tuning/mcmt_small.json --data demo/data --out demo/search
     python docs/pictures.py data/esc50 --ambience ambience --demo demo
 
 `data/esc50` holds ESC-50's recordings whose own licence is CC0 or CC BY, with their ATTRIBUTION.txt beside audio/. What
 is drawn and heard is of fold 5, which neither trained nor calibrated the model: the first minute in a city, and the
-first clip of each label. Screenshots need Chromium.
+first clip of each label. Pages and terminals are drawn by Chromium.
 """
 import argparse
 import base64
+import html
 import json
+import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,6 +42,17 @@ PICTURES, GALLERY = ROOT / "docs" / "_static" / "pictures", ROOT / "docs" / "_st
 PLACE, SECONDS = "city", 60.0  # of the recording that is drawn
 NOTEBOOKS = {"attention": "paper1_figure_2", "polyphony": "paper1_table_3", "sweep": "paper2_figure_2"}
 ATTRIBUTION = "ATTRIBUTION.txt"
+COLUMNS = 103  # of a terminal's picture, 900 pixels wide
+QUIET = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "NO_COLOR": "1", "COLUMNS": str(COLUMNS)}
+ODD_FILE = "Startzeit (Sek.);Dauer (Sek.);Klang;Notiz\n3,5;1,25;Hund;\n12,0;0,8;Tür;zweimal\n"
+PLUGIN = '''import keras
+import polysed_keras as ps
+
+
+@ps.register("backbone", frames=True)
+def one_map(x, spec, use_cudnn):
+    return [(keras.layers.Reshape((*x.shape[1:], 1))(x),)]
+'''
 
 
 def save(figure, name):
@@ -92,6 +107,49 @@ def draw_pages(field, folder):
     screenshot(folder / "review.html", "review", 900, 760)
 
 
+def draw_terminal(name, scripts, folder):
+    """Take a picture of commands with what they print, run in a folder by the shell."""
+    program = shlex.join([sys.executable, "-m", "polysed_keras"])
+    lines = []
+    for script in scripts:
+        done = subprocess.run(["bash", "-c", f"polysed() {{ {program} \"$@\"; }}; {script}"], cwd=folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=QUIET)
+        lines += [f"$ {line}" if number == 0 else f"> {line}" for number, line in enumerate(script.splitlines())]
+        lines += [done.stdout.rstrip(), ""]
+    text = "\n".join(lines).rstrip()
+    page = folder / f"{name}.html"
+    page.write_text(f'<meta charset="utf-8"><body style="margin:0;background:#1c2128"><pre style="margin:16px;'
+                    f'color:#e6edf3;font:14px/20px monospace;white-space:pre-wrap">{html.escape(text)}</pre>')
+    rows = sum(1 + max(0, len(line) - 1) // COLUMNS for line in text.splitlines())
+    screenshot(page, name, 900, 20 * rows + 32)
+
+
+def draw_terminals(esc50, field, demo, folder):
+    """Take pictures of what is read, refused, checked, heard and made by a plug-in."""
+    recording = min(field.glob(f"*_{PLACE}.wav"))
+    for name in ("recordings", "annotations"):
+        (folder / name).mkdir(parents=True)
+        for place in ("yard", "street", "field"):
+            if name == "recordings":
+                (folder / name / f"{place}.wav").symlink_to(recording)
+            else:
+                (folder / name / f"{place}.csv").write_text(ODD_FILE, "cp1252")
+    shutil.copy(recording, folder / "street.wav")
+    (folder / "one_map.py").write_text(PLUGIN)
+    (folder / "esc50").symlink_to(esc50.resolve())
+    (folder / "data").symlink_to((demo / "data").resolve())
+    draw_terminal("listen", ["polysed listen - --model everyday < street.wav | head -8"], folder)
+    draw_terminal("import", ["cat annotations/yard.csv", "polysed import recordings/ annotations/ --out imported/",
+                             "polysed import recordings/ annotations/ --out imported/ --label-column Klang "
+                             "--encoding windows-1252"], folder)
+    draw_terminal("check", ["polysed check esc50 --data esc50/"], folder)
+    draw_terminal("plugin", [
+        "cat one_map.py", "polysed train multilabel_small --plugin one_map.py --data data/ --out runs/mine \\\n"
+        "    --set model.backbone=one_map training.epochs=3 2>/dev/null",
+        "polysed export runs/mine --out saved_models/mine 2>/dev/null",
+        "polysed detect street.wav --model saved_models/mine --threshold 0.1 | head -4"], folder)
+
+
 def draw_scores(field, folder):
     """Score the shipped model's events in the field recordings."""
     recordings, reference = folder / "recordings", folder / "reference"
@@ -107,8 +165,9 @@ def draw_scores(field, folder):
 
 
 def copy_demo(demo):
-    """Take pictures that `polysed demo` has drawn."""
-    for name, source in (("training", "runs/multilabel_small/training.png"), ("soundscape", "soundscape.png")):
+    """Take pictures that `polysed demo`, and a search beside it, have drawn."""
+    for name, source in (("training", "runs/multilabel_small/training.png"), ("soundscape", "soundscape.png"),
+                         ("search", "search/trials.png")):
         shutil.copy(demo / source, PICTURES / f"{name}.png")
         shrink(PICTURES / f"{name}.png")
 
@@ -174,6 +233,7 @@ def main():
         draw_detections(detector, min(field.glob(f"*_{PLACE}.wav")))
         draw_pages(field, folder)
         draw_scores(field, folder)
+        draw_terminals(arguments.esc50, field, arguments.demo, folder / "terminals")
     copy_demo(arguments.demo)
     copy_notebooks()
     make_gallery(arguments.esc50, detector)

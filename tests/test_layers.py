@@ -9,10 +9,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "polysed_keras"
 # A package or module may import itself and what stands before it. docs/architecture.md is made from this list.
-ORDER = ("errors", "files", "specs", "audio", "events", "models", "datasets", "detection", "display", "synthesis",
-         "training", "evaluation", "export", "serving", "search", "papers", "cli", "__main__")
+ORDER = ("errors", "files", "progress", "specs", "audio", "events", "models", "datasets", "detection", "display",
+         "synthesis", "training", "evaluation", "export", "serving", "search", "papers", "cli", "__main__")
 # Rooms, and modules of the other rooms, that import no TensorFlow: they have nothing to say to it.
-LIGHT = ("errors", "files", "specs", "audio.files", "audio.live", "events", "datasets", "detection",
+LIGHT = ("errors", "files", "progress", "specs", "audio.files", "audio.live", "events", "datasets", "detection",
          "display.recordings", "display.results", "synthesis", "training.seen", "evaluation.event_lists",
          "evaluation.postprocessing", "evaluation.score_files", "evaluation.scoring", "evaluation.tables",
          "evaluation.unseen", "export.description", "export.runtimes", "serving.deployment", "serving.detectors", "cli")

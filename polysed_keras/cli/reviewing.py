@@ -70,8 +70,8 @@ def _write_page(questions, arguments, **options):
 
 
 def _progress(questions):
-    from tqdm import tqdm
-    return tqdm(questions, desc="events", unit="event", disable=None, leave=False)
+    from polysed_keras.progress import progress_bar
+    return progress_bar(questions, "events", unit="event", leave=False)
 
 
 @command("find",

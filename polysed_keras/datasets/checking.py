@@ -4,8 +4,6 @@ import concurrent.futures
 import os
 import typing
 
-from tqdm.auto import tqdm
-
 from polysed_keras.audio import audio_blocks, audio_info
 from polysed_keras.datasets.loading import (
     CLIP_CORPORA,
@@ -18,6 +16,7 @@ from polysed_keras.datasets.loading import (
     load_dataset,
 )
 from polysed_keras.errors import InputError, expect_known
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import registered
 
 KINDS = ("missing", "corrupt", "short", "silent", "other_rate", "other_format")
@@ -71,8 +70,8 @@ def check_corpus(corpus, folder, *, progress=False):
               "other_format": {}}
     rates, formats, partitions, labels = (collections.Counter() for _ in range(4))
     all_measured = _measure_all([clip.audio for _, clip in listed])
-    for (partition, clip), measured in tqdm(zip(listed, all_measured), "files", len(listed), unit="file",
-                                            disable=not progress):
+    for (partition, clip), measured in progress_bar(zip(listed, all_measured), "files", len(listed), unit="file",
+                                                    shown=progress):
         if not isinstance(measured, _Measured):
             report["corrupt"][clip.name] = str(measured)
             continue

@@ -8,11 +8,10 @@ import logging
 import os
 import pathlib
 
-from tqdm.auto import tqdm
-
 from polysed_keras.audio import audio_digest, is_audio
 from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.events import make_events, read_events
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import registered
 
 # A corpus of recordings is a module of its name with `load_dataset(folder) -> Dataset`, and a name here.
@@ -109,8 +108,8 @@ def content_digest(*datasets, sounds=None, progress=False):
                 audio.append((item.audio, dataset.folder / "features"))
     audio += [(path, datasets[0].folder / "features") for path in (sounds or {}).values()]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = list(tqdm(pool.map(lambda each: audio_digest(*each), audio), "digests of audio", len(audio),
-                            unit="file", delay=2, disable=not progress))
+        digests = list(progress_bar(pool.map(lambda each: audio_digest(*each), audio), "digests of audio", len(audio),
+                                    unit="file", delay=2, shown=progress))
     content = hashlib.sha256(repr((digests, list(sounds or ()))).encode())
     return f"{lists.hexdigest()[:12]}-{content.hexdigest()[:12]}"
 

@@ -8,6 +8,7 @@ import pandas as pd
 from polysed_keras.audio import audio_blocks
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_file
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import YAMNET_FEATURES
 
 PATCH_SECONDS, HOP_SECONDS = 0.96, 0.48
@@ -54,9 +55,8 @@ def embed_recordings(paths, *, progress=True):
         >>> embed_recordings(["street.wav"]).vectors.shape    # doctest: +SKIP
         (124, 1024)
     """
-    from tqdm.auto import tqdm
     paths, parts = [pathlib.Path(path) for path in paths], []
-    for index, path in enumerate(tqdm(paths, desc="embeddings", unit="recording", disable=None if progress else True)):
+    for index, path in enumerate(progress_bar(paths, "embeddings", unit="recording", shown=progress)):
         for first, vectors, levels in _embed(path):
             number = np.arange(first, first + len(vectors))
             parts.append((np.full(len(vectors), index), HOP_SECONDS * number, vectors, levels))

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_digest, load_audio
 from polysed_keras.errors import InputError, expect, expect_known
 from polysed_keras.export import load_graph, load_saved_model
 from polysed_keras.files import check_writable, read_json, write_json
+from polysed_keras.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def mean_scores(clips, tagger, cache=None, *, progress=True):
             return np.array(kept["scores"])
         check_writable(pathlib.Path(cache).parent)
     scores, failures = [], []
-    for clip in tqdm(clips, desc="scores of events", unit="clip", disable=not progress):
+    for clip in progress_bar(clips, "scores of events", unit="clip", shown=progress):
         try:
             scores.append(_score(clip, tagger))
         except InputError as error:

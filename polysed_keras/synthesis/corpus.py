@@ -4,7 +4,6 @@ import pathlib
 import zlib
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import (
@@ -18,6 +17,7 @@ from polysed_keras.datasets import (
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import write_events
 from polysed_keras.files import atomic_directory, check_label, path_inside, read_json, short_name, write_json
+from polysed_keras.progress import progress_bar
 from polysed_keras.synthesis.drawing import Mixture, SoundscapeSpec, draw_mixture
 from polysed_keras.synthesis.ingredients import ROLES, gather_sounds, reader
 from polysed_keras.synthesis.rendering import render_mixture
@@ -187,7 +187,7 @@ def _write_corpus(folder, content, drawn, read, spec, progress):
         (folder / part).mkdir()
     instructions, counts = ({partition: [] for partition in drawn} for _ in range(2))
     mixtures = [(partition, mixture) for partition in _WRITTEN_ORDER for mixture in drawn.get(partition, ())]
-    bar = tqdm(mixtures, "mixtures", unit="mixture", disable=not progress)
+    bar = progress_bar(mixtures, "mixtures", unit="mixture", shown=progress)
     for number, (partition, mixture) in enumerate(bar):
         instructions[partition].append(
             dataclasses.asdict(dataclasses.replace(mixture, name=MIXTURE_NAME.format(number))))

@@ -1,13 +1,11 @@
 """Keras callbacks for resumable checkpoints and progress, and the files that they write."""
 import pathlib
 import shutil
-import sys
 import typing
 
 import keras
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from polysed_keras.errors import InputError, brief, expect
 from polysed_keras.events import CALIBRATED
@@ -21,6 +19,7 @@ from polysed_keras.files import (
     read_json,
     write_json,
 )
+from polysed_keras.progress import progress_bar
 
 STATE, BEST_WEIGHTS, HISTORY = "state.json", "best.weights.h5", "history.csv"
 CALIBRATION = "calibration.json"  # thresholds of a run, which evaluation.calibrate_run chooses
@@ -160,9 +159,8 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, epochs, steps_per_epoch, first_epoch, measure):
         super().__init__()
-        # A log file needs fewer updates than a terminal.
-        self._bar = tqdm(total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step",
-                         mininterval=1.0 if sys.stderr.isatty() else 30.0, smoothing=0.05)
+        self._bar = progress_bar(total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step",
+                                 mininterval=1.0, smoothing=0.05)
         self._epochs, self._names = epochs, ("loss", "val_loss", measure)
 
     def on_train_batch_end(self, batch, logs=None):

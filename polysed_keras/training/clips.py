@@ -7,10 +7,10 @@ import os
 
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from polysed_keras.audio import read_log_mel, store_log_mel
 from polysed_keras.errors import InputError
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import SILENCE_DB
 from polysed_keras.training.augment import augment
 from polysed_keras.training.recordings import RecordingFeatures, pad_frames
@@ -108,7 +108,7 @@ def _make_features(clips, spec, cache, description, progress):
 
     unreadable, kept = [], []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = tqdm(pool.map(make, clips), total=len(clips), desc=description, unit="clip", disable=not progress)
+        made = progress_bar(pool.map(make, clips), description, len(clips), unit="clip", shown=progress)
         for clip, path in zip(clips, made):
             if isinstance(path, InputError):
                 unreadable.append(str(path))

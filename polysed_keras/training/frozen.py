@@ -12,11 +12,11 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from polysed_keras.errors import InputError
 from polysed_keras.files import atomic_directory, check_writable, read_json, write_json
 from polysed_keras.models import build_model, cut_segments, learning_tasks, separate_priors
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import task_activity, task_labels
 
 _INDEX = "index.json"
@@ -69,7 +69,7 @@ def frozen_maps(trunk, experiment, recordings, *, segment_hop=None, progress=Tru
     """
     frames, stride = experiment.training.segment_frames, experiment.model.output_stride
     hop = segment_hop or frames
-    for recording in tqdm(recordings, desc="maps of the backbone", unit="recording", disable=not progress):
+    for recording in progress_bar(recordings, "maps of the backbone", unit="recording", shown=progress):
         for begin in range(0, frames, hop):
             segments = cut_segments(recording.log_mel[begin:], frames, experiment.features.silence)
             maps = trunk.predict(segments, batch_size=8, verbose=0)

@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll
 from polysed_keras.models import learning_tasks
+from polysed_keras.progress import progress_bar
 from polysed_keras.specs import task_activity, task_labels
 
 
@@ -58,7 +58,7 @@ def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, p
     for recording in recordings:
         recording.read_events(labels)
     loaded = []
-    for recording in tqdm(recordings, desc=f"features of {partition}", unit="recording", disable=not progress):
+    for recording in progress_bar(recordings, f"features of {partition}", unit="recording", shown=progress):
         log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
         events = recording.read_events(labels, duration=len(log_mel) * spec.time_resolution)
         loaded.append(recording_features(recording.name, log_mel, events, labels, spec, time_resolution))
@@ -91,8 +91,7 @@ def load_negatives(folder, labels, spec, time_resolution, *, progress=True):
     none = pd.DataFrame({column: [] for column in COLUMNS})
     return [recording_features(path.stem, compute_log_mel(load_audio(path, spec.sample_rate), spec), none, labels, spec,
                                time_resolution)
-            for path in tqdm(find_audio([folder]), desc="features of negatives", unit="recording",
-                             disable=not progress)]
+            for path in progress_bar(find_audio([folder]), "features of negatives", unit="recording", shown=progress)]
 
 
 def pad_frames(array, num_frames, value):

@@ -11,7 +11,6 @@ import re
 import shutil
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from polysed_keras.audio import audio_info
 from polysed_keras.datasets.importing.pairs import find_recordings, match_annotations, partition_pairs
@@ -21,6 +20,7 @@ from polysed_keras.datasets.tut_sed_synthetic_2016 import write_file_lists
 from polysed_keras.errors import InputError, expect
 from polysed_keras.events import COLUMNS, PRECISION, clean, merge_events, read_annotations, write_events
 from polysed_keras.files import atomic_directory, write_json
+from polysed_keras.progress import progress_bar
 
 _HINTS = {"recordings_without_annotation": " An empty annotation would say that nothing sounds."}
 _NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # The last range stands for bytes that are not UTF-8.
@@ -147,7 +147,7 @@ def _write(folder, pairs, events, home, labels, progress):
     for part in ("audio", "meta"):
         (folder / part).mkdir()
     files = {name: [] for name in PARTITIONS}
-    for pair in tqdm(pairs, "recordings", unit="recording", disable=not progress):
+    for pair in progress_bar(pairs, "recordings", unit="recording", shown=progress):
         file = f"{pair.name}{pair.audio.suffix}"
         try:
             os.link(pair.audio.resolve(), folder / "audio" / file)

@@ -9,12 +9,11 @@ import collections
 import dataclasses
 import math
 
-from tqdm.auto import tqdm
-
 from polysed_keras.audio import write_audio
 from polysed_keras.datasets import PARTITIONS
 from polysed_keras.errors import InputError, expect
 from polysed_keras.files import atomic_directory, file_digest, temporary_folder, write_json
+from polysed_keras.progress import progress_bar
 from polysed_keras.synthesis.activity import measure_soundbank
 from polysed_keras.synthesis.drawing import SoundscapeSpec
 from polysed_keras.synthesis.procedural.procedures import write_soundbank
@@ -152,7 +151,7 @@ def _write_audio(folder, clips, read, spec, progress):
     named = [(folder / corpus / "audio" / f"{prefix}{clip.name}.wav", clip)
              for corpus, prefix in ((SCENE_CORPUS, ""), (EVENT_CORPUS, "Y"))
              for part in clips[corpus].values() for clip in part]
-    for path, clip in tqdm(named, "clips", unit="clip", disable=not progress):
+    for path, clip in progress_bar(named, "clips", unit="clip", shown=progress):
         write_audio(path, render_clip(clip, read, spec).waveform, spec.sample_rate, "PCM_16")
 
 

@@ -1,0 +1,23 @@
+"""Progress bars, which are shown in a terminal or a notebook, and nowhere else."""
+import sys
+
+from tqdm import auto, std
+
+
+def progress_bar(items=None, description=None, total=None, *, shown=True, **options):
+    """Return tqdm's bar over items, hidden if nobody would see it move: in a log file, in a pipe.
+
+    Args:
+        items: iterable; None if the bar is moved by its method `update`.
+        description: str, in front of the bar.
+        total: int, number of items; None for `len(items)`.
+        shown: bool, whether a bar is wanted.
+        options: more of tqdm's.
+
+    Example:
+        >>> for path in progress_bar(paths, "recordings", unit="recording"):
+        ...     hear(path)
+    """
+    in_notebook = auto.notebook_tqdm is not std.tqdm
+    seen = in_notebook or sys.stderr is not None and sys.stderr.isatty()
+    return auto.tqdm(items, description, total, disable=not (shown and seen), **options)
