@@ -59,6 +59,14 @@ def result(name, estimated):
     return RunResult(name, 0, ("dog_barking", "rain"), ("a", "b"), counts)
 
 
+def test_of_another_corpus_the_papers_labels_are_left_out():
+    reference, labels = np.array([[1, 0], [1, 1]]), ("siren", "cat")
+    table = class_wise_table([RunResult("2 tasks", 0, labels, ("a",), frame_counts(reference, reference)[None])])
+    both = beside_paper1(table, PAPER1_TABLE_2)
+    assert both.index.tolist() == [*labels, "average", "overall"]
+    assert both["2 tasks", "paper"].tolist() == ["-", "-", "61.6", "64.3"]
+
+
 def test_ours_is_beside_the_papers():
     results = [result(MULTI_LABEL, [[1, 0], [0, 0], [0, 0]]), result("2 tasks", [[1, 0], [1, 1], [0, 1]])]
     table = class_wise_table(results)
@@ -96,10 +104,12 @@ def test_a_corpus_selects_the_papers_training(tmp_path):
     assert paper1_labels(corpus) == ("beep", "hiss", "hum", "whistle") and not (tmp_path / "out").exists()
 
 
-def test_figure_2_shares_the_training_of_sixteen_tasks(tmp_path, monkeypatch):
+@pytest.mark.parametrize("small, preset", [(False, "mcmt_16"), (True, "mcmt_16_small")])
+def test_figure_2_shares_the_training_of_sixteen_tasks(tmp_path, monkeypatch, small, preset):
     monkeypatch.setattr(recipes, "load_dataset", lambda data: type("Dataset", (), {"labels": PAPER1_LABELS}))
-    tables, figure = (make(tmp_path, tmp_path / "out") for make in (paper1_recipe, figure2_recipe))
+    tables, figure = (make(tmp_path, tmp_path / "out", small=small) for make in (paper1_recipe, figure2_recipe))
     assert figure.experiments == {"16 tasks": tables.experiments["16 tasks"]} and figure.out == tables.out
+    assert figure.experiments["16 tasks"].name == preset
 
 
 def test_a_demo_makes_its_data_once(tmp_path, monkeypatch, capsys):

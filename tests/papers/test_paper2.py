@@ -34,6 +34,12 @@ def test_what_is_given_is_stronger_than_the_recipe():
     assert experiment.training.event_hours == 9 and "event_hours=170" not in experiment.name
 
 
+def test_small_networks_take_the_hours_that_there_are():
+    recipe = paper2_recipe("events", "corpora", "out", small=True, k=5)
+    assert (recipe.small, recipe.demo, recipe.settings, recipe.k) == (True, False, (), 5)
+    assert recipe.tagger == "event_tagger_densenet_small"
+
+
 @pytest.mark.parametrize("data, points, tagger, expected", [
     ("demo", None, None, "event_baseline_small"), ("corpora", None, None, "event_tagger_densenet"),
     ("corpora", None, "yamnet", "yamnet"), ("corpora", ["random"], None, None)])

@@ -177,6 +177,15 @@ def test_bad_folds(tmp_path, folds):
         partition_soundbank(read_soundbank(make_esc50(tmp_path, esc50_rows(range(1, 4)))), folds=folds)
 
 
+def test_some_labels_in_the_order_in_which_they_are_asked_for(tmp_path):
+    folder = touch(tmp_path, "rain/1.wav", "dog/1.wav", "cat/1.wav", "noise/1.wav")
+    bank = read_soundbank(folder, ["rain", "cat", "rain"])
+    assert bank.labels == ("rain", "cat") and list(bank.besides) == ["background"]
+    assert {each.event_label for each in bank.instances} == {"rain", "cat"}
+    with pytest.raises(InputError, match="dgo.*Did you mean dog"):
+        read_soundbank(folder, ["rain", "dgo"])
+
+
 def test_folds_of_a_folder_of_labels(tmp_path):
     with pytest.raises(InputError, match="has no folds"):
         partition_soundbank(read_soundbank(touch(tmp_path, "rain/1.wav")), folds=((1,), (2,), (3,)))
