@@ -68,8 +68,8 @@ def recall_of_curve(counts, alarms_per_hour):
         float64 array (...); NaN without reference events.
     """
     allowed = 3600 * counts[..., 2] <= alarms_per_hour * counts[..., 3] + 1e-6
-    lowest = np.maximum(allowed.sum(axis=-1) - 1, 0)  # More events are false, level by level.
-    return share(np.take_along_axis(counts, lowest[..., None, None], axis=-2)[..., 0, :2], None)
+    lowest = allowed.sum(axis=-1) - 1  # More events are false, level by level, and none above the first level.
+    return share(np.take_along_axis(counts[..., :2], lowest[..., None, None], axis=-2).squeeze(axis=-2), None)
 
 
 def alarm_tables(results, *, resamples=1000, seed=0):
@@ -87,9 +87,9 @@ def alarm_tables(results, *, resamples=1000, seed=0):
     Returns:
         List of three DataFrames as of class_wise_table.
     """
-    check_comparable(results)
-    decoded = decoded_alarm_tables([_part(result, result.alarm_counts) for result in results], results[0].labels,
-                                   resamples, seed)
+    first = check_comparable(results)
+    decoded = decoded_alarm_tables([_part(result, result.alarm_counts) for result in results], first.labels, resamples,
+                                   seed)
     curves = [_part(result, alarm_curve(result.alarms)) for result in results]
 
     def recalls(counts):

@@ -94,7 +94,7 @@ def learn_corrections(experiment, network, answers, recordings, run, *, calibrat
     if not any(answer.answer in ("yes", "no") for answer in reviewed_answers):
         raise InputError("corrections: expected answers that are yes or no. Received: none, or people say both of each "
                          "event. Answer more.")
-    seconds = max(1.0, sum(audio_info(path).duration or 0.0 for path in recordings.values()))
+    seconds = sum(audio_info(path).duration for path in recordings.values())
     with atomic_directory(run) as folder:
         experiment, network = add_labels(experiment, network, new_labels)
         labels = list(task_labels(experiment.tasks))
@@ -133,10 +133,10 @@ def _with_new_labels(calibration, labels, new_labels, seconds):
 
 def _parts(reviewed):
     """Return the part of each segment, int array; 0 for all if they cannot be divided."""
-    groups = np.unique(reviewed.recordings, return_inverse=True)[1]
-    if groups.max() + 1 < FOLDS:
+    names, groups = np.unique(reviewed.recordings, return_inverse=True)
+    if len(names) < FOLDS:
         groups = np.arange(len(groups))
-    number = min(FOLDS, groups.max() + 1)
+    number = min(FOLDS, len(set(groups)))
     parts = np.zeros(len(groups), int)
     if number > 1:
         for part, (_, held_out) in enumerate(GroupKFold(number).split(groups, groups=groups)):
@@ -164,7 +164,8 @@ def _judge(answers, before, after, parts, reviewed, experiment, calibration, sec
         table[name] = _highest(found[name], touched)
     events = found["after"]
     places = events[["recording", "event_label", "onset", "offset"]].itertuples(index=False)
-    events = events.assign(there=np.nan, part=-1, before=_highest(found["before"], _overlaps(places, found["before"])))
+    before = _highest(found["before"], _overlaps(places, found["before"]))
+    events = events.assign(there=np.nan, part=np.nan, before=before)
     for answer, part, each in zip(judged, part_of_answer, touched):
         events.loc[each, "part"] = part
         # Where edges were moved, an event may overlap the answer and not what was asked about.
@@ -201,7 +202,7 @@ def _overlaps(rows, events):
     """Yield for each row (recording, label, onset, offset) the positions of the events of its label that overlap it."""
     groups = {key: (group.index.to_numpy(), group["onset"].to_numpy(), group["offset"].to_numpy())
               for key, group in events.groupby(["recording", "event_label"])}
-    nothing = np.zeros(0, int), np.zeros(0), np.zeros(0)
+    nothing = [np.array([], int)] * 3
     for recording, label, onset, offset in rows:
         positions, onsets, offsets = groups.get((recording, label), nothing)
         yield positions[(onsets < offset) & (onset < offsets)]
@@ -233,8 +234,8 @@ def _thresholds(events, labels, thresholds, number, seconds):
     Returns:
         List; labels with fewer than FEWEST_ANSWERS answers keep theirs.
     """
-    counts = events["event_label"][events["there"].notna()].value_counts()
-    enough = [label for label in labels if counts.get(label, 0) >= FEWEST_ANSWERS]
+    answers = events["event_label"][events["there"].notna()].tolist()
+    enough = [label for label in labels if answers.count(label) >= FEWEST_ANSWERS]
     if not enough:
         return list(thresholds)
     events = events[events["event_label"].isin(enough)]
@@ -245,7 +246,7 @@ def _thresholds(events, labels, thresholds, number, seconds):
     begin = np.concatenate([np.column_stack([np.full(len(enough), far), np.eye(len(enough))]) for far in (FAR, -FAR)])
     model = LogisticRegression().fit(
         np.concatenate([inputs[answered], begin]),
-        np.concatenate([events["there"][answered], np.repeat([1.0, 0.0], len(enough))]) > 0.5,
+        np.concatenate([events["there"][answered], np.repeat([1.0, 0.0], len(enough))]),
         np.concatenate([np.ones(answered.sum()), np.full(len(begin), 0.5)]))
     faintest = events["event_label"].map(events[answered].groupby("event_label")["before"].min())
     false = np.where(events["before"] < faintest, 1.0, model.predict_proba(inputs)[:, 0])

@@ -29,7 +29,8 @@ def cautious_thresholds(alarms, alarms_per_hour):
 
 def least_durations(estimates, time_resolution):
     """Return the minimum duration of each label, in seconds: half of that of short reference events; 0 without any."""
-    durations = [[] for _ in range(estimates[0].reference.shape[1])]
+    first, *_ = estimates
+    durations = [[] for _ in first.reference.T]
     for estimate in estimates:
         for column, onset, offset in zip(*active_runs(estimate.reference)):
             durations[column].append(offset - onset)

@@ -41,10 +41,11 @@ def write_report(results, out, *, resamples=1000, seed=0):
         seed: of the resampling.
     """
     files = _tables_by_file(results, resamples, seed)
-    if results[0].tasks:
+    first, *_ = results
+    if first.tasks:
         content = {"runs": [_describe_task(part) for result in results for part in result.tasks]}
     else:
-        content = {"labels": list(results[0].labels), "mixtures": list(results[0].mixtures),
+        content = {"labels": list(first.labels), "mixtures": list(first.mixtures),
                    "runs": [_describe_run(result) for result in results]}
     write_json(content, pathlib.Path(out) / "report.json")
     for name, tables in files.items():
@@ -54,11 +55,13 @@ def write_report(results, out, *, resamples=1000, seed=0):
 
 def _tables_by_file(results, resamples, seed):
     arguments = {"resamples": resamples, "seed": seed}
-    if results and results[0].tasks:
-        return {f"{table['table'].iloc[0]}.csv": [table] for table in clip_tables(results, **arguments)}
+    if any(result.tasks for result in results):
+        return {f"{name}.csv": [table] for table in clip_tables(results, **arguments)
+                for name in table["table"].unique()}
     files = {"class_wise.csv": [class_wise_table(results, **arguments)],
              "polyphony.csv": [polyphony_table(results, **arguments)],
-             "alarms.csv": alarm_tables(results, **arguments) if results[0].alarm_counts is not None else [],
+             "alarms.csv": (alarm_tables(results, **arguments)
+                            if all(result.alarm_counts is not None for result in results) else []),
              "unseen.csv": unseen_tables(results, **arguments)}
     return {name: tables for name, tables in files.items() if tables}
 

@@ -146,7 +146,7 @@ def summarize_tables(tables):
     Args:
         tables: list of score_tables and of evaluation.score_file_tables.
     """
-    by_name = {table["table"].iloc[0]: table for table in tables if len(table)}
+    by_name = {name: table for table in tables for name in table["table"].unique()}
     known = [table for name, table in by_name.items() if name.startswith(KINDS) and name.endswith("_f_score")]
     others = [table for name, table in by_name.items()
               if not name.startswith(KINDS) and name not in (*MEASURES, *BEST_THRESHOLDS)]

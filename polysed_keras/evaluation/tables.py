@@ -9,7 +9,8 @@ from polysed_keras.events import f_score, precision, recall, share
 from polysed_keras.files import atomic_file
 
 SCORES = {"f_score": f_score, "precision": precision, "recall": recall}
-CLIP_SCORES = {"multi_class": ("accuracy", "average"), "multi_label": ("lwlrap", "overall")}  # name, and its last row
+# The name of the score of clips, its last row, and how that sums up the labels.
+CLIP_SCORES = {"multi_class": ("accuracy", "average", "macro"), "multi_label": ("lwlrap", "overall", "micro")}
 MAX_WIDTH = 120  # characters per line of a terminal
 
 
@@ -123,15 +124,14 @@ def class_wise_table(results, *, measure="f_score", resamples=1000, seed=0):
     Raises:
         InputError: no runs, runs that cannot be compared (the message says why), or an unknown measure.
     """
-    check_comparable(results)
-    score = _measure(measure)
+    first, score = check_comparable(results), _measure(measure)
 
     def scores(counts):
         counts = counts.sum(axis=-3)
         averages = [score(counts, average)[..., None] for average in ("macro", "micro")]
         return np.concatenate([score(counts, None), *averages], axis=-1)
 
-    rows = [*results[0].labels, "average", "overall"]
+    rows = [*first.labels, "average", "overall"]
     return compare_runs(results, f"class_wise_{measure}", rows, scores, resamples, seed)
 
 
@@ -140,9 +140,8 @@ def polyphony_table(results, *, measure="f_score", resamples=1000, seed=0):
 
     Silent frames are in no row. Arguments, result and errors as of `class_wise_table`.
     """
-    check_comparable(results)
-    score = _measure(measure)
-    highest = max(np.flatnonzero(results[0].reference.sum(axis=(0, 2))), default=0)
+    first, score = check_comparable(results), _measure(measure)
+    highest = max(np.flatnonzero(first.reference.sum(axis=(0, 2))), default=0)
 
     def scores(counts):
         return score(counts[..., 1:highest + 1, :, :], "micro")
@@ -166,15 +165,15 @@ def clip_table(results, *, resamples=1000, seed=0):
     Raises:
         InputError: no runs, or runs that cannot be compared.
     """
-    check_comparable(results)
-    measure, row = CLIP_SCORES[results[0].encoding]
-    return compare_runs(results, f"class_wise_{measure}", [*results[0].labels, row], _clip_scores(results[0].encoding),
-                        resamples, seed)
+    first = check_comparable(results)
+    measure, row, _ = CLIP_SCORES[first.encoding]
+    return compare_runs(results, f"class_wise_{measure}", [*first.labels, row], _clip_scores(first.encoding), resamples,
+                        seed)
 
 
 def _clip_scores(encoding):
     """Return a function from summed counts (..., labels, 2) to a score per label, then overall: (..., labels + 1)."""
-    average = "macro" if encoding == "multi_class" else "micro"
+    *_, average = CLIP_SCORES[encoding]
     return lambda counts: np.concatenate([share(counts, None), share(counts, average)[..., None]], axis=-1)
 
 
@@ -207,7 +206,7 @@ def _measure(name):
 
 
 def check_comparable(results):
-    """Raise InputError if there are no runs, a run twice, or runs with other labels, data or references.
+    """Return the first of runs; raise InputError if there are none, one twice, or other labels, data or references.
 
     Args:
         results: list of RunResult, or of TaskResult.
@@ -223,10 +222,11 @@ def check_comparable(results):
         for what in ("labels", first.unit):
             _check_same(what, first.name, getattr(first, what), other.name, getattr(other, what))
         differs = (first.reference != other.reference).any(axis=tuple(range(1, first.reference.ndim)))
-        for index in np.flatnonzero(differs)[:1]:
+        if differs.any():
             raise InputError(f"runs {first.name} and {other.name}: the reference of {first.unit[:-1]} "
-                             f"{getattr(first, first.unit)[index]} "
-                             "differs. Evaluate both on the same data with the same time resolution.")
+                             f"{getattr(first, first.unit)[differs.argmax()]} differs. Evaluate both on the same data "
+                             "with the same time resolution.")
+    return first
 
 
 def _check_same(what, name, values, other_name, other_values):
@@ -250,11 +250,12 @@ def compare_runs(results, table, rows, scores, resamples, seed, *, per_cent=True
         seed: of the resampling.
         per_cent: whether texts give the scores in per cent.
     """
-    weights = resample_weights(len(results[0].counts), resamples, seed)
+    first, *_ = results
+    weights = resample_weights(len(first.counts), resamples, seed)
     by_run = {name: [(scores(result.counts.sum(axis=0)), scores(np.tensordot(weights, result.counts, axes=1)))
                      for result in results if result.name == name]
               for name in dict.fromkeys(result.name for result in results)}
-    return compare_scores(by_run, table, rows, unit=results[0].unit, per_cent=per_cent)
+    return compare_scores(by_run, table, rows, unit=first.unit, per_cent=per_cent)
 
 
 def compare_scores(by_run, table, rows, *, unit, per_cent=True):
@@ -307,13 +308,14 @@ def _format_table(table):
     scale, decimals = table.attrs.get("scale", 100), table.attrs.get("decimals", 1)
     number, signed = f"{{:.{decimals}f}}", f"{{:+.{decimals}f}}"
     percent = " in %" if scale == 100 else ""
-    title = f"{table['table'].iloc[0]}{percent} [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
+    (name,) = table["table"].unique()
+    title = f"{name}{percent} [95 % interval over {table.attrs.get('unit', 'mixtures')}]"
     for run, lines in table.groupby("run", sort=False):
         columns.append(_column(run, lines, f"{number} [{number}, {number}]", ["value", "low", "high"], scale))
         if run != first:
             columns.append(_column("difference", lines, f"{signed} [{signed}, {signed}]",
                                    ["difference", "difference_low", "difference_high"], scale))
-        seeds = lines["seeds"].iloc[0]
+        seeds = lines["seeds"].max()
         if seeds > 1:
             spreads.append(_column(f"{run}, {seeds} seeds", lines, f"{number} ({number} to {number})",
                                    ["spread", "seed_min", "seed_max"], scale))

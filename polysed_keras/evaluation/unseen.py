@@ -101,10 +101,11 @@ def unseen_tables(results, *, resamples=1000, seed=0):
         List of two DataFrames as of class_wise_table; without the second if all combinations were seen, and empty if no
         run has powersets.
     """
-    parts = results[0].unseen
+    first, *_ = results
+    parts = first.unseen
     if not parts:
         return []
-    frames = types.SimpleNamespace(name="frames", unit=results[0].unit,
+    frames = types.SimpleNamespace(name="frames", unit=first.unit,
                                    counts=np.concatenate([part.frames for part in parts], axis=1))
     rows = [f"{part.seen.name}, {name}" for part in parts
             for name in ("any task", *(task.name for task in part.seen.tasks))]
