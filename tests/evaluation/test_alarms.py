@@ -16,8 +16,10 @@ from polysed_keras.evaluation.alarms import (
     decoded_alarm_tables,
     false_events_per_hour,
     recall_of_curve,
+    silent_share,
     warn_without_background,
 )
+from polysed_keras.evaluation.event_lists import load_event_lists
 from polysed_keras.evaluation.reports import write_report
 from polysed_keras.evaluation.runs import evaluate_run, evaluate_runs
 from polysed_keras.evaluation.tables import RunResult, format_tables
@@ -51,7 +53,7 @@ def test_alarms_of_a_recording_by_hand():
     alarms = find_alarms(reference, posteriors_to_events(posteriors, "ab", 1.0, threshold=0), "ab", 1.0)
     curve = alarm_curve([alarms])
     assert curve[0].tolist() == [[0, 1, 0, 3600], [1, 1, 1, 3600], [1, 1, 2, 3600]]
-    assert [recall_of_curve(curve[0], number) for number in (0, 0.5, 1, 2, 9)] == [0, 0, 1, 1, 1]
+    assert [recall_of_curve(curve[0], number) for number in (0, 0.5, 0.9999, 1, 2, 9)] == [0, 0, 0, 1, 1, 1]
 
 
 def random_alarms(rng, recordings=12, labels=4):
@@ -92,6 +94,14 @@ def test_curves_of_many_false_events_are_close_and_never_too_high():
         assert exact - 0.02 < recall_of_curve(summed, number) <= exact
 
 
+def test_levels_are_a_thousand_ranks_by_equal_factors():
+    for number in (1, 60, 5000, 60000):
+        false = np.linspace(0.1, 0.9, number)[::-1]
+        ranks = {round(number ** (step / 999)) for step in range(1000)}
+        curve = alarm_curve([Alarms((np.zeros(0),), (false,), 60.0)])
+        assert curve[0, :, 2].tolist() == [*(rank - 1 for rank in sorted(ranks)), number]
+
+
 def test_tables_of_an_hour_of_ten_labels_take_seconds():
     rng = np.random.default_rng(0)
     labels = tuple("abcdefghij")
@@ -110,10 +120,24 @@ def test_tables_of_an_hour_of_ten_labels_take_seconds():
 
 def test_a_label_that_always_sounds_is_never_active_outside_of_it():
     always, active = np.ones((50, 1), int), np.ones((50, 1), int)
-    counts = np.stack([count_alarms(always, active, 0.02)] * 2)
-    results = [types.SimpleNamespace(name="a", unit="recordings", counts=counts)]
-    _, outside = decoded_alarm_tables(results, ["hum"], 10, 0)
-    assert outside.value.tolist() == [0.0, 0.0]
+    late = (np.arange(50)[:, None] >= 26).astype(int)  # a single frame is half a second away from it
+    for second, shares in ((always, [0.0, 0.0]), (late, [1.0, 0.01])):
+        counts = np.stack([count_alarms(reference, active, 0.02) for reference in (always, second)])
+        results = [types.SimpleNamespace(name="a", unit="recordings", counts=counts)]
+        _, outside = decoded_alarm_tables(results, ["hum"], 10, 0)
+        assert outside.value.tolist() == shares
+
+
+def test_silence_by_hand(caplog):
+    """A frame is silent if none of its bands is above the level of silence."""
+    log_mel = np.array([[-80.0, -80.0], [-80.0, -90.0], [-80.0, -79.0], [-30.0, -20.0]])
+    frames = [types.SimpleNamespace(log_mel=part) for part in (log_mel, log_mel[:1])]
+    assert silent_share(frames, -80.0) == 3 / 5
+    assert silent_share(frames[1:], -80.0) == 1 and silent_share([], -80.0) == 0
+    for share, words in ((0.03, ""), (0.05, ""), (0.06, "data: 6 % of the time"), (0.9, "data: 90 % of the time")):
+        caplog.clear()
+        warn_without_background([types.SimpleNamespace(silent_share=each) for each in (0.0, share)], "data")
+        assert words in caplog.text and bool(words) == bool(caplog.records)
 
 
 def test_intervals_are_of_a_thousand_resamples():
@@ -127,9 +151,12 @@ def test_intervals_are_of_a_thousand_resamples():
     assert tables[0] == tables[1] and tables[0] != tables[2] and tables[0] != tables[3]
 
 
-def test_recordings_without_labels_add_alarms_and_no_scores(negatives):
+def test_recordings_without_labels_add_alarms_and_no_scores(negatives, tmp_path):
     plain = evaluate_run(shared_run(POWERSET), shared_corpus(), progress=False)
-    result = evaluate_run(shared_run(POWERSET), shared_corpus(), negatives=negatives, progress=False)
+    result = evaluate_run(shared_run(POWERSET), shared_corpus(), negatives=negatives, scores=tmp_path, progress=False)
+    written = load_event_lists(tmp_path / "reference.tsv", [tmp_path / "tiny_tasks 0"])
+    assert set(result.mixtures) < set(written.recordings) and len(written.recordings) == 5
+    assert sorted(written.durations.values())[-2:] == [60.0, 120.0]
     np.testing.assert_array_equal(result.counts, plain.counts)
     np.testing.assert_array_equal(result.alarm_counts[:3], plain.alarm_counts)
     np.testing.assert_array_equal(alarm_curve(result.alarms[:3]), alarm_curve(plain.alarms))

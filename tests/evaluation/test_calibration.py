@@ -3,8 +3,10 @@ import shutil
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+from scipy.stats import binom
 
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
@@ -145,6 +147,29 @@ def test_intervals_are_of_recordings(run):
     assert 0 < row.false_events_per_hour_low < 2.5 < row.false_events_per_hour_high < 5
     again, _ = expect_alarms(run(*parts))
     assert again.equals(table) and not expect_alarms(run(*parts), seed=1)[0].equals(table)
+
+
+@pytest.mark.parametrize("false", [range(1), range(99, 100), range(50)], ids=["first", "last", "half"])
+def test_intervals_are_the_quantiles_of_a_binomial_distribution(run, false):
+    """Of a hundred recordings of 36 s some have a false event: so many of those that are drawn have one."""
+    calibrate_run(run(made(BY_HAND)))
+    parts = [made([("a", 10, 4, 0.8, False)] * (number in false), frames=72) for number in range(100)]
+    row = expect_alarms(run(*parts), resamples=20000)[0].iloc[0]
+    low, high = binom.ppf([0.025, 0.975], 100, len(false) / 100)
+    assert row.false_events_per_hour == len(false)
+    assert (row.false_events_per_hour_low, row.false_events_per_hour_high) == (low, high)
+
+
+def test_the_text_by_hand():
+    names = ("false_events_per_hour", "active_outside", "recall")
+    table = pd.DataFrame([{"alarms_per_hour": 2.5} | {name + suffix: value for suffix, value in (
+        ("", 0.9), ("_low", 0.8), ("_high", 1.0)) for name in names}])
+    by_label = pd.DataFrame({"2.5": [0.9, np.nan]}, ["dog", "cat"])
+    assert [" ".join(line.split()) for line in format_expectation((table, by_label)).splitlines()] == [
+        "What to expect, on test recordings [95 % interval]",
+        "allowed false events per hour false events per hour time active without cause (%) events found (%)",
+        "2.5 0.9 [0.8, 1.0] 90.00 [80.00, 100.00] 90 [80, 100]", "",
+        "events found by label (%), with so many false events allowed", "2.5 per hour", "dog 90", "cat -"]
 
 
 def test_a_corpus_may_have_its_labels_in_another_order(run):

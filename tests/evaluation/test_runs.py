@@ -3,6 +3,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,17 +12,26 @@ from polysed_keras.datasets.loading import load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation import runs as evaluation_runs
 from polysed_keras.evaluation.reports import report_tables
-from polysed_keras.evaluation.runs import evaluate_run, evaluate_runs, find_groups, name_runs, run_confusion
+from polysed_keras.evaluation.runs import (
+    estimate_recordings,
+    evaluate_run,
+    evaluate_runs,
+    find_groups,
+    name_runs,
+    run_confusion,
+)
 from polysed_keras.evaluation.tables import format_tables
 from polysed_keras.events.event_lists import event_list_to_event_roll, read_events
 from polysed_keras.export.runs import export_run
 from polysed_keras.export.saved_model import load_saved_model
+from polysed_keras.models.predict import predict_posteriors
 from polysed_keras.specs.overrides import set_fields
 from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Decomposition, task_labels
 from polysed_keras.training import runs as experiments
+from polysed_keras.training.fit import load_best_model
 from polysed_keras.training.runs import load_run, run_experiment
-from polysed_keras.training.sources import label_affinity
+from polysed_keras.training.sources import RecordingSource, label_affinity
 
 from clip_fixtures import write_files
 from fixtures import CLIPS, LABELS, MULTI_LABEL, POWERSET, shared_clips, shared_corpus, shared_run, write_corpus
@@ -46,6 +56,15 @@ def test_groups_come_from_the_training_annotations(strategy, groups, paired, tmp
     monkeypatch.setattr(experiments, "fit_model", lambda *_, **__: None)
     run_experiment(dataclasses.replace(POWERSET, tasks=Decomposition(2, strategy)), paired, tmp_path, progress=False)
     assert tuple(task.labels for task in load_run(tmp_path).tasks) == groups
+
+
+@pytest.mark.parametrize("strategy", ["contiguous", "cooccurrence", "anti_cooccurrence"])
+def test_a_run_is_asked_for_its_confusions_alone(strategy, paired):
+    """Other strategies do not read it, and nor do groups that are given."""
+    assert find_groups(paired, Decomposition(2, strategy), "no such run") == find_groups(
+        paired, Decomposition(2, strategy))
+    groups = (("beep", "hiss"), ("hum", "whistle"))
+    assert find_groups(paired, Decomposition(2, "confusion", groups=groups), "no such run") == groups
 
 
 def test_cooccurrence_of_annotations_by_hand(paired):
@@ -144,6 +163,43 @@ def test_columns_are_named_by_folders(runs, names, monkeypatch):
         for path, (name, seed) in runs.items()}
     monkeypatch.setattr(evaluation_runs, "load_run", lambda run: experiments[pathlib.Path(run).resolve()])
     assert name_runs(list(runs)) == names
+
+
+def test_there_may_be_no_runs_and_time_goes_on():
+    assert evaluate_runs([], "no data") == []
+    for resolution in (0, -1):
+        with pytest.raises(InputError, match="time_resolution: expected seconds above 0"):
+            evaluate_run("no run", "no data", time_resolution=resolution)
+
+
+@pytest.mark.parametrize("labels", [("beep", "hiss", "hum", "owl"), ("beep", "hiss", "hum", "zip"), LABELS[:3]])
+def test_runs_of_other_labels_are_refused(labels):
+    run = shared_run(MULTI_LABEL)
+    source = types.SimpleNamespace(experiment=load_run(run), datasets=[types.SimpleNamespace(
+        labels=labels, folder="data")])
+    with pytest.raises(InputError, match="data: expected the labels of .*whistle"):
+        estimate_recordings(source, run, [], 0.02)
+
+
+def test_frames_have_the_output_that_is_there_in_their_middle(tmp_path):
+    """Frames of half the length have each output twice, those of twice the length the second of two; and at the end of
+    a recording its last output goes on."""
+    run = shared_run(MULTI_LABEL)
+    source = RecordingSource(load_run(run), shared_corpus(), progress=False)
+    recording, *_ = source.load("test", 0.02)
+    outputs, = estimate_recordings(source, run, [recording], 0.02)
+    assert len(outputs.posteriors) == len(recording.event_roll) > 300
+    np.testing.assert_array_equal(outputs.activity, outputs.posteriors >= 0.5)
+    model = load_best_model(source.experiment, run)
+    expected = predict_posteriors(model, recording.log_mel, source.experiment.tasks, 32)
+    np.testing.assert_allclose(outputs.posteriors, expected["events"], atol=1e-6)
+    roll = recording.event_roll
+    for resolution, frames, rows in ((0.01, 2 * len(roll), np.repeat(np.arange(len(roll)), 2)),
+                                     (0.04, len(roll) // 2, np.arange(1, len(roll), 2)),
+                                     (0.02, len(roll) + 3, [*range(len(roll)), *[len(roll) - 1] * 3])):
+        other = dataclasses.replace(recording, event_roll=np.zeros((frames, 4), np.uint8))
+        estimate, = estimate_recordings(source, run, [other], resolution)
+        np.testing.assert_array_equal(estimate.posteriors, outputs.posteriors[rows[:frames]])
 
 
 def test_tables_have_these_columns(tmp_path):

@@ -11,9 +11,10 @@ from polysed_keras.cli.main import main
 from polysed_keras.display import plot_roc
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation import score_files
-from polysed_keras.evaluation.event_lists import EventLists, load_event_lists
+from polysed_keras.evaluation.event_lists import EventLists, load_event_lists, read_durations
 from polysed_keras.evaluation.score_files import calibration_table, score_file_tables, write_run_scores
 from polysed_keras.evaluation.scoring import Matching
+from polysed_keras.evaluation.tables import format_tables
 from polysed_keras.events import f_score, intersection_counts, scores_to_events
 
 LABELS, RESOLUTION, FRAMES = ["cat", "dog"], 2.0, 150  # 300 s a recording, so that a false event is few per hour
@@ -60,9 +61,49 @@ def test_recordings_of_more_frames_than_are_good_are_told(caplog, monkeypatch):
     assert not caplog.records
     with pytest.raises(InputError, match="mine: expected scores of the labels cow. Received: 'cat'. Choose"):
         score_files._check_scores("mine", scores, ["cow"])
-    monkeypatch.setattr(score_files, "MOST_FRAMES", 1)
-    score_files._check_scores("mine", scores, ["cat"])
-    assert "mine: has recordings of up to 2 frames" in caplog.text
+    for frames, words in ((10_000, ""), (10_001, "mine: has recordings of up to 10001 frames")):
+        tables = scores | {"b": pd.DataFrame({"onset": np.zeros(frames), "offset": 1.0, "cat": 0.5})}
+        score_files._check_scores("mine", tables, ["cat"])
+        assert words in caplog.text and bool(words) == bool(caplog.records)
+
+
+def test_names_of_up_to_200_bytes_are_kept(tmp_path):
+    names = ["a" * 200, "b" * 201]
+    write_run_scores(estimates(6.0, 2), names, LABELS, RESOLUTION, tmp_path, system="x" * 200)
+    kept, cut = sorted(path.stem for path in (tmp_path / ("x" * 200)).iterdir())
+    assert kept == names[0] and len(cut) == 200 and cut.startswith("bb")
+
+
+def test_what_is_written_beside_the_scores(tmp_path):
+    """A recording without events has a line, and frames of 2 s make up the lengths."""
+    silent = types.SimpleNamespace(reference=np.zeros((7, 2), int), posteriors=np.zeros((7, 2)))
+    write_run_scores([silent, *estimates(6.0, 1)], ["silent", "r0"], LABELS, RESOLUTION, tmp_path, system="run")
+    assert read_durations(tmp_path / "durations.tsv") == {"silent": 14.0, "r0": 300.0}
+    lists = load_event_lists(tmp_path / "reference.tsv", [tmp_path / "reference.tsv"])
+    assert lists.recordings == ("r0", "silent") and len(lists.reference["silent"]) == 0
+
+
+def test_filters_are_each_twice_as_long_as_the_one_before():
+    assert score_files.MEDIAN_FILTERS == pytest.approx(np.geomspace(0.1, 3.2, 6))
+
+
+def test_events_that_do_not_last_are_no_truth():
+    events = pd.DataFrame({"onset": [1.0, 2.0], "offset": [1.0, 3.0], "event_label": ["cat", "dog"]})
+    lists = EventLists(("a",), ("cat", "dog"), {"a": 5.0}, {"a": events}, {})
+    assert score_files._ground_truth(lists) == (["dog"], {"a": [(2.0, 3.0, "dog")]})
+
+
+def test_calibration_error_by_hand():
+    """An event lies over the middle of the first frame, at which it begins, and not over that at which it ends."""
+    events = pd.DataFrame({"onset": [0.5], "offset": [1.5], "event_label": ["cat"]})
+    scores = pd.DataFrame({"onset": [0.0, 1.0, 2.0], "offset": [1.0, 2.0, 3.0], "cat": [0.75, 0.25, 0.35],
+                           "dog": [0.05, 0.0, 0.0]})
+    lists = EventLists(("a",), ("cat", "dog"), {"a": 3.0}, {"a": events}, {}, {"mine": {"a": scores}})
+    table = calibration_table(lists).set_index("row")
+    errors = {"cat": (0.25 + 0.25 + 0.35) / 3, "dog": 0.05 / 3}  # one frame is sure by 0.75, and none of the others is
+    assert table["value"].to_dict() == pytest.approx(errors | {
+        "average": sum(errors.values()) / 2, "overall": (0.25 + 0.25 + 0.35 + 0.05) / 6})
+    assert table["low"].isna().all()
 
 
 def test_recordings_of_folders_stay_apart(tmp_path):
@@ -151,12 +192,13 @@ def test_measures_equal_sed_scores_eval_on_the_files(folder, lists, monkeypatch)
 def test_the_best_threshold_gives_the_best_score(folder, lists):
     """The events above it have the F1 of the table, and those above other thresholds have less."""
     needs_sed_scores_eval()
-    tables = {table["table"].iloc[0]: table[table["run"] == "noisy"].set_index("row")["value"]
-              for table in score_file_tables(lists, Matching(), resamples=2)}
-    best, threshold = (tables[f"best_intersection_based_{name}"]["dog"] for name in ("f_score", "threshold"))
+    tables = {table["table"].iloc[0]: table for table in score_file_tables(lists, Matching(), resamples=2)}
+    best, threshold = (table[table["run"] == "noisy"].set_index("row")["value"]["dog"] for table in (
+        tables[f"best_intersection_based_{name}"] for name in ("f_score", "threshold")))
     scores = {level: f_score(sum(intersection_counts(
         lists.reference[name], scores_to_events(table, level), LABELS)[1:2, :3] for name, table in
         lists.scores["noisy"].items())) for level in (threshold, *np.linspace(0.1, 0.9, 9))}
+    assert f" {threshold:.3f} [" in format_tables(tables["best_intersection_based_threshold"])
     assert scores[threshold] == pytest.approx(best) and max(scores.values()) == pytest.approx(best)
     assert min(scores.values()) < best
 
@@ -216,8 +258,19 @@ def test_labels_without_reference_events_are_left_out(folder, lists):
     needs_sed_scores_eval()
     reference = {name: events[events.event_label == "dog"] for name, events in lists.reference.items()}
     only = EventLists(lists.recordings, lists.labels, lists.durations, reference, lists.systems, lists.scores)
-    tables = score_file_tables(only, Matching(), resamples=2)
+    tables = score_file_tables(only, Matching(), resamples=1)
     assert list(tables[0]["row"]) == ["dog", "overall"] * 2
+    assert (tables[0]["low"] == tables[0]["high"]).all() and (tables[0]["low"] != tables[0]["value"]).any()
+
+
+def test_a_single_recording_has_scores_and_no_intervals(lists):
+    needs_sed_scores_eval()
+    name, scores = lists.recordings[0], lists.scores["quiet"]
+    one = EventLists((name,), lists.labels, {name: lists.durations[name]}, {name: lists.reference[name]}, {},
+                     {"quiet": {name: scores[name]}})
+    for table in score_file_tables(one, Matching(), resamples=3):
+        assert table["low"].isna().all() and len(table) == 2 + (table["table"].iloc[0] in score_files.MEASURES)
+        assert table["value"].notna().all() or table["table"].iloc[0] in score_files.BEST_THRESHOLDS
 
 
 def test_scores_above_the_threshold_are_events(folder):

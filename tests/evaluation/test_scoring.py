@@ -10,7 +10,9 @@ import soundfile
 from polysed_keras.cli.main import main
 from polysed_keras.errors import InputError
 from polysed_keras.evaluation.event_lists import load_event_lists, read_durations
+from polysed_keras.evaluation.score_files import BEST_THRESHOLDS, MEASURES
 from polysed_keras.evaluation.scoring import ERRORS, KINDS, Matching, score_tables, summarize_tables
+from polysed_keras.evaluation.tables import compare_scores
 from polysed_keras.events import event_counts, f_score
 
 LABELS = ["cat", "dog", "rain"]
@@ -65,9 +67,63 @@ def test_what_a_terminal_shows_and_what_is_drawn_anew(folders):
     tables = score_tables(lists, resamples=100)
     assert [table["table"].iloc[0] for table in summarize_tables(tables)] == [
         *(f"{kind}_f_score" for kind in KINDS), "overall error rates", "false_events_per_hour", "active_outside_events"]
+    for table in tables:
+        assert table.columns.tolist()[:5] == ["table", "row", "run", "seeds", "value"]
+        assert table.index.tolist() == list(range(len(table)))
+    rates = summarize_tables(tables)[len(KINDS)]
+    assert rates["row"].tolist() == [f"{kind}_{error}" for kind in KINDS for error in ERRORS
+                                     if (kind, error) != ("intersection_based", "substitution_rate")]
+    assert rates.index.tolist() == list(range(len(rates)))
     lows = [[table.low.tolist() for table in score_tables(lists, resamples=3, **seed)]
             for seed in ({}, {"seed": 0}, {"seed": 1})]
     assert str(lows[0]) == str(lows[1]) != str(lows[2])
+
+
+def test_scores_at_all_thresholds_are_shown_together(folders):
+    """Only what holds of all labels, and the thresholds, which have no such row."""
+    tables = score_tables(load_event_lists(*folders[:1], folders[1:]), resamples=2)
+    for name in (*MEASURES, *BEST_THRESHOLDS, "calibration_error"):
+        tables.append(compare_scores({"system": [(np.array([0.2, 0.3]), np.full((2, 2), 0.2))]}, name,
+                                     ["dog", "overall"], unit="recordings"))
+    shown = summarize_tables(tables)
+    assert [table["table"].iloc[0] for table in shown] == [
+        *(f"{kind}_f_score" for kind in KINDS), "overall error rates", "calibration_error", "at all thresholds",
+        *BEST_THRESHOLDS]
+    assert shown[-4]["row"].tolist() == list(MEASURES) and (shown[-4]["value"] == 0.3).all()
+
+
+def test_error_rates_of_labels_that_the_reference_lacks_are_not_defined(folders):
+    """Only dogs are in the reference, of which one of two is found; cats are false, and rain is on neither side."""
+    lists = [write_lists(folders[0].parent / name, {"a": events}) for name, events in (
+        ("dogs", [(0, 1, "dog"), (4, 5, "dog")]), ("cats", [(0, 1, "dog"), (7, 8, "cat")]), ("none", []))]
+    loaded = load_event_lists(lists[0], lists[1:], labels=LABELS)
+    scores = values(score_tables(loaded, resamples=2), "cats")
+    for measure, value in (("error_rate", 0.5), ("deletion_rate", 0.5), ("insertion_rate", 0)):
+        rates = scores[f"event_based_{measure}"]
+        assert rates["dog"] == rates["average"] == value and rates[["cat", "rain"]].isna().all()
+    silence = load_event_lists(lists[2], lists[1:2], labels=LABELS)
+    assert values(score_tables(silence, resamples=2), "cats")[
+        [(f"event_based_{error}", "average") for error in ERRORS]].isna().all()
+
+
+def test_a_frame_begins_with_a_millionth_of_it(folders):
+    """Ten seconds and less than that are ten frames of a second, and ten seconds and a little more are eleven."""
+    for seconds, frames in ((10.0000004, 10), (10.000004, 11), (9.5, 10)):
+        durations = folders[0].parent / "seconds.tsv"
+        durations.write_text("".join(f"{name}\t{seconds}\n" for name in "abc"))
+        lists = load_event_lists(folders[0], folders[1:], durations=durations)
+        scores = values(score_tables(lists, Matching(time_resolution=1.0), resamples=2), "system")
+        assert scores["false_events_per_hour", "overall"] == pytest.approx(2 * 3600 / (3 * frames))
+
+
+def test_rules_of_matching_are_in_their_range():
+    Matching(time_resolution=0.01, segment=0.5, collar=0, offset_share=0, detection_share=1, reference_share=0.1)
+    Matching(collar=0.1)
+    for name, wrong in (("collar", -0.1), ("segment", -0.1), ("time_resolution", 0), ("offset_share", -0.1),
+                        ("detection_share", 1.1), ("reference_share", -1)):
+        expected = "a share in 0..1" if name.endswith("share") else "seconds, more than none"
+        with pytest.raises(InputError, match=f"{name}: expected {expected}"):
+            Matching(**{name: wrong})
 
 
 def test_scores_by_hand(folders):

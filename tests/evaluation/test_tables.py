@@ -1,13 +1,17 @@
 """Tables from counts: by hand, against a naive bootstrap loop, and with classes and seeds that are missing."""
 import dataclasses
+import importlib
+import inspect
 import json
+import pkgutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from polysed_keras import evaluation
 from polysed_keras.errors import InputError
-from polysed_keras.evaluation.reports import write_report
+from polysed_keras.evaluation.reports import report_tables, write_report
 from polysed_keras.evaluation.tables import RunResult, class_wise_table, compare_scores, format_tables, polyphony_table
 from polysed_keras.events.metrics import f_score, frame_counts
 
@@ -42,6 +46,45 @@ def compared():
     runs = {("multi_label", 0): 0.8, ("multi_label", 1): 0.83, ("2_tasks", 0): 0.9}
     estimates = {run: detector(rng, references, hit_rate) for run, hit_rate in runs.items()}
     return references, estimates, [result_of(references, estimates[run], *run, labels) for run in runs]
+
+
+MODULES = [importlib.import_module(f"{evaluation.__name__}.{module.name}")
+           for module in pkgutil.iter_modules(evaluation.__path__)]
+
+
+def defined(kind):
+    """The functions or classes that the modules of the room define."""
+    return [value for module in MODULES for _, value in inspect.getmembers(module, kind)
+            if value.__module__ == module.__name__]
+
+
+def test_settings_have_the_same_meaning_and_default_in_all_functions():
+    """Intervals are of a thousand resamples, of a hundred where one takes seconds, and the same ones each time."""
+    names = set()
+    for function in defined(inspect.isfunction):
+        parameters = inspect.signature(function).parameters
+        kinds = {parameter.kind for parameter in parameters.values()}
+        assert inspect.Parameter.POSITIONAL_ONLY not in kinds, function
+        defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+        expected = {"resamples": 100 if function is evaluation.score_file_tables else 1000, "seed": 0, "progress": True,
+                    "negatives": None}
+        for name in set(defaults) & set(expected):
+            assert defaults[name] == expected[name], function
+            assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY or function is evaluation.format_learnt
+            names.add((function.__name__, name))
+    assert {name for _, name in names} == {"resamples", "seed", "progress", "negatives"} and len(names) > 20
+
+
+def test_results_cannot_be_changed_and_those_with_arrays_equal_themselves_only():
+    kinds = [kind for kind in defined(inspect.isclass) if dataclasses.is_dataclass(kind)]
+    assert {RunResult, evaluation.EventLists, evaluation.Matching} < set(kinds)
+    for kind in kinds:
+        one, other = kind.__new__(kind), kind.__new__(kind)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            one.name = "another"
+        if kind.__name__ not in ("Matching", "SeenCombinations"):
+            assert one != other
+    assert RunResult("a", 0).silent_share == 0
 
 
 def test_tables_by_hand():
@@ -138,6 +181,14 @@ def test_difference_to_the_first_run_is_paired(compared):
     assert (copy.loc[copy["run"] == "copy", ["difference", "difference_low", "difference_high"]] == 0).all().all()
 
 
+def test_differences_of_a_third_run_are_to_the_first_too():
+    scores = {name: [(np.array([value]), np.full((4, 1), value))] for name, value in zip("abc", (0.25, 0.5, 1.0))}
+    table = compare_scores(scores, "f", ["dog"], unit="clips")
+    np.testing.assert_array_equal(table[["difference", "difference_low", "difference_high"]],
+                                  [[np.nan] * 3, [0.25] * 3, [0.75] * 3])
+    assert table.index.tolist() == [0, 1, 2]
+
+
 def test_runs_keep_their_order(compared):
     first, second, other = compared[2]
     assert class_wise_table([other, first, second])["run"].unique().tolist() == ["2_tasks", "multi_label"]
@@ -215,12 +266,25 @@ def test_three_runs_fit_into_120_columns():
     assert not any("\\" in line for line in lines)  # pandas' sign of a folded table
 
 
+def test_a_table_of_more_than_120_columns_is_folded():
+    """Beside the row's name there are two runs of 20 characters and a difference of 17, and pandas ends in a space."""
+    scores = {name * 20: [(np.array([0.5]), np.full((4, 1), 0.5))] for name in "ab"}
+    for width, folded in ((120, False), (121, True)):
+        name = "x" * (width - 1 - 2 * 21 - 19 - 1)
+        text = format_tables(compare_scores(scores, "f", [name], unit="clips"))
+        assert ("\\" in text) == folded and (len(text.splitlines()[2]) == width - 2 or folded)
+
+
 @pytest.mark.parametrize("change, complaint", [
     ({"labels": ("cat", "cow")}, "runs a and b: expected the same labels, received dog only in a and cow only in b"),
     ({"labels": ("dog", "cat")}, "the same labels, received another order"),
     ({"mixtures": ("mix-0", "mix-7")}, "the same mixtures, received mix-1 only in a and mix-7 only in b"),
     ({"mixtures": ("mix-0",), "counts": np.zeros((1, 3, 2, 3), int)}, "received mix-1 only in a and nothing only in b"),
+    ({"mixtures": ("mix-0", "mix-1", "mix-2"), "counts": np.zeros((3, 3, 2, 3), int)},
+     "received nothing only in a and mix-2 only in b"),
     ({"counts": np.zeros((2, 3, 2, 3), int)}, "runs a and b: the reference of mixture mix-0 differs"),
+    ({"counts": np.stack([frame_counts(HAND_REFERENCE[0], HAND_REFERENCE[0]), np.zeros((3, 2, 3), int)])},
+     "the reference of mixture mix-1 differs"),
     ({"name": "a"}, "a with seed 0 is there twice"),
 ])
 @pytest.mark.parametrize("make", [class_wise_table, polyphony_table])
@@ -233,8 +297,9 @@ def test_runs_that_cannot_be_compared_are_refused(make, change, complaint):
 
 def test_other_mistakes_are_refused(tmp_path):
     result = result_of(HAND_REFERENCE, HAND_ESTIMATED)
-    with pytest.raises(InputError, match="at least one"):
-        class_wise_table([])
+    for make in (class_wise_table, report_tables):
+        with pytest.raises(InputError, match="at least one"):
+            make([])
     with pytest.raises(InputError, match="measure: .*'accuracy'"):
         polyphony_table([result], measure="accuracy")
     with pytest.raises(InputError, match=r"counts of multi_label: expected shape \(2, 3, 2, 3\), received \(2, 2, 3\)"):

@@ -174,7 +174,16 @@ def test_combinations_that_were_all_seen_are_not_scored():
     assert len(shares) == 6 and scores["row"].tolist() == ["powerset: unseen", "powerset: others"]
 
 
+def test_combinations_unseen_in_one_task_alone_are_scored():
+    """Of a and c both sound in the first, of b and d one in the second."""
+    for frame in ([1, 0, 1, 0], [0, 1, 0, 0]):
+        _, scores = unseen_tables([result_of([np.array([frame])] * 2, [np.array([frame])] * 2)])
+        np.testing.assert_array_equal(scores["value"], [1, np.nan])
+
+
 def test_seen_combinations_take_names_in_place_of_the_experiments():
     run = shared_run(POWERSET)
+    with pytest.raises(ValueError, match="zip"):
+        load_seen_combinations([run], ["one", "two"])
     assert [seen.name for seen in load_seen_combinations([run])] == [POWERSET.name]
     assert [seen.name for seen in load_seen_combinations({run: "contiguous"}, ["contiguous"])] == ["contiguous"]
