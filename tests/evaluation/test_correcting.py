@@ -245,11 +245,11 @@ def test_thresholds_are_those_of_the_events_that_are_expected_to_be_false(seed):
             (wrong if int(total + 0.5) > whole else found)[label].append(events["confidence"][row])
     alarms = Alarms(*(tuple(np.array(each[label], np.float32) for label in enough) for each in (found, wrong)), 1800.0)
     chosen = set()
-    for number in (0, 4, 10, 20, 60):
+    for number in range(0, 80, 4):
         cat, dog = choose_thresholds([alarms], number)
         assert _thresholds(events, labels, thresholds, number, 1800.0) == pytest.approx([0.6, cat, dog])
         chosen.add((cat, dog))
-    assert len(chosen) > 3
+    assert len(chosen) >= 3
 
 
 # Of dogs by segment, begin in frames of half a second, and (confidence before and after, answer, its confidence).

@@ -20,9 +20,10 @@ def test_a_folder_of_another_format_is_read_by_its_content(tmp_path):
     lists = read_lists(tmp_path / "csv")
     assert sorted(lists) == ["a", "b"]
     assert lists["b"].values.tolist() == [[0.5, 1.0, "dog"], [1.5, 2.5, "cat"]]
-    raven = write(tmp_path / "raven" / "a.txt", "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t"
-                                                "High Freq (Hz)\tAnnotation\n1\tSpectrogram\t1\t0.5\t1\t0\t8000\tdog\n")
-    assert read_lists(raven)["a"].values.tolist() == [[0.5, 1.0, "dog"]]
+    lines = ('File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "1", "<exists>", "1", '"IntervalTier"',
+             '"events"', "0", "1", "2", "0", "0.5", '""', "0.5", "1", '"dog"')
+    assert read_lists(write(tmp_path / "praat" / "a.TextGrid", "\n".join(lines)))["a"].values.tolist() == [
+        [0.5, 1.0, "dog"]]
 
 
 def test_files_without_anything_in_them_are_lists_without_events(tmp_path):

@@ -46,29 +46,69 @@ PATIENCE = 1800  # seconds per mutant, also if it waits for something
 PRELOADED = ("pandas", "scipy.signal", "sklearn.metrics", "librosa", "sed_eval", "keras")
 # Mutants that no test can kill, because they behave as the module does: {module: {mutated line: reason}}.
 EQUIVALENT = {
+    "evaluation/alarms.py": {
+        "ranks = np.unique(np.geomspace(1, max( 2, len(false)), LEVELS).round().astype(int)) - 1":
+        "ranks beyond the last are left out",
+        "levels = np.append(false[ranks[ranks != len(false)]], 0)": "no rank is higher but of none",
+        "allowed = 3600 * counts[..., 2] < alarms_per_hour * counts[..., 3] + 1e-6": "it is there for rounding"},
     "evaluation/calibration.py": {
-        "labels, resolution = source.datasets[ -1].labels, source.experiment.time_resolution":
-        "a run of recordings has one dataset",
-        "def expect_alarms(run, data=None, partition=\"test\", *, negatives=None, resamples=1000, seed=0, "
-        "progress=False):": "a bar more or less"},
+        'expect(0 < number != float("inf"), "alarms_per_hour", "a number above 0", number)': "none is above it",
+        "found = np.array([((each != 0).sum(), len(each)) for each in alarms.found])": "no confidence is below 0"},
     "evaluation/correcting.py": {
         "track = posteriors[[each == name for each in reviewed.recordings]].reshape(- 2, len(labels))":
         "NumPy takes any negative number for -1",
-        'events = events.assign(there=np.nan, part=+1, before=_highest(found["before"], _overlaps(places, '
-        'found["before"])))': "nothing is known of such an event that could be left out"},
+        "track = posteriors[[each == name for each in reviewed.recordings]].reshape(~1, len(labels))": "likewise",
+        'new_labels = sorted({answer.label for answer in answers if answer.answer >= "yes"} - set(known))':
+        "yes is the last of the answers",
+        "table = pd.DataFrame([(answer.recording, answer.label, answer.onset, answer.offset, answer.answer >= \"yes\")":
+        "yes or no",
+        'events.loc[each, "there"] = np.fmax(events["there"][each], float(answer.answer >= "yes"))': "yes or no",
+        "is_false = np.diff(expected, prepend=0.0) != 0": "it only rises",
+        "if number != 1:": "there is a part",
+        "yield positions[(onsets < offset) * (onset < offsets)]": "a product of bool is and"},
     "evaluation/event_lists.py": {
-        "return dict(zip(names if len(set(names)) >= len(names) else map(str, paths), paths))": "there are no more"},
-    "evaluation/reports.py": {
-        'content = {"labels": list(results[0].labels), "mixtures": list(results[ -1].mixtures),':
-        "of the same mixtures",
-        """return {f"{table['table'].iloc[ 1]}.csv": [table] for table in clip_tables(results, **arguments)}""":
-        "a column of one name"},
-    "evaluation/runs.py": {"@dataclasses.dataclass(frozen=True, eq=True)": "nothing compares estimates"},
+        "return dict(zip(names if len(set(names)) >= len(names) else map(str, paths), paths))": "there are no more",
+        'expect(paths and len(set(map(str, paths))) >= len(paths), "ESTIMATED", "different files or folders",':
+        "there are no more",
+        "lacking = sorted(set(known) ^ set(scores[name]))": "others are refused before",
+        "unknown, missing = sorted(set(lists) - set(known)), sorted(set(known) ^ set(lists))":
+        "unknown ones are refused",
+        "nothing = files and all(file.stat().st_size <= 0 for file in files)  # by which no format can be told":
+        "no file has fewer bytes than none",
+        'expect(len(columns) <= 1, path, "files of scores of the same labels", f"{len(columns)} different headers")':
+        "there is a file"},
+    "evaluation/runs.py": {
+        "if source_class(experiment) == ClipSource:": "classes are equal if they are the same",
+        "if len({experiments[index].training.seed for index in indices}) >= len(indices) > 1:": "there are no more",
+        "if len({experiments[index].training.seed for index in indices}) == len(indices) != 1:": "there is a run",
+        'return [name if len(owners[name]) <= 1 else f"{path.parent.name}/{name}" for name, path in zip(names, paths)]':
+        "each name has an owner",
+        'counts = (recognised(activity, task.decode(posteriors)) if task.encoding <= "multi_class"':
+        "the other is multi_label"},
+    "evaluation/score_files.py": {
+        'over = (events["onset"].to_numpy() <= middles[:, None]) * (middles[:, None] < events["offset"].to_numpy())':
+        "a product of bool is and",
+        'lasting = {name: merge_events(events[events["offset"] != events["onset"]])': "no event ends before it begins",
+        """expect(set(labels) < set(table.columns), name, f"scores of the labels {', '.join(labels)}",""":
+        "onset and offset are columns too",
+        "if len(next(iter(scores.values())).columns) <= 3:  # of a single label there are no cross triggers":
+        "onset, offset and a label are three",
+        "if {label for events in own.values() for _, _, label in events} != set(labels):": "there are no others"},
+    "evaluation/scoring.py": {
+        '(events["offset"].max() for events in (reference, estimated) if len(events)), default= 1)':
+        "nothing is counted in a second without events",
+        "if set(MEASURES) < set(by_name):": "their thresholds are there too"},
     "evaluation/tables.py": {
-        "if len(columns) > 2:": "two runs have three columns, with their difference",
-        'return compare_runs(results, f"class_wise_{measure}", [*results[ -1].labels, row], '
-        "_clip_scores(results[0].encoding),": "all have the same labels"},
-    "evaluation/unseen.py": {"@dataclasses.dataclass(frozen=True, eq=True)": "nothing compares counts"},
+        "highest = max(np.flatnonzero(first.reference.sum(axis=(0, 2))), default= -1)":
+        "there are no rows up to 0, nor up to -1",
+        "spread, seed_min, seed_max = (np.stack([by_seed.std(), by_seed.min(), by_seed.max()]) if len(runs) != 1":
+        "there is a run",
+        "if len(blocks) <= 1:": "there is a block",
+        "if num_mixtures <= 1:": "there is a mixture",
+        'percent = " in %" if scale >= 100 else ""': "the scale is 100 or 1",
+        "if seeds != 1:": "there is a seed",
+        "if len(columns) != 1:": "there is a column",
+        "if len(columns) > 2:": "two runs have three columns, with their difference"},
     "events/decoding.py": {'if task.encoding <= "multi_class":': "no encoding's name comes before it"},
     "events/alarms.py": {
         "return np.where(np.isinf(levels), 0, number * np.exp(-rate * np.maximum(_logit(np.minimum(levels, 2)) - base, "
