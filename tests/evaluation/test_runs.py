@@ -152,6 +152,7 @@ def test_a_control_of_a_strategy_is_trained_resumed_evaluated_and_exported(paire
     ({"runs/new": ("a", 0), "runs/old": ("a x=1", 0)}, ["new", "old"]),
     ({"mcmt_8_seed0": ("a", 0), "mcmt_8_seed1": ("a", 1), "best": ("b", 0)}, ["mcmt_8", "mcmt_8", "best"]),
     ({"mcmt_8-10": ("a", 0), "mcmt_8-11": ("a", 1)}, ["mcmt_8"] * 2),
+    ({"mcmt_8_seed0": ("a", 0), "mcmt_5_seed0": ("b", 0)}, ["mcmt_8_seed0", "mcmt_5_seed0"]),  # one of each is a run
     ({"x_8-0": ("a", 0), "x_8-1": ("a", 1)}, ["x_8"] * 2),
     ({"first": ("a b=2", 0), "second": ("a b=2", 1)}, ["a b=2", "a b=2"]),  # nothing in common
     ({"first": ("a", 0), "second": ("a", 0)}, ["first", "second"]),  # of one seed: perhaps of other data
