@@ -17,7 +17,12 @@ import pathlib, sys, time
 from polysed_keras import files
 kind, *path = sys.argv[1:]
 with getattr(files, kind)(*path) as temporary:
-    if kind == "atomic_directory":
+    if kind == "kept_workplace":
+        with files.atomic_file(pathlib.Path(path[0]) / "a") as inside:
+            inside.write_text("half")
+            print("ready", flush=True)
+            time.sleep(60)
+    elif kind == "atomic_directory":
         (temporary / "half").write_text("x" * 1000)
     elif kind == "atomic_file":
         temporary.write_text("half")
@@ -59,14 +64,34 @@ def kill(process, number=signal.SIGKILL):
 
 
 def test_file_replaces_an_old_one_only_when_it_is_whole(tmp_path):
-    path = tmp_path / "new" / "a.weights.h5"
+    replace_a_file(tmp_path / "new" / "a.weights.h5")
+    assert os.listdir(tmp_path / "new") == ["a.weights.h5"]
+
+
+def replace_a_file(path):
     with files.atomic_file(path) as temporary:
         temporary.write_text("1")
     with pytest.raises(ZeroDivisionError), files.atomic_file(path) as temporary:
         assert temporary.name == path.name and temporary != path
         temporary.write_text("2")
         assert 1 / 0
-    assert path.read_text() == "1" and os.listdir(path.parent) == [path.name]
+    assert path.read_text() == "1"
+
+
+def test_files_that_share_a_workplace_are_as_whole_as_others(tmp_path):
+    with files.kept_workplace(tmp_path / "new"):
+        replace_a_file(tmp_path / "new" / "a.weights.h5")
+        [kept] = [name for name in os.listdir(tmp_path / "new") if name.endswith(".partial")]
+        assert os.listdir(tmp_path / "new" / kept) == [".lock"]
+        files.remove_leftovers(tmp_path / "new")  # by another process that works in the folder
+        assert kept in os.listdir(tmp_path / "new")
+        with pytest.raises(InputError, match="new/b: cannot be written .No space"), files.atomic_file(
+                tmp_path / "new" / "b"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path / "new") == ["a.weights.h5"]
+    with files.atomic_file(tmp_path / "new" / "b") as temporary:
+        temporary.write_text("by itself again")
+    assert (tmp_path / "new" / "b").read_text() == "by itself again"
 
 
 def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
@@ -155,9 +180,9 @@ def test_broken_link_is_no_place_for_a_folder(tmp_path):
         write_tree(tmp_path / "link")
 
 
-@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory"])
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory", "kept_workplace"])
 def test_what_a_killed_process_left_is_removed_by_the_next(kind, tmp_path):
-    process = start(WORKER, kind, tmp_path / "there")
+    process = start(WORKER, kind, tmp_path if kind == "kept_workplace" else tmp_path / "there")
     files.check_writable(tmp_path)
     assert len(os.listdir(tmp_path)) == 1  # another process is at work
     kill(process)

@@ -103,9 +103,8 @@ def _detected(request, paths, arguments):
     """Yield (path, result) of serving.detect_recordings for what is not there yet, under a bar in a terminal."""
     from tqdm import tqdm
 
-    from polysed_keras.serving import Finished, detect_recordings, open_detector
-    finished = Finished(request) if request.out else None
-    missing = [path for path in paths if not (finished and finished.has(path))]
+    from polysed_keras.serving import detect_recordings, open_detector, unfinished
+    missing = unfinished(request, paths) if request.out else paths
     if len(missing) < len(paths):
         print(f"{len(paths) - len(missing)} of {len(paths)} recordings are detected already, by the same model and "
               f"options; their files in {request.out} stay", file=sys.stderr)
@@ -127,8 +126,6 @@ def _detected(request, paths, arguments):
         results = detect_recordings(request, missing, workers=arguments.workers, scheduler=arguments.scheduler)
         for (path, found), size in zip(results, sizes):
             number += 1
-            if finished and not isinstance(found, InputError):
-                finished.add(path)
             bar.clear()
             yield path, found
             done += size

@@ -1,4 +1,5 @@
 """Detect in many recordings: one after the other, in several processes, or on a Dask cluster."""
+import atexit
 import collections
 import concurrent.futures
 import contextlib
@@ -24,7 +25,7 @@ from polysed_keras.events import (
     write_tags,
 )
 from polysed_keras.export import version_directory
-from polysed_keras.files import CHECKSUMS, file_digest, parse_json, remove_leftovers
+from polysed_keras.files import CHECKSUMS, file_digest, kept_workplace, parse_json, remove_leftovers
 from polysed_keras.serving.detectors import load_detector
 from polysed_keras.specs import EXPERIMENT
 
@@ -106,23 +107,32 @@ def detect_recording(request, path):
         path: audio file.
 
     Returns:
-        DataFrame of events or tags; if the request has a folder for outputs, they are written there, and lines of text
-        that say so are returned.
+        DataFrame of events or tags; if the request has a folder for outputs, they are written and noted there, and
+        lines of text that say so are returned.
 
     Raises:
         InputError: as of Detector.detect and Detector.tag; or the output cannot be written.
     """
     detector, path = open_detector(request), pathlib.Path(path)
-    if request.format == SCORES:
-        return _write_scores(detector, path, request)
-    tagging = request.tags or detector.clip_level
-    if tagging:
-        threshold = 0.5 if request.threshold is None else request.threshold
-        found = detector.tag(path, threshold=threshold, labels=request.labels)
-    else:
-        found = detector.detect(path, **request.event_arguments())
     if request.out is None:
-        return found
+        return _find(detector, path, request)
+    with _noted(request, path):
+        return (_write_scores if request.format == SCORES else _write_events)(detector, path, request)
+
+
+def _find(detector, path, request):
+    if not _tagging(detector, request):
+        return detector.detect(path, **request.event_arguments())
+    threshold = 0.5 if request.threshold is None else request.threshold
+    return detector.tag(path, threshold=threshold, labels=request.labels)
+
+
+def _tagging(detector, request):
+    return request.tags or detector.clip_level
+
+
+def _write_events(detector, path, request):
+    found, tagging = _find(detector, path, request), _tagging(detector, request)
     target, *pictures = request.outputs(path)
     with _told_if_unwritable(target):
         if tagging and request.format in ("tsv", "csv", "audacity"):
@@ -198,11 +208,17 @@ def detect_recordings(request, paths, *, workers=1, scheduler=None):
     elif workers > 1:
         yield from _in_processes(request, paths, workers)
     else:
-        for path in paths:
-            try:
-                yield path, detect_recording(request, path)
-            except InputError as error:
-                yield path, error
+        with _writing(request):
+            for path in paths:
+                try:
+                    yield path, detect_recording(request, path)
+                except InputError as error:
+                    yield path, error
+
+
+def _writing(request):
+    """Return a context in which this process writes the outputs of a request."""
+    return contextlib.nullcontext() if request.out is None else kept_workplace(request.out)
 
 
 def _in_processes(request, paths, workers):
@@ -210,7 +226,7 @@ def _in_processes(request, paths, workers):
     while waiting:
         batch = [waiting.popleft() for _ in range(1 if suspects else len(waiting))]
         broken = []
-        with _pool(request, 1 if suspects else min(workers, len(batch)), workers) as pool:
+        with _pool(request, 1 if suspects else min(workers, len(batch))) as pool:
             for path, future in [(path, pool.submit(detect_recording, request, path)) for path in batch]:
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
@@ -230,10 +246,11 @@ def _in_processes(request, paths, workers):
 
 
 @contextlib.contextmanager
-def _pool(request, processes, workers):
-    """Yield an executor whose processes end with the block, also if that is interrupted."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    pool = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (threads,))
+def _pool(request, processes):
+    """Yield an executor whose processes share the cores and end with the block, also if that is interrupted."""
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    pool = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin,
+                                                  (threads, request))
     try:
         yield pool
         pool.shutdown()
@@ -242,16 +259,21 @@ def _pool(request, processes, workers):
         for process in multiprocessing.active_children():
             process.kill()
             process.join()
+        raise
+    finally:
         if request.out is not None:
             remove_leftovers(request.out)
-        raise
 
 
-def _begin(threads):
+def _begin(threads, request):
     """Begin a process of a pool: Ctrl-C is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(variable, str(threads))
+    until_exit = contextlib.ExitStack()
+    atexit.register(until_exit.close)
+    with contextlib.suppress(InputError):  # Each output tells of it.
+        until_exit.enter_context(_writing(request))
 
 
 def _on_cluster(request, paths, scheduler):
@@ -273,44 +295,63 @@ def _on_cluster(request, paths, scheduler):
             yield path, error and InputError(str(error)) or future.result()
 
 
-class Finished:
-    """The record of which outputs of a request are there, by which an interrupted detection goes on.
+# What is there already
+
+def unfinished(request, paths):
+    """Return the recordings whose outputs are not there, or are of something else, to go on with them.
 
     An output is of the content of its recording, of the model's weights and calibration, and of the options.
 
     Args:
         request: Request with a folder for outputs.
+        paths: audio files.
+
+    Returns:
+        List of the paths.
 
     Raises:
         InputError: the model is not there.
     """
+    request, known = request.with_weights(), {}
+    folder, digest = _record(request), _request_digest(request)
+    with contextlib.suppress(OSError):
+        for line in (folder / FINISHED).read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # A line may be half of one.
+                entry = parse_json(line)
+                known[entry["output"]] = (entry["audio"], entry["request"])
 
-    def __init__(self, request):
-        request = request.with_weights()
-        self._request, self._folder = request, pathlib.Path(request.out) / RECORD
-        options = dataclasses.asdict(request) | dict.fromkeys(("runtime", "timeout", "out", "model"))
-        said = json.dumps([options, open_detector(request).description], sort_keys=True)
-        self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
-        self._known, self._before = {}, {}
-        with contextlib.suppress(OSError):
-            for line in (self._folder / FINISHED).read_text().splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # A line may be half of one.
-                    entry = parse_json(line)
-                    self._known[entry["output"]] = (entry["audio"], entry["request"])
+    def is_there(path):
+        outputs = request.outputs(path)
+        note = known.get(outputs[0].name)  # Only of what may be there is the audio read.
+        return note is not None and all(map(os.path.isfile, outputs)) and note == (audio_digest(path, folder), digest)
 
-    def has(self, path):
-        """Say whether the outputs for a recording are there, and are of what it holds now."""
-        outputs, state = self._request.outputs(path), (audio_digest(path, self._folder), self._digest)
-        self._before[path] = state
-        return all(map(os.path.isfile, outputs)) and self._known.get(outputs[0].name) == state
+    return [path for path in paths if not is_there(path)]
 
-    def add(self, path):
-        """Note that the outputs for a recording, for which `has` was asked before, have been written."""
-        audio, request = self._before.pop(path)
-        if audio is None or audio != audio_digest(path, self._folder):
-            return  # It was replaced meanwhile.
-        entry = {"output": self._request.outputs(path)[0].name, "audio": audio, "request": request}
-        with contextlib.suppress(OSError):  # Without the note it is detected again, no more.
-            self._folder.mkdir(exist_ok=True)
-            with open(self._folder / FINISHED, "a") as file:
-                file.write("\n" + json.dumps(entry))  # Behind half a line, too.
+
+def _record(request):
+    return pathlib.Path(request.out) / RECORD
+
+
+@functools.cache
+def _request_digest(request):
+    options = dataclasses.asdict(request) | dict.fromkeys(("runtime", "timeout", "out", "model"))
+    said = json.dumps([options, open_detector(request).description], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _noted(request, path):
+    """Note that the outputs for a recording are there, which the block writes, unless it was replaced meanwhile.
+
+    Several processes may append at the same time; without the note it is detected again, no more.
+    """
+    folder = _record(request)
+    audio = audio_digest(path, folder)
+    yield
+    if audio is None or audio != audio_digest(path, folder):
+        return
+    entry = {"output": request.outputs(path)[0].name, "audio": audio, "request": _request_digest(request)}
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        with open(folder / FINISHED, "a") as file:
+            file.write("\n" + json.dumps(entry))  # Behind half a line, too.
