@@ -61,7 +61,8 @@ def find_events(parts, labels, time_resolution, **rule):
         DataFrame of posteriors_to_events.
     """
     finders = list(zip(range(len(labels)), labels, event_finders(labels, time_resolution, **rule)))
-    rows, latest = [], (np.zeros((0, len(labels)), np.float32),) * 2
+    parts, rows = iter(parts), []
+    latest = next(parts, (np.zeros((0, len(labels)), np.float32),) * 2)
     for part in parts:
         rows += closed_events(finders, time_resolution, *latest)
         latest = part
@@ -185,6 +186,8 @@ class EventFinder:
         """
         self._posteriors = np.concatenate([self._posteriors, posteriors])
         self._values = np.concatenate([self._values, values.astype(np.float32)])
+        if last and (self._posteriors.max(initial=0) < self._threshold or self._values.max(initial=0) < FAINTEST):
+            return []  # No mean is above the highest one. Most labels of a short recording are like this.
         known = len(self._values) if last else max(self._rest, len(self._values) - self.reach)
         extents, done = self._search(_smooth(self._values, self._median_frames, self._gap_frames), known, last)
         events = [(onset, offset, _confidence(self._posteriors[onset:offset]))
