@@ -77,18 +77,21 @@ def _log_mel(waveform, spec, frames):
 
     The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column, a rotation, and a
     transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns; frequency k is at k % rows,
-    k // rows. Samples are real, so that rows above the half only mirror others, and are left out.
+    k // rows. Samples are real, so that rows above the half only mirror others, and are left out. Rows of samples
+    behind the window are zeros, and are left out, too.
     """
     reach = -(-spec.win_length // spec.hop_length)
     waveform = tf.pad(waveform, [[0, 0], [0, (frames - 1 + reach) * spec.hop_length - waveform.shape[1]]])
     hops = tf.reshape(waveform, [frames - 1 + reach, spec.hop_length])
     windows = tf.concat([hops[step:step + frames] for step in range(reach)], axis=1)[:, :spec.win_length]
-    windows = tf.pad(windows * signal.get_window("hann", spec.win_length).astype(np.float32),
-                     [[0, 0], [0, spec.n_fft - spec.win_length]])
-    rows = _num_rows(spec.n_fft)
+    rows = _num_rows(spec)
     columns, half = spec.n_fft // rows, rows // 2 + 1
-    by_column = tf.transpose(tf.reshape(windows, [frames, rows, columns]), [0, 2, 1])
-    real, imaginary = tf.split(tf.matmul(by_column, np.concatenate(_rotation(rows, half, rows), axis=1)), 2, axis=-1)
+    filled = _filled_rows(spec, columns)
+    windows = tf.pad(windows * signal.get_window("hann", spec.win_length).astype(np.float32),
+                     [[0, 0], [0, filled * columns - spec.win_length]])
+    by_column = tf.transpose(tf.reshape(windows, [frames, filled, columns]), [0, 2, 1])
+    first = np.concatenate(_rotation(filled, half, rows), axis=1)
+    real, imaginary = tf.split(tf.matmul(by_column, first), 2, axis=-1)
     cos, sin = _rotation(columns, half, spec.n_fft)
     turned = tf.concat([tf.transpose(real * cos - imaginary * sin, [0, 2, 1]),
                         tf.transpose(real * sin + imaginary * cos, [0, 2, 1])], axis=-1)
@@ -99,13 +102,17 @@ def _log_mel(waveform, spec, frames):
     return log_of_mels(mels, spec)[None]
 
 
-def _num_rows(n_fft):
+def _filled_rows(spec, columns):
+    return -(-spec.win_length // columns)
+
+
+def _num_rows(spec):
     """Return the number of rows with which the two transforms take the fewest multiply-adds."""
     def multiply_adds(rows):
-        columns = n_fft // rows
-        return (rows // 2 + 1) * columns * (2 * rows + 4 * columns)
+        columns = spec.n_fft // rows
+        return (rows // 2 + 1) * columns * (2 * _filled_rows(spec, columns) + 4 * columns)
 
-    return min((rows for rows in range(1, n_fft + 1) if n_fft % rows == 0), key=multiply_adds)
+    return min((rows for rows in range(1, spec.n_fft + 1) if spec.n_fft % rows == 0), key=multiply_adds)
 
 
 def _rotation(rows, columns, period):

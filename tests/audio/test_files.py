@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from polysed_keras.audio import streams
 from polysed_keras.audio.files import (
     AUDIO_SUFFIXES,
     audio_blocks,
@@ -129,6 +130,16 @@ def test_blocks_are_read_as_they_are_asked_for(tmp_path):
     path = write(tmp_path / "a.wav", noise(100_000))
     lengths = [len(block) for block in audio_blocks(path, block_seconds=0.5)]
     assert lengths == [22050] * 4 + [100_000 - 4 * 22050]
+
+
+def test_of_a_short_file_no_long_block_is_asked_for(tmp_path, monkeypatch):
+    """libsndfile would fill up the block with zeros, which takes milliseconds."""
+    asked, read = [], streams.SequentialFile.read
+    monkeypatch.setattr(streams.SequentialFile, "read",
+                        lambda file, frames, **options: asked.append(frames) or read(file, frames, **options))
+    samples = noise(1000)
+    np.testing.assert_array_equal(load_audio(write(tmp_path / "a.wav", samples, subtype="FLOAT")), samples)
+    assert asked == [1000, 1000]
 
 
 # What is wrong with files

@@ -112,6 +112,25 @@ def test_files_name_their_inputs_and_outputs(runtime, folders):
         "posteriors": ((1, 32, len(LABELS)), np.float32), "activity": ((1, 32, len(LABELS)), np.uint8)}
 
 
+@pytest.mark.parametrize("experiment", [MULTI_LABEL, POWERSET], ids=lambda experiment: experiment.name)
+def test_litert_answers_as_its_signature_does_each_time(experiment, folders):
+    from ai_edge_litert.interpreter import Interpreter
+    waveforms = [waveform_of(samples)[:SEGMENT + WINDOW - HOP][None] for samples in (99_998, 99_999)]
+    for name, inputs in (("front_end.tflite", [{"waveform": waveform} for waveform in waveforms]), ("float32.tflite", (
+            {"log_mel": compute_log_mel(waveform[0, :SEGMENT], FEATURES)[None]} for waveform in waveforms))):
+        path = folders(experiment) / name
+        answer, plain = open_runtime(path), Interpreter(str(path), num_threads=1).get_signature_runner()
+        one, other = inputs
+        first = answer(**one)
+        answer(**other)  # It leaves the answer before it as it is.
+        for expected, received in ((plain(**one), first), (plain(**other), answer(**other)), (first, answer(**one))):
+            assert expected.keys() == received.keys()
+            for key in expected:
+                np.testing.assert_array_equal(received[key], expected[key])
+        with pytest.raises(ValueError, match="[Dd]imension"):
+            answer(**{key: value[:, 1:] for key, value in one.items()})
+
+
 @NEEDS_ONNX
 def test_onnx_has_its_own_operations_alone(folders):
     import onnx
