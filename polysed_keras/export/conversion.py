@@ -75,10 +75,10 @@ def _network_function(model, experiment):
 def _log_mel(waveform, spec, frames):
     """Compute audio.LogMelSpectrogram of one segment by matrix products alone, because not every runtime has an FFT.
 
-    The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column, a rotation, and a
-    transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns; frequency k is at k % rows,
-    k // rows. Samples are real, so that rows above the half only mirror others, and are left out. Rows of samples
-    behind the window are zeros, and are left out, too.
+    The discrete Fourier transform of n_fft = rows * columns samples is a transform of each column with a rotation, and
+    a transform of each row (Cooley and Tukey 1965). Sample n is at row n // columns; frequency k is at k % rows,
+    k // rows. The first matrices, one per column, hold the window and the rotation, too. Samples are real, so that rows
+    above the half only mirror others, and are left out, as are rows of samples behind the window, which are zeros.
     """
     reach = -(-spec.win_length // spec.hop_length)
     waveform = tf.pad(waveform, [[0, 0], [0, (frames - 1 + reach) * spec.hop_length - waveform.shape[1]]])
@@ -87,14 +87,13 @@ def _log_mel(waveform, spec, frames):
     rows = _num_rows(spec)
     columns, half = spec.n_fft // rows, rows // 2 + 1
     filled = _filled_rows(spec, columns)
-    windows = tf.pad(windows * signal.get_window("hann", spec.win_length).astype(np.float32),
-                     [[0, 0], [0, filled * columns - spec.win_length]])
-    by_column = tf.transpose(tf.reshape(windows, [frames, filled, columns]), [0, 2, 1])
-    first = np.concatenate(_rotation(filled, half, rows), axis=1)
-    real, imaginary = tf.split(tf.matmul(by_column, first), 2, axis=-1)
-    cos, sin = _rotation(columns, half, spec.n_fft)
-    turned = tf.concat([tf.transpose(real * cos - imaginary * sin, [0, 2, 1]),
-                        tf.transpose(real * sin + imaginary * cos, [0, 2, 1])], axis=-1)
+    behind = [[0, 0], [0, filled * columns - spec.win_length]]
+    by_column = tf.transpose(tf.reshape(tf.pad(windows, behind), [frames, filled, columns]), [2, 0, 1])
+    window = np.pad(signal.get_window("hann", spec.win_length).astype(np.float32), behind[1])
+    first = np.concatenate(_rotation(filled * columns, half, spec.n_fft), axis=1) * window[:, None]
+    turned = tf.matmul(by_column, first.reshape(filled, columns, 2 * half).transpose(1, 0, 2))
+    turned = tf.reshape(tf.transpose(tf.reshape(turned, [columns, frames, 2, half]), [1, 3, 2, 0]),
+                        [frames, half, 2 * columns])
     cos, sin = _rotation(columns, columns, columns)
     real, imaginary = tf.split(tf.matmul(turned, np.block([[cos, sin], [-sin, cos]])), 2, axis=-1)
     power = tf.reshape(tf.square(real) + tf.square(imaginary), [frames, half * columns])
