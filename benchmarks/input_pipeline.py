@@ -5,7 +5,8 @@
 Windows of ten recordings of three minutes, shuffled, with the targets of 16 labels. from_generator yields a window at a
 time, as tutorials do. The DataLoader fetches its windows one by one and stacks them, or gathers a whole batch at once
 (`__getitems__`), whichever of its ways is faster being the peer; with worker processes it would copy more. A copy is
-that of a batch that lies in memory already.
+that of a batch that lies in memory already. tf.data's service has two workers in the same process, which hand out
+whole batches of `here` over the machine's own network.
 """
 import argparse
 import itertools
@@ -14,7 +15,19 @@ import numpy as np
 from timing import by_turns, in_words, ratios, table, verdict
 
 RECORDINGS, FRAMES, BATCHES = 10, 9000, 200
+SERVERS = []  # of tf.data's service: they end when they are collected
 AT_LEAST = {"from_generator per window": 30.0, "a memory copy": 0.25}
+
+
+def through_service(dataset, workers):
+    """Return a tf.data.Dataset whose batches are made by workers of tf.data's service, which run until Python ends."""
+    import tensorflow as tf
+
+    from polysed_keras.training.recordings import from_service
+    service, dispatcher = tf.data.experimental.service, tf.data.experimental.service.DispatchServer()
+    address = dispatcher.target.partition("://")[2]
+    SERVERS.extend([dispatcher, *(service.WorkerServer(service.WorkerConfig(address)) for _ in range(workers))])
+    return from_service(dataset, address)
 
 
 def pipelines(recordings, experiment):
@@ -61,8 +74,11 @@ def pipelines(recordings, experiment):
             for place, array in zip(places, batch):
                 np.copyto(place, array)
 
+    # One iterator for all turns: the service takes seconds to begin another.
+    served = iter(through_service(segment_dataset(recordings, experiment), workers=2))
     loader = torch.utils.data.DataLoader
-    sets = {"here": segment_dataset(recordings, experiment), "from_generator per window": generator,
+    sets = {"here": segment_dataset(recordings, experiment), "here, through tf.data's service": served,
+            "from_generator per window": generator,
             "DataLoader, window by window": loader(Windows(), size, shuffle=True),
             "DataLoader, gathered": loader(Gathered(), size, shuffle=True, collate_fn=lambda fetched: fetched)}
     return {name: lambda number, dataset=dataset: through(dataset, number) for name, dataset in sets.items()} | {

@@ -42,6 +42,8 @@ from polysed_keras.errors import InputError, expect
     option("--mixed-precision", action="store_true", help="use float16 on a GPU"),
     option("--xla", action="store_true", help="compile by XLA; slower for several tasks on a CPU"),
     option("--mirrored", action="store_true", help="use all GPUs of this machine"),
+    option("--data-service", metavar="HOST:PORT", help="let the workers of tf.data's service make batches, by the "
+           "address of its dispatcher; with several, their order is another each time"),
     option("--deterministic", action="store_true", help="the same weights to the bit; slower on a GPU"),
     lambda parser: parser.set_defaults(seed=0),
     group=TRAIN,
@@ -67,7 +69,8 @@ def train(arguments):
         tf.config.experimental.enable_op_determinism()
     history = run_experiment(experiment, data, arguments.out, mixing=mixing, pretrained=arguments.pretrained,
                              plugins=arguments.plugin, resume=arguments.resume, jit_compile=arguments.xla,
-                             strategy=tf.distribute.MirroredStrategy() if arguments.mirrored else None)
+                             strategy=tf.distribute.MirroredStrategy() if arguments.mirrored else None,
+                             data_service=arguments.data_service)
     measure = experiment.measure
     figure = plot_training(history, title=experiment.name, measure=measure)
     save_figure(figure, pathlib.Path(arguments.out) / "training.png")

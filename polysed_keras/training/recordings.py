@@ -3,6 +3,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import math
+import socket
 import sys
 
 import numpy as np
@@ -15,6 +16,8 @@ from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll
 from polysed_keras.models import learning_tasks
 from polysed_keras.progress import progress_bar
 from polysed_keras.specs import task_activity, task_labels
+
+CONNECT_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,6 +156,29 @@ def _batches(order, features, targets, experiment):
 
     batches = tf.data.Dataset.from_tensor_slices(order).batch(spec.batch_size)
     return batches.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def from_service(dataset, address):
+    """Have the batches of segment_dataset made by the workers of tf.data's service, which has the features from here.
+
+    Each worker makes the batches of whole epochs, in their order, and hands them out beside the others: with two
+    workers those of two epochs come mixed, each of them once. If a worker ends, the rest of its epoch does not come.
+
+    Args:
+        dataset: tf.data.Dataset of segment_dataset.
+        address: of the service's dispatcher, HOST:PORT.
+
+    Raises:
+        InputError: nothing answers there.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"--data-service: expected the HOST:PORT of a dispatcher of tf.data's service. Received: "
+                         f"{address}: {error}. Start it, then its workers, before the training.") from error
+    service = tf.data.experimental.service
+    return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
 
 
 def _join(recordings, experiment):

@@ -41,7 +41,7 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         resume: go on from the last finished epoch of the same experiment.
         progress: whether bars and a line per epoch are shown.
         last_epoch: stop after this epoch, as if interrupted; None trains all.
-        runtime: `jit_compile` and `strategy` of training.fit_model.
+        runtime: `jit_compile`, `strategy` and `data_service` of training.fit_model.
 
     Returns:
         DataFrame of the history, a row per epoch.

@@ -52,6 +52,7 @@ class Feed:
         dataset: tf.data.Dataset of batches, endless or until the last epoch.
         validate: function of the network that returns a dict of val_loss and measures.
         frozen: whether batches hold the maps of a frozen backbone, for the second part of split_frozen.
+        portable: whether batches are made by TensorFlow alone, as tf.data's service needs.
     """
 
     recordings: list
@@ -59,6 +60,7 @@ class Feed:
     dataset: tf.data.Dataset
     validate: Callable
     frozen: bool = False
+    portable: bool = False
 
 
 def recording_feed(experiment, recordings, validation, first_epoch=0, *, cache, progress=True):
@@ -87,7 +89,7 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, cache, 
     rolls = [recording.event_roll for recording in validation]
     return Feed(first, num_batches(first, experiment.training), dataset, lambda learner: validate(
         [predict_posteriors(learner, recording.log_mel, tasks, frames, silence=experiment.features.silence)
-         for recording in validation], rolls, experiment))
+         for recording in validation], rolls, experiment), portable=not callable(recordings))
 
 
 def _frozen_feed(experiment, recordings, validation, first_epoch, cache, progress):

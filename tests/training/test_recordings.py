@@ -13,7 +13,13 @@ from polysed_keras.datasets.loading import Dataset, Recording, load_dataset
 from polysed_keras.errors import InputError
 from polysed_keras.specs.experiment import SILENCE_DB
 from polysed_keras.specs.tasks import Task
-from polysed_keras.training.recordings import RecordingFeatures, load_recordings, num_batches, segment_dataset
+from polysed_keras.training.recordings import (
+    RecordingFeatures,
+    from_service,
+    load_recordings,
+    num_batches,
+    segment_dataset,
+)
 
 from fixtures import FEATURES, LABELS, MULTI_LABEL, shared_corpus, write_corpus
 
@@ -221,3 +227,54 @@ def test_recordings_that_bring_their_events(tmp_path, caplog):
 def test_a_partition_without_recordings_is_an_error():
     with pytest.raises(InputError, match="expected recordings in partition 'dev'.*'train': 3"):
         load_recordings(load_dataset(shared_corpus()), "dev", LABELS, FEATURES)
+
+
+# tf.data's service
+
+@pytest.fixture
+def served():
+    """A function of a number of workers and a dataset that returns its batches as they make them."""
+    servers = []
+
+    def start(workers, dataset):
+        service, dispatcher = tf.data.experimental.service, tf.data.experimental.service.DispatchServer()
+        address = dispatcher.target.partition("://")[2]
+        config = service.WorkerConfig(dispatcher_address=address, heartbeat_interval_ms=100)
+        servers.extend([dispatcher, *(service.WorkerServer(config) for _ in range(workers))])
+        return from_service(dataset, address).as_numpy_iterator()
+
+    yield start
+    for server in reversed(servers):
+        server._stop()
+
+
+@pytest.mark.slow
+def test_two_workers_hand_out_every_batch_of_an_epoch_once(served):
+    recordings, experiment = recordings_of(60, 40, 33), experiment_of()
+    expected = {(epoch, number): batch for epoch in range(20)
+                for number, batch in enumerate(batches(recordings, first_epoch=epoch))}
+    names, order = {tuple(starts_of([batch])): name for name, batch in expected.items()}, []
+    missing = {name for name in expected if name[0] < 4}
+    for log_mel, targets in served(2, segment_dataset(recordings, experiment)):
+        name = names[tuple(starts_of([(log_mel, targets)]))]
+        order.append(name)
+        np.testing.assert_array_equal(log_mel, expected[name][0])
+        for task, target in targets.items():
+            np.testing.assert_array_equal(target, expected[name][1][task])
+        missing.discard(name)
+        if not missing:
+            break
+    assert len(set(order)) == len(order)
+    # Each worker keeps to the order of its epochs, which come mixed.
+    assert all(sorted(numbers) == numbers for epoch in range(4)
+               for numbers in [[number for at, number in order if at == epoch]])
+    assert order != sorted(order)
+
+
+@pytest.mark.slow
+def test_the_order_of_one_worker_is_the_one_without_the_service(served):
+    recordings, experiment = recordings_of(60, 40, 33), experiment_of()
+    expected = batches(recordings, epochs=2, first_epoch=3)
+    made = served(1, segment_dataset(recordings, experiment, first_epoch=3))
+    for batch in expected:
+        assert starts_of([batch]) == starts_of([next(made)])
