@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,13 +26,13 @@ def start(tmp_path):
     write_json(MULTI_LABEL.to_dict(), tmp_path / "tiny.json")
     running = []
 
-    def start(name, *options, **keys):
+    def start(name, *options, role=(), **keys):
         search = {"preset": str(tmp_path / "tiny.json"), "objective": "val_f1", "direction": "max",
                   "algorithm": "random", "epochs": 1, "seeds": [0], **keys}
         (tmp_path / "search.json").write_text(json.dumps(search))
         # one thread adds up in one order: the same weights, killed or not
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "1",
-                       "TF_NUM_INTEROP_THREADS": "1"}
+                       "TF_NUM_INTEROP_THREADS": "1", **dict(role)}
         log = open(tmp_path / f"{name}.log", "a")
         command = [sys.executable, "-m", "polysed_keras", "tune", str(tmp_path / "search.json"), "--data",
                    str(shared_corpus()), "--out", str(tmp_path / name), *options]
@@ -148,6 +149,31 @@ def test_two_workers_finish_a_space_and_run_nothing_twice(start, tmp_path):
     assert len(histories) == 6 and all(history.epoch.tolist() == [1, 2, 3] for history in histories)
     states = [json.loads(path.read_text())["status"] for path in (out / "oracle").glob("trial_*/trial.json")]
     assert sorted(states) == ["COMPLETED"] * 6 + ["FAILED"] * 3
+
+
+def test_a_worker_of_a_chief_is_killed_and_started_again_under_its_name(start, tmp_path):
+    """Three commands with KerasTuner's variables, as on three machines: the table is that of an unbroken one."""
+    keys = {"epochs": 3, "trials": 5, "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}}}
+    unbroken = finish(start("unbroken", **keys), tmp_path / "unbroken")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(probe.getsockname()[1])}
+
+    def start_as(name):
+        return start("shared", role=address | {"KERASTUNER_TUNER_ID": name}, **keys)
+
+    chief, workers = start_as("chief"), {name: start_as(name) for name in ("worker0", "worker1")}
+    trials = tmp_path / "shared" / "trials"
+    training = []
+    assert wait_for(chief, lambda: any(trials.glob("*/history.csv")) and training.extend(
+        name for name in workers if spawned_below(workers[name].pid)) or training)
+    killed = training[0]
+    kill(workers[killed])
+    workers[killed] = start_as(killed)
+    assert_same(finish(chief, tmp_path / "shared"), unbroken)
+    assert [worker.wait(300) for worker in workers.values()] == [0, 0]
+    histories = [pd.read_csv(path).epoch.tolist() for path in trials.glob("*/history.csv")]
+    assert histories == [[1, 2, 3]] * 5  # none was trained twice
 
 
 def resident(pid):

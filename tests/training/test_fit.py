@@ -538,6 +538,41 @@ def test_two_devices_train_together(tmp_path):
     assert len(load_best_model(resolved_tiny(1), tmp_path).get_weights()) > 10
 
 
+# Each half of the batch has the same segments, because batch normalisation takes the statistics of a device's half.
+STEPS = """
+import sys, dataclasses, numpy as np, tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+sys.path.insert(0, sys.argv[1])
+import test_fit
+from polysed_keras.training.fit import new_model
+experiment = test_fit.resolved_tiny(1)
+experiment = dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, dropout=0.0))
+recordings, rng = test_fit.random_recordings(200), np.random.default_rng(0)
+log_mel = np.tile(rng.normal(-40, 10, (4, *experiment.input_shape)).astype(np.float32), (2, 1, 1))
+for strategy in tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = new_model(experiment, recordings, steps_per_epoch=1)
+    outputs = [*model.output.values()][0].shape[1]
+    activity = np.random.default_rng(1).integers(0, 2, (4, outputs, len(experiment.tasks[0].labels)))
+    targets = {experiment.tasks[0].name: experiment.tasks[0].encode(np.tile(activity, (2, 1, 1)))}
+    batch = tf.data.Dataset.from_tensors((log_mel, targets)).repeat()
+    losses = model.fit(batch, steps_per_epoch=1, epochs=3, verbose=0, shuffle=False).history["loss"]
+    print(strategy.num_replicas_in_sync, *losses)
+"""
+
+
+@pytest.mark.slow
+def test_steps_on_two_devices_have_the_losses_of_one():
+    """The loss of the second and third step tell whether the gradients of both devices were averaged."""
+    (one, *alone), (two, *together) = (map(float, line.split()) for line in
+                                       run_python(STEPS, pathlib.Path(__file__).parent).splitlines()[-2:])
+    assert (one, two) == (1, 2) and together == pytest.approx(alone, rel=1e-5)
+    assert len(set(alone)) == 3
+
+
 def test_a_mixed_precision_run_is_evaluated_in_float32(tmp_path):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
