@@ -1,4 +1,4 @@
-"""Recordings of a corpus as features and event rolls in memory, and tf.data batches of their segments."""
+"""Recordings of a corpus as features and event rolls, and tf.data batches of their segments."""
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio
+from polysed_keras.audio import cached_log_mel, compute_log_mel, find_audio, load_audio, store_log_mel
 from polysed_keras.errors import InputError
 from polysed_keras.events import COLUMNS, PRECISION, event_list_to_event_roll
 from polysed_keras.models import learning_tasks
@@ -22,11 +22,11 @@ CONNECT_SECONDS = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordingFeatures:
-    """A recording in memory.
+    """What is known of a recording.
 
     Attributes:
         name: of the recording.
-        log_mel: float32 (frames, n_mels), dB.
+        log_mel: float32 (frames, n_mels), dB; in memory, or a file's content that is read as it is used.
         event_roll: uint8 (rows, labels), 0/1; as many rows as outputs of the network, or as evaluation asks for.
     """
 
@@ -35,7 +35,7 @@ class RecordingFeatures:
     event_roll: np.ndarray
 
 
-def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, progress=True):
+def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, mapped=False, progress=True):
     """Load a partition's recordings; features are made once and kept in the data's folder `features`.
 
     All annotations are read before the first feature is made, so that their mistakes show at once.
@@ -46,6 +46,7 @@ def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, p
         labels: of the columns of the event rolls.
         spec: LogMelSpec.
         time_resolution: seconds per row of the event rolls; None for a row per frame of the features.
+        mapped: leave the features in their files, if they can be kept, so that memory does not grow with the audio.
         progress: whether a bar is shown.
 
     Returns:
@@ -62,10 +63,17 @@ def load_recordings(dataset, partition, labels, spec, *, time_resolution=None, p
         recording.read_events(labels)
     loaded = []
     for recording in progress_bar(recordings, f"features of {partition}", unit="recording", shown=progress):
-        log_mel = cached_log_mel(recording.audio, spec, dataset.folder / "features")
+        log_mel = (_mapped_log_mel if mapped else cached_log_mel)(recording.audio, spec, dataset.folder / "features")
         events = recording.read_events(labels, duration=len(log_mel) * spec.time_resolution)
         loaded.append(recording_features(recording.name, log_mel, events, labels, spec, time_resolution))
     return loaded
+
+
+def _mapped_log_mel(path, spec, cache):
+    try:
+        return np.load(store_log_mel(path, spec, cache), mmap_mode="r")
+    except (InputError, OSError, ValueError, EOFError):
+        return cached_log_mel(path, spec, cache)  # which says what is wrong, and mends what it can
 
 
 def recording_features(name, log_mel, events, labels, spec, time_resolution=None):

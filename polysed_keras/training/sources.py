@@ -224,7 +224,7 @@ class RecordingSource:
         labels = task_labels(self.experiment.tasks)
         return load_recordings(self.datasets[0], partition, labels, self.experiment.features,
                                time_resolution=time_resolution or self.experiment.time_resolution,
-                               progress=self._progress)
+                               mapped=self.experiment.model.freeze_backbone, progress=self._progress)
 
     def load_training(self, run, *, resume):
         """Return what `feed` takes to train on; label combinations are noted in the run's folder."""

@@ -1,10 +1,13 @@
 """Trainings with a frozen backbone against the whole network, and their resumption."""
 import dataclasses
+import tracemalloc
 
 import keras
 import numpy as np
 import pytest
+import soundfile
 
+from polysed_keras.datasets.loading import Dataset, Recording, load_dataset
 from polysed_keras.models.network import build_model
 from polysed_keras.models.predict import predict_posteriors
 from polysed_keras.models.prior import learning_tasks, separate_priors
@@ -20,11 +23,11 @@ from polysed_keras.training.frozen import (
     predict_from_maps,
     split_frozen,
 )
-from polysed_keras.training.recordings import RecordingFeatures
+from polysed_keras.training.recordings import RecordingFeatures, load_recordings
 from polysed_keras.training.runs import load_run, run_experiment
 from polysed_keras.training.sources import RecordingSource, validate
 
-from fixtures import LABELS, shared_corpus
+from fixtures import FEATURES, LABELS, shared_corpus
 
 FROZEN = Experiment(
     "frozen", features=YAMNET_FEATURES, tasks=Decomposition(1, encoding="multi_label"),
@@ -122,6 +125,58 @@ def test_heads_that_take_other_maps_of_the_same_backbone_keep_their_own(tmp_path
         trunk = frozen_trunk(experiment)
         kept = keep_maps(trunk, experiment, recordings(200), tmp_path, progress=False)
         assert [part.shape[1:] for part in kept.maps] == [tensor.shape[1:] for tensor in trunk.outputs]
+
+
+class TinyTrunk:
+    """In place of a backbone: maps of which an hour takes little."""
+
+    layers = outputs = ()
+
+    def get_weights(self):
+        return []
+
+    def predict(self, segments, **_):
+        return [segments[:, ::8, :2]]
+
+
+def peak_of(folder, recordings):
+    """The most memory, in bytes, that loading a corpus of half-minute recordings and keeping its maps takes."""
+    for part in ("audio", "meta"):
+        (folder / part).mkdir(parents=True)
+    parts = []
+    for number in range(recordings):
+        audio, table = folder / "audio" / f"{number}.wav", folder / "meta" / f"{number}.txt"
+        soundfile.write(audio, np.random.default_rng(number).normal(0, 0.1, 30 * 16000), 16000)
+        table.write_text("0.5\t1.0\thum\n")
+        parts.append(Recording(str(number), audio, table))
+    tracemalloc.start()
+    try:
+        loaded = load_recordings(Dataset(folder, LABELS, {"train": tuple(parts)}), "train", LABELS, YAMNET_FEATURES,
+                                 time_resolution=0.04, mapped=True, progress=False)
+        kept = keep_maps(TinyTrunk(), FROZEN, loaded, folder, progress=False)
+        assert len(kept.segments) == len(loaded) == recordings and not kept.folder
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_hours_of_audio(tmp_path):
+    peak_of(tmp_path / "first", 1)  # what is imported and kept once
+    few, many = peak_of(tmp_path / "few", 2), peak_of(tmp_path / "many", 12)
+    assert many - few < 4 * 3000 * 64 / 2  # half of the features of one more recording, of ten
+
+
+def test_mapped_features_are_those_in_memory_though_they_cannot_be_kept(tmp_path):
+    dataset = load_dataset(shared_corpus())
+    blocked = dataclasses.replace(dataset, folder=tmp_path / "file" / "features")
+    (tmp_path / "file").write_text("")
+    in_memory, mapped, unkept = ([recording.log_mel for recording in load_recordings(
+        each, "test", LABELS, FEATURES, mapped=way, progress=False)]
+        for each, way in ((dataset, False), (dataset, True), (blocked, True)))
+    for plain, others in zip(in_memory, zip(mapped, unkept, strict=True), strict=True):
+        assert isinstance(others[0], np.memmap) and not isinstance(others[1], np.memmap)
+        for other in others:
+            np.testing.assert_array_equal(plain, other)
 
 
 def test_maps_are_kept_for_a_while_where_the_cache_cannot_be_written(tmp_path, caplog):
