@@ -139,8 +139,9 @@ def _columns(table, numbers, layout):
 
 
 def _side_by_side(ours, paper, layout, table):
-    shared = (set(paper.index) - {"average", "overall"}) & set(table["row"])  # the labels of another corpus are others
-    index = [*dict.fromkeys([*table["row"], *(paper.index if shared else ())])]
+    rows = dict.fromkeys(table["row"])
+    of_another_corpus = any(isinstance(row, str) and row not in paper.index for row in rows)
+    index = list(rows if of_another_corpus else rows | dict.fromkeys(paper.index))
     columns = {}
     for run in dict.fromkeys([*ours, *paper]):
         if run in ours:
