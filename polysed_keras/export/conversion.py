@@ -16,7 +16,6 @@ from polysed_keras.export.description import cut_samples
 from polysed_keras.export.runtimes import FILES, check_runtimes, silent_stderr
 from polysed_keras.export.signatures import join_tasks
 from polysed_keras.files import temporary_folder
-from polysed_keras.models import NORMALIZATION
 
 OPSET = 17
 
@@ -55,10 +54,11 @@ def convert_runtimes(model, experiment, directory, runtimes):
 def _network_function(model, experiment):
     rows = 1 if experiment.clip_level else experiment.training.segment_frames // experiment.model.output_stride
     shape = [1, rows, -1]
-    normalization = model.get_layer(NORMALIZATION)
-    normalization.finalize_state()
-    for name in ("mean", "variance"):  # as tensors they would become inputs of the graph
-        setattr(normalization, name, np.asarray(getattr(normalization, name)))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+            for name in ("mean", "variance"):  # as tensors they would become inputs of the graph
+                setattr(layer, name, np.asarray(getattr(layer, name)))
     weights = [(weight, np.asarray(weight)) for weight in model.weights]
 
     def network(log_mel):

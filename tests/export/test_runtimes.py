@@ -22,8 +22,9 @@ from polysed_keras.export.parity import noise_and_tones
 from polysed_keras.export.runs import export_run
 from polysed_keras.export.runtimes import FILES, check_runtimes, load_export, load_runtime, open_runtime
 from polysed_keras.export.saved_model import load_saved_model
-from polysed_keras.models.network import build_model
+from polysed_keras.models.network import build_model, with_labels
 from polysed_keras.specs.experiment import Experiment, LogMelSpec, ModelSpec, TrainSpec
+from polysed_keras.specs.presets import get_preset
 from polysed_keras.specs.tasks import Task
 from polysed_keras.training.fit import load_best_model
 from polysed_keras.training.runs import load_run
@@ -100,6 +101,18 @@ def test_posteriors_are_those_of_the_saved_model(runtime, experiment, folders):
         assert [part.dtype for part in answer] == [part.dtype for part in expected]
         np.testing.assert_allclose(answer[0], expected[0], rtol=0, atol=TOLERANCES[runtime])
         assert (answer[1] == expected[1]).mean() >= (1 if TOLERANCES[runtime] < 1e-3 else 0.8)
+
+
+@pytest.mark.slow
+@NEEDS_ONNX
+def test_a_pretrained_backbone_is_converted_with_what_standardises_its_maps(tmp_path):
+    experiment = with_labels(get_preset("yamnet"), LABELS)
+    model = build_model(experiment.model, experiment.tasks, experiment.input_shape)
+    log_mel = np.random.default_rng(0).normal(-2, 2, (1, *experiment.input_shape)).astype(np.float32)
+    convert_runtimes(model, experiment, tmp_path, ["onnx"])
+    network = open_runtime(tmp_path / FILES["onnx"][1])
+    (expected,) = model(log_mel, training=False).values()
+    np.testing.assert_allclose(network(log_mel=log_mel)["posteriors"], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", NAMES)
