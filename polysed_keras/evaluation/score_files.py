@@ -174,8 +174,7 @@ def roc_curves(lists, matching):
         found = [each[:2] for each in segment_based.roc_curve(_writable(scores, lists, labels), truth, lists.durations,
                                                               segment_length=matching.segment).values()]
         rates = np.unique(np.concatenate([false for _, false in found]))
-        curves[name] = rates, np.mean([[true[false <= rate].max(initial=0) for rate in rates]
-                                       for true, false in found], axis=0)
+        curves[name] = rates, np.mean([[true[false <= rate].max() for rate in rates] for true, false in found], axis=0)
     return curves
 
 
