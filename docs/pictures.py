@@ -2,7 +2,6 @@
 
     python benchmarks/field_test.py halve esc50 --out data/esc50
     polysed demo --out demo
-    polysed tune tuning/mcmt_small.json --data demo/data --out demo/search
     python docs/pictures.py data/esc50 --ambience ambience --demo demo
 
 `data/esc50` holds ESC-50's recordings whose own licence is CC0 or CC BY, with their ATTRIBUTION.txt beside audio/. What
@@ -20,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -120,7 +120,7 @@ def draw_terminal(name, scripts, folder):
     page = folder / f"{name}.html"
     page.write_text(f'<meta charset="utf-8"><body style="margin:0;background:#1c2128"><pre style="margin:16px;'
                     f'color:#e6edf3;font:14px/20px monospace;white-space:pre-wrap">{html.escape(text)}</pre>')
-    rows = sum(1 + max(0, len(line) - 1) // COLUMNS for line in text.splitlines())
+    rows = sum(max(1, len(textwrap.wrap(line, COLUMNS))) for line in text.splitlines())
     screenshot(page, name, 900, 20 * rows + 32)
 
 
@@ -136,12 +136,14 @@ def draw_terminals(esc50, field, demo, folder):
                 (folder / name / f"{place}.csv").write_text(ODD_FILE, "cp1252")
     shutil.copy(recording, folder / "street.wav")
     (folder / "one_map.py").write_text(PLUGIN)
+    (folder / "saved_models").mkdir()
+    (folder / "saved_models" / "everyday").symlink_to(ROOT / "saved_models" / "everyday")
     (folder / "esc50").symlink_to(esc50.resolve())
     (folder / "data").symlink_to((demo / "data").resolve())
-    draw_terminal("listen", ["polysed listen - --model everyday < street.wav | head -8"], folder)
-    draw_terminal("import", ["cat annotations/yard.csv", "polysed import recordings/ annotations/ --out imported/",
-                             "polysed import recordings/ annotations/ --out imported/ --label-column Klang "
-                             "--encoding windows-1252"], folder)
+    draw_terminal("listen", ["polysed listen - --model saved_models/everyday < street.wav | head -8"], folder)
+    importing = "polysed import recordings/ annotations/ --out imported/"
+    draw_terminal("import", ["iconv -f windows-1252 annotations/yard.csv", importing,
+                             f"{importing} --label-column Klang --encoding windows-1252"], folder)
     draw_terminal("check", ["polysed check esc50 --data esc50/"], folder)
     draw_terminal("plugin", [
         "cat one_map.py", "polysed train multilabel_small --plugin one_map.py --data data/ --out runs/mine \\\n"
@@ -165,9 +167,8 @@ def draw_scores(field, folder):
 
 
 def copy_demo(demo):
-    """Take pictures that `polysed demo`, and a search beside it, have drawn."""
-    for name, source in (("training", "runs/multilabel_small/training.png"), ("soundscape", "soundscape.png"),
-                         ("search", "search/trials.png")):
+    """Take pictures that `polysed demo` has drawn."""
+    for name, source in (("training", "runs/multilabel_small/training.png"), ("soundscape", "soundscape.png")):
         shutil.copy(demo / source, PICTURES / f"{name}.png")
         shrink(PICTURES / f"{name}.png")
 
