@@ -140,8 +140,9 @@ def _wait(start, pending, server, timeout):
             try:
                 return pending.result()
             except Refused as error:
-                # The invalid file may be another client's, which the server had put into the same batch.
-                if error.code != "UNAVAILABLE" and not (error.code == "INVALID_ARGUMENT" and tries < 3):
+                # A server that ends cancels what it has begun. The invalid file may be another client's, which the
+                # server had put into the same batch.
+                if error.code not in ("UNAVAILABLE", "CANCELLED") and not (error.code == "INVALID_ARGUMENT" and tries < 3):
                     raise _explained(error, server, timeout) from error
                 if time.monotonic() + pause > deadline:
                     raise ConnectionError(f"{server}: expected a server that is available within {timeout:g} s. "

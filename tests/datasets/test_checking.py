@@ -2,6 +2,7 @@
 import json
 import logging
 import struct
+import sys
 import threading
 import tracemalloc
 
@@ -173,6 +174,7 @@ def test_a_long_recording_takes_little_memory(tmp_path):
 # The whole
 
 def test_progress_and_more_files_than_are_taken_at_a_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(checking, "_AT_A_TIME", 4)
     write_tut(tmp_path, TRAIN, TEST, noise_wav(0.1))
     threads = set()

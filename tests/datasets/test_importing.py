@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -463,6 +464,7 @@ def test_a_column_and_an_encoding_may_be_given(tmp_path):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_audio_is_the_same_to_the_byte_linked_or_copied(links, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     if not links:
         def refuse(*arguments):
             raise OSError(18, "Invalid cross-device link")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -159,7 +160,8 @@ def test_statistics_as_text(corpus):
     assert "train 4 recordings, 1.3 min" in text and all(label in text for label in ("beep", "wail"))
 
 
-def test_progress_counts_up(partitions, tmp_path, capsys):
+def test_progress_counts_up(partitions, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     synthesize(partitions, tmp_path / "out", dataclasses.replace(SPEC, duration_seconds=1.0), (2, 0, 1),
                progress=True)
     assert "mixtures: " in (shown := capsys.readouterr().err) and "3/3" in shown

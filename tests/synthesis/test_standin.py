@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -455,7 +456,8 @@ def test_a_negative_seed_and_a_folder_in_use_are_said(bank, tmp_path):
 
 # From a folder, from the program's own sounds, from real recordings
 
-def test_progress_and_origin(tmp_path, capsys):
+def test_progress_and_origin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     bank = write_bank(tmp_path / "bank", LABELS, takes=10)
     make_standin(bank, tmp_path / "out", SMALL, progress=True)
     assert "clips: " in (shown := capsys.readouterr().err) and "39/39" in shown
