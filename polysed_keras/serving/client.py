@@ -142,7 +142,8 @@ def _wait(start, pending, server, timeout):
             except Refused as error:
                 # A server that ends cancels what it has begun. The invalid file may be another client's, which the
                 # server had put into the same batch.
-                if error.code not in ("UNAVAILABLE", "CANCELLED") and not (error.code == "INVALID_ARGUMENT" and tries < 3):
+                again = error.code in ("UNAVAILABLE", "CANCELLED") or error.code == "INVALID_ARGUMENT" and tries < 3
+                if not again:
                     raise _explained(error, server, timeout) from error
                 if time.monotonic() + pause > deadline:
                     raise ConnectionError(f"{server}: expected a server that is available within {timeout:g} s. "
