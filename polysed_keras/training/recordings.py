@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordingFeatures:
-    """What is known of a recording.
+    """A recording as a network learns from it.
 
     Attributes:
         name: of the recording.
