@@ -18,9 +18,9 @@ from fixtures import _made_once, shared_clips, shared_corpus, write_bank
 
 LABELS = ("cat", "dog", "door_knock", "kettle", "siren")
 # What is shown by tests of its own: servers, clusters and microphones, sweeps, and corpora that have to be downloaded.
-ELSEWHERE = ("--server", "--scheduler", "listen --model", "sweep", "check tut_urban", "check audioset",
-             "URBAN-SED_v2.0.0", "DESED/dataset", "MAESTRO_Real", "ESC-50-master")
-PYTHON_ELSEWHERE = ("dask_jobqueue", "serving import connect", "runtimes/")
+ELSEWHERE = ("--server", "--scheduler", "--data-service", "listen --model", "sweep", "check tut_urban",
+             "check audioset", "URBAN-SED_v2.0.0", "DESED/dataset", "MAESTRO_Real", "ESC-50-master")
+PYTHON_ELSEWHERE = ("dask_jobqueue", "experimental.service", "serving import connect", "runtimes/")
 SMALL = ("model.filters=[8,8]", "model.recurrent_units=8", "model.dense_units=[8]")
 CLIPS = ("model.filters=[8,8]", "training.segment_frames=50", "training.batch_size=8")
 FEW = ("--mixtures", "2", "1", "1", "--duration", "9.6")
