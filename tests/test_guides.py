@@ -46,7 +46,8 @@ def write_project(folder):
         (folder / place).mkdir()
         shutil.copy(NEGATIVES / "background" / "ambience" / "town" / "city.ogg", folder / place)
     run, data = str(folder / "runs" / "mine"), str(folder / "data")
-    for command in (["synthesize", "--soundbank", str(folder / "sounds"), "--out", data, *FEW],
+    for command in (["synthesize", "--soundbank", str(folder / "sounds"), "--out", data, "--mixtures", "3", "2", "3",
+                     "--duration", "9.6", "--set", *DRY],
                     ["train", "yamnet", "--data", data, "--out", run, "--set", *SETTINGS],
                     ["calibrate", run, "--data", data],
                     ["export", run, "--out", str(folder / "saved_models" / "mine")]):
