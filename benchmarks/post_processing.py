@@ -138,7 +138,7 @@ def main(run, data, without):
     from polysed_keras.serving import load_detector
     from polysed_keras.training import CALIBRATION, RecordingSource, load_run
     source = RecordingSource(load_run(run), run / "data", progress=True)
-    labels, resolution = source.datasets[0].labels, source.experiment.time_resolution
+    labels, resolution = source.dataset.labels, source.experiment.time_resolution
     validate = estimate_recordings(source, run, source.load("validate"), resolution)
     detector = load_detector(run)
     tests = {kind: load_folder(detector, data / kind, without, labels) for kind in ("field", "quiet")}

@@ -127,13 +127,12 @@ def draw_terminal(name, scripts, folder):
 def draw_terminals(esc50, field, demo, folder):
     """Take pictures of what is read, refused, checked, heard and made by a plug-in."""
     recording = min(field.glob(f"*_{PLACE}.wav"))
-    for name in ("recordings", "annotations"):
-        (folder / name).mkdir(parents=True)
-        for place in ("yard", "street", "field"):
-            if name == "recordings":
-                (folder / name / f"{place}.wav").symlink_to(recording)
-            else:
-                (folder / name / f"{place}.csv").write_text(ODD_FILE, "cp1252")
+    recordings, annotations = folder / "recordings", folder / "annotations"
+    for part in (recordings, annotations):
+        part.mkdir(parents=True)
+    for place in ("yard", "street", "field"):
+        (recordings / f"{place}.wav").symlink_to(recording)
+        (annotations / f"{place}.csv").write_text(ODD_FILE, "cp1252")
     shutil.copy(recording, folder / "street.wav")
     (folder / "one_map.py").write_text(PLUGIN)
     (folder / "saved_models").mkdir()

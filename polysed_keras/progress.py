@@ -1,8 +1,6 @@
 """Progress bars, which are shown in a terminal or a notebook, and nowhere else."""
 import sys
 
-from tqdm import auto, std
-
 
 def progress_bar(items=None, description=None, total=None, *, shown=True, **options):
     """Return tqdm's bar over items, hidden if nobody would see it move: in a log file, in a pipe.
@@ -18,6 +16,9 @@ def progress_bar(items=None, description=None, total=None, *, shown=True, **opti
         >>> for path in progress_bar(paths, "recordings", unit="recording"):
         ...     hear(path)
     """
-    in_notebook = auto.notebook_tqdm is not std.tqdm
-    seen = in_notebook or sys.stderr is not None and sys.stderr.isatty()
-    return auto.tqdm(items, description, total, disable=not (shown and seen), **options)
+    from tqdm import tqdm
+    seen = sys.stderr is not None and sys.stderr.isatty()
+    if "ipykernel" in sys.modules:  # Where there is no notebook, nobody waits for the import of its bars.
+        from tqdm.auto import notebook_tqdm
+        seen, tqdm = seen or notebook_tqdm is not tqdm, notebook_tqdm
+    return tqdm(iterable=items, desc=description, total=total, disable=not (shown and seen), **options)

@@ -14,7 +14,7 @@ from test_tutorials import RATE, ROOT, blocks, sound, write_answers, write_event
 from polysed_keras.cli.main import main
 from polysed_keras.synthesis.negatives import NEGATIVES
 
-from fixtures import _made_once, shared_clips, shared_corpus, write_bank
+from fixtures import made_once, shared_clips, shared_corpus, write_bank
 
 LABELS = ("cat", "dog", "door_knock", "kettle", "siren")
 # What is shown by tests of its own: servers, clusters and microphones, sweeps, and corpora that have to be downloaded.
@@ -124,7 +124,7 @@ def shorten(command):
 def folder(tmp_path, monkeypatch, request):
     """A folder as a page describes it, in which the program runs, with a recording on standard input."""
     folder = tmp_path / "project"
-    shutil.copytree(_made_once("project", write_project), folder)
+    shutil.copytree(made_once("project", write_project), folder)
     prepare(request.getfixturevalue("page").stem, folder)
     monkeypatch.chdir(folder)
     return folder

@@ -109,7 +109,7 @@ def test_a_notebook_calls_and_shows_but_decides_nothing(notebook):
 def test_the_masks_of_tasks_differ_after_training():
     texts = list(texts_of(cells_of(ROOT / "notebooks" / "paper1_figure_2.ipynb")[-1]))
     assert [text.split(",")[0] for text in texts[1:5]] == ["untrained"] * 2 + ["trained"] * 2
-    assert texts[5] == "time-frequency mask" and min(map(float, texts[8:10])) > 0.03
+    assert texts[5] == "time-frequency mask" and float(texts[8]) > 0.03 and float(texts[9]) > 0.05
     assert texts[10] == "channel mask" and min(map(float, texts[13:15])) > 0.02
 
 

@@ -88,9 +88,8 @@ def _decoded_blocks(path, file, block_seconds, stated=None):
     block_samples = max(1, min(int(block_seconds * file.samplerate), LARGEST_BLOCK // file.channels))
     try:
         # SoundFile.blocks would fill up the last block of a truncated file from uninitialised memory.
-        # libsndfile fills up what it lacks with zeros, which took most of the time of short files.
-        while len(block := file.read(_until(stated, num_samples, min(block_samples, max(
-                1, num_samples, file.frames - num_samples))), dtype="float32", always_2d=True)):
+        while len(block := file.read(_until(stated, num_samples, _likely(file, num_samples, block_samples)),
+                                     dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: expected finite samples. Received: NaN or infinity. Repair or remove it.")
             if (peak := np.abs(block).max()) > LOUDEST:
@@ -108,6 +107,15 @@ def _decoded_blocks(path, file, block_seconds, stated=None):
                              "Replace or remove it.") from error
         logger.warning("%s: what stands behind the samples that its header tells of is no audio, and is not read.",
                        path)
+
+
+def _likely(file, num_samples, most):
+    """Return how many samples to ask for: at most so many, and not many more than there are.
+
+    libsndfile fills up what it lacks with zeros, which took most of the time of short files. If a header tells of too
+    few, as many are asked for as were found so far.
+    """
+    return min(most, max(1, num_samples, file.frames - num_samples))
 
 
 def _until(stated, num_samples, most):

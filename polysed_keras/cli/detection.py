@@ -101,8 +101,7 @@ def _request(arguments):
 
 def _detected(request, paths, arguments):
     """Yield (path, result) of serving.detect_recordings for what is not there yet, under a bar in a terminal."""
-    from tqdm import tqdm
-
+    from polysed_keras.progress import progress_bar
     from polysed_keras.serving import detect_recordings, open_detector, unfinished
     missing = unfinished(request, paths) if request.out else paths
     if len(missing) < len(paths):
@@ -118,8 +117,8 @@ def _detected(request, paths, arguments):
         if length := _seconds(missing[number]):
             show(sizes[number] * min(1.0, heard / length), heard)
 
-    with tqdm(total=sum(sizes), disable=None, delay=1, leave=False,
-              bar_format="{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]") as bar:
+    with progress_bar(total=sum(sizes), delay=1, leave=False,
+                      bar_format="{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]") as bar:
         # If this process detects, in one recording after the other. The detector is kept for the next request.
         alone = not bar.disable and arguments.workers == 1 and arguments.scheduler is None
         open_detector(request).progress = show_part if alone else None

@@ -50,8 +50,7 @@ def calibrate_run(run, data=None, *, negatives=None, alarms_per_hour=DEFAULT_ALA
     """
     check_alarms_per_hour(alarms_per_hour)
     source, estimates = _estimates(run, data, "validate", negatives, progress)
-    (dataset,), resolution = source.datasets, source.experiment.time_resolution
-    labels = dataset.labels
+    labels, resolution = source.dataset.labels, source.experiment.time_resolution
     shortest = least_durations(estimates, resolution)
     chosen = choose_postprocessing(estimates, labels, resolution, alarms_per_hour, min_duration=shortest)
     decoding = {"min_duration": shortest} | {name: [value] * len(labels) for name, value in chosen.items()}
@@ -76,9 +75,9 @@ def _estimates(run, data, partition, negatives, progress):
     expect(not experiment.clip_level, "RUN", "a run on recordings, which detects events", str(run))
     expect(data.is_dir(), "--data", "the folder of the corpus, which is not in the run's own folder", str(data))
     source = RecordingSource(experiment, data, progress=progress)
-    recordings, (dataset,) = source.load(partition), source.datasets
+    recordings = source.load(partition)
     if negatives is not None:
-        recordings += load_negatives(negatives, dataset.labels, experiment.features, experiment.time_resolution,
+        recordings += load_negatives(negatives, source.dataset.labels, experiment.features, experiment.time_resolution,
                                      progress=progress)
     return source, estimate_recordings(source, run, recordings, experiment.time_resolution)
 
@@ -106,8 +105,8 @@ def expect_alarms(run, data=None, partition="test", *, negatives=None, resamples
     calibration = read_calibration(run, task_labels(load_run(run).tasks))
     expect(calibration, str(run), "a run with a calibration (polysed calibrate)", "none")
     source, estimates = _estimates(run, data, partition, negatives, progress)
-    (dataset,), resolution, rows, by_label = source.datasets, source.experiment.time_resolution, [], {}
-    labels = dataset.labels  # in the order of the estimates, which another corpus may have
+    labels = source.dataset.labels  # in the order of the estimates, which another corpus may have
+    resolution, rows, by_label = source.experiment.time_resolution, [], {}
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(estimates), (resamples, len(estimates)))
     for number in calibration["thresholds"]:

@@ -196,8 +196,7 @@ def evaluate_run(run, data, partition="test", *, seen=(), negatives=None, time_r
 
 
 def _score_recordings(source, run, partition, seen, negatives, time_resolution, scores, progress):
-    experiment, (dataset,) = source.experiment, source.datasets
-    labels = dataset.labels
+    experiment, labels = source.experiment, source.dataset.labels
     recordings = source.load(partition, time_resolution)
     others = [] if negatives is None else load_negatives(negatives, labels, experiment.features, time_resolution,
                                                          progress=progress)
@@ -237,7 +236,7 @@ def estimate_recordings(source, run, recordings, time_resolution):
     Returns:
         List of Estimate, one per recording.
     """
-    experiment, (dataset,) = source.experiment, source.datasets
+    experiment, dataset = source.experiment, source.dataset
     labels, tasks, features = task_labels(experiment.tasks), experiment.tasks, experiment.features
     expect(sorted(labels) == sorted(dataset.labels), dataset.folder, f"the labels of {run}, {list(labels)}",
            list(dataset.labels))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from polysed_keras.errors import InputError, brief, expect
+from polysed_keras.errors import InputError, brief
 from polysed_keras.models import (
     NORMALIZATION,
     build_model,
@@ -26,7 +26,6 @@ from polysed_keras.training.checkpoints import (
     restore_checkpoint,
 )
 from polysed_keras.training.frozen import split_frozen
-from polysed_keras.training.recordings import from_service
 
 
 def set_normalization(model, recordings, silence=SILENCE_DB):
@@ -51,7 +50,7 @@ def set_normalization(model, recordings, silence=SILENCE_DB):
 
 
 def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=None, progress=True, jit_compile=False,
-              strategy=None, data_service=None):
+              strategy=None):
     """Train a network and keep its best epoch by `experiment.measure`; after an interruption the training can go on.
 
     Args:
@@ -64,22 +63,17 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
         progress: whether a bar and a line per epoch are shown.
         jit_compile: compile by XLA.
         strategy: tf.distribute.Strategy; None for the default device.
-        data_service: HOST:PORT of a dispatcher of tf.data's service, whose workers make the batches; None makes them
-            here.
 
     Returns:
         DataFrame with a row per epoch: epoch, loss (and one per task), val_loss, the measures of the validation.
 
     Raises:
-        InputError: no recordings, a checkpoint that cannot be read, or a data_service that cannot be used.
+        InputError: no recordings, or a checkpoint that cannot be read.
     """
     run, spec = pathlib.Path(run), experiment.training
     keras.utils.set_random_seed(spec.seed)
     done, epochs, history = len(history), min(last_epoch or spec.epochs, spec.epochs), list(history)
     feed = feed(done)
-    expect(not data_service or feed.portable, "--data-service", "a preset of recordings that is not pretrained, and no "
-           "new mixtures every epoch", experiment.name)
-    dataset = from_service(feed.dataset, data_service) if data_service else feed.dataset
     with (strategy or tf.distribute.get_strategy()).scope():
         model = new_model(experiment, feed.recordings, steps_per_epoch=feed.steps, jit_compile=jit_compile)
         if pretrained is not None:
@@ -105,7 +99,7 @@ def fit_model(experiment, feed, run, *, history=(), last_epoch=None, pretrained=
     if progress:
         callbacks.append(Progress(epochs, feed.steps, done, experiment.measure))
     # The dataset shuffles itself, by (seed, epoch).
-    learner.fit(dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=epochs, verbose=0, shuffle=False,
+    learner.fit(feed.dataset, steps_per_epoch=feed.steps, initial_epoch=done, epochs=epochs, verbose=0, shuffle=False,
                 callbacks=callbacks)
     return pd.DataFrame(history)
 

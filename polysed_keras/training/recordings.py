@@ -177,16 +177,21 @@ def from_service(dataset, address):
         address: of the service's dispatcher, HOST:PORT.
 
     Raises:
-        InputError: nothing answers there.
+        InputError: as check_service.
     """
+    check_service(address)
+    service = tf.data.experimental.service
+    return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
+
+
+def check_service(address):
+    """Raise InputError unless something answers at the address of a dispatcher of tf.data's service, HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"--data-service: expected the HOST:PORT of a dispatcher of tf.data's service. Received: "
                          f"{address}: {error}. Start it, then its workers, before the training.") from error
-    service = tf.data.experimental.service
-    return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
 
 
 def _join(recordings, experiment):

@@ -21,13 +21,14 @@ from polysed_keras.files import (
 from polysed_keras.specs import DATA_DIGEST, EXPERIMENT, PLUGINS, RUN_KEYS, Experiment, load_plugin
 from polysed_keras.training.checkpoints import BEST_WEIGHTS, STATE, read_history
 from polysed_keras.training.fit import fit_model, load_best_model
+from polysed_keras.training.recordings import check_service, from_service
 from polysed_keras.training.sources import source_class
 
 logger = logging.getLogger(__name__)
 
 
 def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugins=(), resume=False, progress=True,
-                   last_epoch=None, **runtime):
+                   last_epoch=None, data_service=None, **runtime):
     """Train an experiment on a corpus; the run's folder holds all that evaluation and export need.
 
     Args:
@@ -41,7 +42,9 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         resume: go on from the last finished epoch of the same experiment.
         progress: whether bars and a line per epoch are shown.
         last_epoch: stop after this epoch, as if interrupted; None trains all.
-        runtime: `jit_compile`, `strategy` and `data_service` of training.fit_model.
+        data_service: HOST:PORT of a dispatcher of tf.data's service, whose workers make the batches; None makes them
+            here.
+        runtime: `jit_compile` and `strategy` of training.fit_model.
 
     Returns:
         DataFrame of the history, a row per epoch.
@@ -56,6 +59,11 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
     """
     expect(experiment.learns, "preset", "one that is trained", experiment.name,
            "Export it as it is: polysed export yamnet_audioset --out saved_models/yamnet_audioset.")
+    if data_service:
+        by_python = experiment.clip_level or experiment.model.freeze_backbone or mixing  # which no worker runs
+        expect(not by_python, "--data-service", "a preset of recordings that is not pretrained, and no new mixtures "
+               "every epoch", experiment.name)
+        check_service(data_service)
     # Reports tell runs apart by their names.
     name = [experiment.name, *([mixing.name] if mixing else []), *(["pre-trained"] if pretrained else [])]
     experiment, extra, begin = dataclasses.replace(experiment, name=" ".join(name)), {}, None
@@ -80,8 +88,19 @@ def run_experiment(experiment, data, run, *, mixing=None, pretrained=None, plugi
         recordings, validation = source.load_training(run, resume=resume), source.load("validate")
         feed = functools.partial(source.feed, experiment, recordings, validation, progress=progress,
                                  cache=source.datasets[0].folder / "features")
+        if data_service:
+            feed = _served(feed, data_service)
         return fit_model(experiment, feed, run, history=history, last_epoch=last_epoch, pretrained=begin,
                          progress=progress, **runtime)
+
+
+def _served(feed, address):
+    """Return a function as `feed` whose batches the workers of tf.data's service make."""
+    def served(done):
+        made = feed(done)
+        return dataclasses.replace(made, dataset=from_service(made.dataset, address))
+
+    return served
 
 
 def _prepare_folder(experiment, extra, run, resume):

@@ -52,7 +52,6 @@ class Feed:
         dataset: tf.data.Dataset of batches, endless or until the last epoch.
         validate: function of the network that returns a dict of val_loss and measures.
         frozen: whether batches hold the maps of a frozen backbone, for the second part of split_frozen.
-        portable: whether batches are made by TensorFlow alone, as tf.data's service needs.
     """
 
     recordings: list
@@ -60,7 +59,6 @@ class Feed:
     dataset: tf.data.Dataset
     validate: Callable
     frozen: bool = False
-    portable: bool = False
 
 
 def recording_feed(experiment, recordings, validation, first_epoch=0, *, cache, progress=True):
@@ -89,7 +87,7 @@ def recording_feed(experiment, recordings, validation, first_epoch=0, *, cache, 
     rolls = [recording.event_roll for recording in validation]
     return Feed(first, num_batches(first, experiment.training), dataset, lambda learner: validate(
         [predict_posteriors(learner, recording.log_mel, tasks, frames, silence=experiment.features.silence)
-         for recording in validation], rolls, experiment), portable=not callable(recordings))
+         for recording in validation], rolls, experiment))
 
 
 def _frozen_feed(experiment, recordings, validation, first_epoch, cache, progress):
@@ -198,6 +196,7 @@ class RecordingSource:
 
     Attributes:
         experiment: the Experiment with its tasks resolved.
+        dataset: the corpus; of clips there may be several.
         datasets: the corpora, a list.
         sounds: {name: path} of the audio that training mixtures are drawn from.
 
@@ -210,7 +209,8 @@ class RecordingSource:
     def __init__(self, experiment, data, mixing=None, progress=True):
         dataset = load_dataset(data, experiment.dataset)
         tasks = resolve_tasks(experiment.tasks, dataset.labels, label_affinity(experiment.tasks, dataset))
-        self.experiment, self.datasets = dataclasses.replace(experiment, tasks=tasks), [dataset]
+        self.experiment, self.dataset = dataclasses.replace(experiment, tasks=tasks), dataset
+        self.datasets = [dataset]
         self._draw, self.sounds = fresh_recordings(mixing, dataset, self.experiment) if mixing else (None, {})
         self._progress = progress
 
@@ -222,7 +222,7 @@ class RecordingSource:
             time_resolution: seconds per row of the event rolls; None for the network's.
         """
         labels = task_labels(self.experiment.tasks)
-        return load_recordings(self.datasets[0], partition, labels, self.experiment.features,
+        return load_recordings(self.dataset, partition, labels, self.experiment.features,
                                time_resolution=time_resolution or self.experiment.time_resolution,
                                mapped=self.experiment.model.freeze_backbone, progress=self._progress)
 

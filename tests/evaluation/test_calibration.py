@@ -39,7 +39,7 @@ def many(label, number, begin, length, posterior, is_there):
 def run(tmp_path, monkeypatch):
     """Return a function that gives a run's estimates for the next call, in place of its network's."""
     def predict(*estimates, labels="ab"):
-        source = types.SimpleNamespace(datasets=[types.SimpleNamespace(labels=tuple(labels))],
+        source = types.SimpleNamespace(dataset=types.SimpleNamespace(labels=tuple(labels)),
                                        experiment=types.SimpleNamespace(time_resolution=STEP))
         monkeypatch.setattr(calibration, "_estimates", lambda *arguments: (source, list(estimates)))
         experiment = types.SimpleNamespace(tasks=[Task("events", tuple(labels), "multi_label")])

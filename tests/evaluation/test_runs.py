@@ -176,8 +176,8 @@ def test_there_may_be_no_runs_and_time_goes_on():
 @pytest.mark.parametrize("labels", [("beep", "hiss", "hum", "owl"), ("beep", "hiss", "hum", "zip"), LABELS[:3]])
 def test_runs_of_other_labels_are_refused(labels):
     run = shared_run(MULTI_LABEL)
-    source = types.SimpleNamespace(experiment=load_run(run), datasets=[types.SimpleNamespace(
-        labels=labels, folder="data")])
+    source = types.SimpleNamespace(experiment=load_run(run), dataset=types.SimpleNamespace(
+        labels=labels, folder="data"))
     with pytest.raises(InputError, match="data: expected the labels of .*whistle"):
         estimate_recordings(source, run, [], 0.02)
 

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import threading
 import time
 
@@ -36,7 +35,7 @@ from polysed_keras.search.tuner import make_oracle, run_search
 from polysed_keras.specs.presets import PRESETS, get_preset
 from polysed_keras.training.runs import load_run, run_experiment
 
-from fixtures import CLIPS, MULTI_LABEL, shared_corpus, shared_run
+from fixtures import CLIPS, MULTI_LABEL, free_port, shared_corpus, shared_run
 
 FILES = sorted((pathlib.Path(__file__).parents[2] / "tuning").glob("*.json"))
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"
@@ -465,12 +464,6 @@ def exiting_process(code):
 # Workers
 
 start_process, train_apart = trials.start_process, trials._train_apart  # before tests replace them
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_two_workers_share_an_oracle_and_run_nothing_twice(trained, tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from polysed_keras.files import write_json
 
-from fixtures import MULTI_LABEL, shared_corpus
+from fixtures import MULTI_LABEL, free_port, shared_corpus
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATE, DROPOUT, TASKS = "training.learning_rate", "model.dropout", "tasks.num_tasks"
@@ -155,9 +154,7 @@ def test_a_worker_of_a_chief_is_killed_and_started_again_under_its_name(start, t
     """Three commands with KerasTuner's variables, as on three machines: the table is that of an unbroken one."""
     keys = {"epochs": 3, "trials": 5, "ranges": {RATE: {"low": 1e-3, "high": 1e-1, "sampling": "log"}}}
     unbroken = finish(start("unbroken", **keys), tmp_path / "unbroken")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(probe.getsockname()[1])}
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(free_port())}
 
     def start_as(name):
         return start("shared", role=address | {"KERASTUNER_TUNER_ID": name}, **keys)

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -102,7 +103,7 @@ def shared_folder():
 
 
 @functools.cache
-def _made_once(name, make, *arguments):
+def made_once(name, make, *arguments):
     """A folder that one process of the test run makes, by make(*arguments, folder), while others wait for it."""
     folder, done = shared_folder() / name, shared_folder() / f"{name}.done"
     with open(shared_folder() / f"{name}.lock", "w") as lock:
@@ -116,32 +117,32 @@ def _made_once(name, make, *arguments):
 
 def shared_corpus():
     """The folder of a corpus that tests only read."""
-    return _made_once("corpus", write_corpus)
+    return made_once("corpus", write_corpus)
 
 
 def shared_clips():
     """The folder of both corpora of clips that tests only read."""
-    return _made_once("clips", write_clip_corpora)
+    return made_once("clips", write_clip_corpora)
 
 
 def shared_run(experiment):
     """The folder of a trained run of MULTI_LABEL, POWERSET or CLIPS that tests only read."""
-    return _made_once(experiment.name, _train, experiment)
+    return made_once(experiment.name, _train, experiment)
 
 
 def shared_export(experiment):
     """The folder of an exported run, as saved_models/NAME."""
-    return _made_once(f"{experiment.name}-export", _export, experiment)
+    return made_once(f"{experiment.name}-export", _export, experiment)
 
 
 def calibrated_run():
     """The folder of a run of POWERSET with CALIBRATION."""
-    return _made_once("tiny_calibrated", _calibrate)
+    return made_once("tiny_calibrated", _calibrate)
 
 
 def calibrated_export():
     """The folder of its export, as saved_models/NAME."""
-    return _made_once("tiny_calibrated-export", _export_calibrated)
+    return made_once("tiny_calibrated-export", _export_calibrated)
 
 
 def _calibrate(folder):
@@ -162,6 +163,13 @@ def _train(experiment, folder):
 def _export(experiment, folder):
     from polysed_keras.export.runs import export_run
     export_run(shared_run(experiment), folder)
+
+
+def free_port():
+    """A port of this machine that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def start_python(code, *arguments, python=sys.executable):

@@ -3,7 +3,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ from polysed_keras.errors import InputError
 from polysed_keras.files import write_json
 from polysed_keras.training.recordings import from_service
 
-from fixtures import MULTI_LABEL, shared_clips, shared_corpus
+from fixtures import MULTI_LABEL, free_port, shared_clips, shared_corpus
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "many-machines.md"
 
@@ -31,10 +30,10 @@ def test_what_python_makes_is_refused(preset, data, tmp_path, capsys):
     assert "--data-service: expected a preset of recordings" in capsys.readouterr().err
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+def test_a_dispatcher_is_looked_for_before_the_data(tmp_path, capsys):
+    assert main(["train", "multilabel_small", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"),
+                 "--data-service", "127.0.0.1:9"]) == 2
+    assert "--data-service: expected the HOST:PORT" in capsys.readouterr().err
 
 
 @pytest.mark.slow
