@@ -2,8 +2,11 @@
 import os
 import pathlib
 import shutil
+import sys
 
 import pytest
+
+from polysed_keras.specs import plugins
 
 os.environ.setdefault("POLYSED_TEST_RUN", str(os.getpid()))  # the processes of this run inherit it
 
@@ -28,6 +31,16 @@ def real_recordings(name):
     if not folder.is_dir():
         pytest.skip(f"{folder}: no such folder; POLYSED_TEST_DATA names the folder that holds {name}/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def registry_without_plugins():
+    """Forget after each test what plug-ins it registered: another may give something else the same name."""
+    before = plugins._from_outside()
+    yield
+    plugins._forget(plugins._from_outside() - before)
+    for name in [name for name in sys.modules if name.startswith("polysed_plugin_")]:
+        del sys.modules[name]
 
 
 def pytest_collection_modifyitems(config, items):

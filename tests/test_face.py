@@ -11,7 +11,6 @@ import pytest
 import soundfile
 
 import polysed_keras as ps
-from polysed_keras.specs import plugins
 from polysed_keras.specs.presets import PRESETS
 
 from fixtures import MULTI_LABEL, RATE, shared_corpus, shared_run, tone
@@ -35,8 +34,6 @@ def somewhere(tmp_path, monkeypatch):
     (tmp_path / "data").symlink_to(shared_corpus(), target_is_directory=True)
     (tmp_path / "runs" / "mine").symlink_to(shared_run(MULTI_LABEL), target_is_directory=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plugins, "_REGISTRY", {kind: dict(names) for kind, names in plugins._REGISTRY.items()})
-    monkeypatch.setattr(plugins, "_MARKED", set(plugins._MARKED))
 
 
 def examples_of(name):

@@ -125,7 +125,6 @@ def test_pictures_stand_beside_the_events_and_a_failed_one_is_a_line(tmp_path, c
         return Figure(figsize=(1, 1))
 
     monkeypatch.setattr(overview, "plot_recording", plot)
-    monkeypatch.setattr("polysed_keras.display.plot_recording", plot, raising=False)
     (tmp_path / "out" / "b.png").mkdir(parents=True)
     for stem in ("a", "b", "broken", "x.y"):
         (tmp_path / f"{stem}.au").write_bytes(b"x")

@@ -1,7 +1,6 @@
 """Plug-ins: a backbone, head, corpus and encoding from outside, all the way to an export that needs them no more."""
 import dataclasses
 import json
-import sys
 
 import keras
 import numpy as np
@@ -67,16 +66,6 @@ class first_or_none(Encoding):
         return posteriors[..., :-1]
 '''
 ONE_EPOCH = TrainSpec(batch_size=16, epochs=1, learning_rate=1e-2, segment_frames=32, segment_hop=16)
-
-
-@pytest.fixture(autouse=True)
-def empty_registry():
-    """Forget after each test what it registered."""
-    before = plugins._from_outside()
-    yield
-    plugins._forget(plugins._from_outside() - before)
-    for name in [name for name in sys.modules if name.startswith("polysed_plugin_")]:
-        del sys.modules[name]
 
 
 def write(folder, name, code):

@@ -23,16 +23,6 @@ def loudest(maps, tasks, spec, use_cudnn):
 """
 
 
-@pytest.fixture(autouse=True)
-def empty_registry():
-    """Forget after each test what it registered."""
-    before = plugins._from_outside()
-    yield
-    plugins._forget(plugins._from_outside() - before)
-    for name in [name for name in sys.modules if name.startswith("polysed_plugin_")]:
-        del sys.modules[name]
-
-
 def write(folder, code, name="mine.py"):
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(code)
