@@ -134,7 +134,7 @@ def load_plugin(path):
 def _from_outside():
     """Return {(kind, name)} of what the package's own modules did not register."""
     return {(kind, name) for kind, entries in _REGISTRY.items() for name, function in entries.items()
-            if not function.__module__.startswith("polysed_keras.")}
+            if not (function.__module__ or "").startswith("polysed_keras.")}  # None of code without a name
 
 
 def _forget(names):

@@ -100,6 +100,12 @@ def test_a_plugin_that_fails_leaves_those_before_it(tmp_path):
     assert "halved" in plugins.registered("backbone") and "halved" in plugins.frame_backbones()
 
 
+def test_what_code_without_a_module_registers_is_from_outside(tmp_path):
+    exec(HEAD, {})  # as a doctest's or a program's that has read the code itself
+    plugins.load_plugin(write(tmp_path, BACKBONE))
+    assert plugins._from_outside() >= {("head", "loudest"), ("backbone", "halved")}
+
+
 def test_a_plugin_is_loaded_once_and_its_name_is_its_own(tmp_path):
     plugins.load_plugin(write(tmp_path / "a", BACKBONE))
     first = plugins.registered("backbone")["halved"]
