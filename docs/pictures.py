@@ -172,8 +172,8 @@ def draw_scores(field, folder):
 def draw_search(demo, folder):
     """Search on the demo's mixtures, some minutes."""
     (folder / "search.json").write_text(json.dumps(SEARCH))
-    polysed(["tune", str(folder / "search.json"), "--data", str(demo / "data"), "--out", str(folder / "search"), "--set",
-             "model.filters=[8,8,16,16,32]", "model.dense_units=[32]"])
+    polysed(["tune", str(folder / "search.json"), "--data", str(demo / "data"), "--out", str(folder / "search"),
+             "--set", "model.filters=[8,8,16,16,32]", "model.dense_units=[32]"])
     shutil.copy(folder / "search" / "trials.png", PICTURES / "search.png")
     shrink(PICTURES / "search.png")
 

@@ -117,14 +117,13 @@ def test_a_failed_write_is_a_line_and_the_loop_goes_on(make, tmp_path, capsys):
 def test_pictures_stand_beside_the_events_and_a_failed_one_is_a_line(tmp_path, capsys, monkeypatch):
     from matplotlib.figure import Figure
 
-    from polysed_keras.display import overview
     drawn = []
 
     def plot(path, detector, events):
         drawn.append((path.name, len(events)))
         return Figure(figsize=(1, 1))
 
-    monkeypatch.setattr(overview, "plot_recording", plot)
+    monkeypatch.setattr("polysed_keras.display.plot_recording", plot)  # the face keeps what it has given once
     (tmp_path / "out" / "b.png").mkdir(parents=True)
     for stem in ("a", "b", "broken", "x.y"):
         (tmp_path / f"{stem}.au").write_bytes(b"x")
