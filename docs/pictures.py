@@ -43,10 +43,6 @@ PLACE, SECONDS = "city", 60.0  # of the recording that is drawn
 NOTEBOOKS = {"attention": "paper1_figure_2", "polyphony": "paper1_table_3", "sweep": "paper2_figure_2"}
 ATTRIBUTION = "ATTRIBUTION.txt"
 COLUMNS = 103  # of a terminal's picture, 900 pixels wide
-SEARCH = {"preset": "multilabel_small", "objective": "val_f1", "direction": "max", "algorithm": "random", "trials": 12,
-          "epochs": 3, "seeds": [0], "ranges": {
-              "training.learning_rate": {"low": 3e-4, "high": 3e-2, "sampling": "log"},
-              "model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "model.recurrent_units": [8, 32]}}
 QUIET = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "NO_COLOR": "1", "COLUMNS": str(COLUMNS)}
 ODD_FILE = "Startzeit (Sek.);Dauer (Sek.);Klang;Notiz\n3,5;1,25;Hund;\n12,0;0,8;Tür;zweimal\n"
 PLUGIN = '''import keras
@@ -170,8 +166,9 @@ def draw_scores(field, folder):
 
 
 def draw_search(demo, folder):
-    """Search on the demo's mixtures, some minutes."""
-    (folder / "search.json").write_text(json.dumps(SEARCH))
+    """Search on the demo's mixtures, with fewer trials than tuning/ has: some minutes."""
+    search = json.loads((ROOT / "tuning" / "multilabel_small.json").read_text())
+    (folder / "search.json").write_text(json.dumps(search | {"algorithm": "random", "trials": 12, "epochs": 3}))
     polysed(["tune", str(folder / "search.json"), "--data", str(demo / "data"), "--out", str(folder / "search"),
              "--set", "model.filters=[8,8,16,16,32]", "model.dense_units=[32]"])
     shutil.copy(folder / "search" / "trials.png", PICTURES / "search.png")

@@ -123,7 +123,7 @@ def test_pictures_stand_beside_the_events_and_a_failed_one_is_a_line(tmp_path, c
         drawn.append((path.name, len(events)))
         return Figure(figsize=(1, 1))
 
-    monkeypatch.setattr("polysed_keras.display.plot_recording", plot)  # the face keeps what it has given once
+    monkeypatch.setattr("polysed_keras.display.plot_recording", plot)  # as the loop takes it
     (tmp_path / "out" / "b.png").mkdir(parents=True)
     for stem in ("a", "b", "broken", "x.y"):
         (tmp_path / f"{stem}.au").write_bytes(b"x")

@@ -302,8 +302,7 @@ def test_calibration_error_equals_scikit_learn(lists):
 def test_the_command(folder, tmp_path, capsys, monkeypatch, installed):
     if installed:
         needs_sed_scores_eval()
-    monkeypatch.setattr("polysed_keras.evaluation.can_score_files", lambda: installed)  # first: a face keeps for good
-    monkeypatch.setattr(score_files, "can_score_files", lambda: installed)  # what it finds in its module
+    monkeypatch.setattr("polysed_keras.evaluation.can_score_files", lambda: installed)  # as the command takes it
     files = folder / "reference.tsv", folder / "quiet", folder / "noisy"
     assert main(["score", *map(str, files), "--resamples", "20", "--out", str(tmp_path),
                  "--durations", str(folder / "durations.tsv")]) == 0
